@@ -1,0 +1,88 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of things and paths: what is allowed, and what lies beneath what. Containment is by component, never by prefix."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+_IDENTIFIER = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?", re.ASCII)
+# C0 and C1 controls, DEL, line and paragraph separators, bidirectional overrides: none of them belongs in a path
+# that is written to fstab, a unit file or a terminal.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+PATH_MAX, NAME_MAX = 4095, 255
+
+
+def identifier(value: Any, what: str = "name") -> str:
+    """A volume, pool, tenant, job or namespace name; ``invalid`` shows the repr of anything else."""
+    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value) or ".." in value:
+        raise StorageError(
+            "invalid",
+            "%s %.300r is not a valid name" % (what, value),
+            "1 to 63 of a-z 0-9 _ . -, starting and ending with a letter or digit, without '..'",
+            option=what,
+        )
+    return value
+
+
+def path(value: Any, what: str = "path") -> str:
+    """An absolute path without ``.``, ``..``, doubled slashes or control characters; a trailing slash is dropped."""
+    problem = ""
+    if not isinstance(value, str) or not value.startswith("/"):
+        problem = "is not absolute"
+    elif _CONTROL.search(value):
+        problem = "holds a control character"
+    else:
+        value = value.rstrip("/") or "/"
+        parts = value.split("/")[1:] if value != "/" else []
+        if any(part in ("", ".", "..") for part in parts):
+            problem = "holds an empty, '.' or '..' component"
+        elif len(_bytes(value)) > PATH_MAX or any(len(_bytes(part)) > NAME_MAX for part in parts):
+            problem = "is too long"
+    if problem:
+        raise StorageError("invalid", "%s %.300r %s" % (what, value, problem), "write a plain absolute path", option=what)
+    return value
+
+
+def relative(value: Any, what: str = "path") -> str:
+    """A path beneath a root: ``a/b``, never absolute, never leaving; ``.`` names the root itself."""
+    if value in (".", "./"):
+        return "."
+    if not isinstance(value, str) or value.startswith("/") or not value:
+        raise StorageError(
+            "invalid", "%s %.300r is not relative" % (what, value), "write it relative to the root", option=what
+        )
+    return path("/" + value, what)[1:]
+
+
+def join(base: str, *parts: str) -> str:
+    """``base`` and the components beneath it; ``invalid`` when a part tries to leave."""
+    for part in parts:
+        step = relative(part)
+        if step != ".":
+            base = base.rstrip("/") + "/" + step
+    return base
+
+
+def parent(value: str) -> str:
+    return value.rpartition("/")[0] or "/"
+
+
+def ancestors(value: str) -> Iterator[str]:
+    """Every directory above an absolute path, nearest first, ending with ``/``."""
+    while value != "/":
+        value = parent(value)
+        yield value
+
+
+def within(value: str, base: str) -> bool:
+    """True when ``value`` is ``base`` or lies beneath it."""
+    return value == base or base == "/" or value.startswith(base + "/")
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
