@@ -1,0 +1,221 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The checks of this collection, run by `make test` and its smaller siblings.
+
+`python3 tools/ci.py test` makes what it needs (Debian packages, environments, trees), runs every step, goes on
+after a step that failed, and ends with the seconds each took and one line that counts the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import environments
+import interpreters
+import packages
+import sanity
+import trees
+
+# Longer than any step takes; a step that hangs fails instead of holding CI.
+DEADLINE = 40 * 60
+
+
+class Failed(Exception):
+    """A step found something wrong; the text says what."""
+
+
+class Step(NamedTuple):
+    name: str
+    run: Callable[[], None]
+    targets: str
+    needs: tuple[str, ...] = ()
+
+
+class Workshop:
+    """What steps share: the environment of the tools, the copied tree, and the reports of the tests."""
+
+    def __init__(self) -> None:
+        self.pythons = interpreters.found()
+        self.venv = trees.CACHE / "venv-test"
+        self.copy = trees.CACHE / "copy" / trees.PLACE
+        self.reports: list[Path] = []
+
+    # what the steps stand on
+
+    def debian(self) -> None:
+        packages.install("test")
+
+    def tools(self) -> None:
+        python = interpreters.newest(self.pythons, (3, 11), (3, 13))
+        if python is None:
+            raise Failed("the tools need Python 3.11, 3.12 or 3.13 with venv; found: %s" % sorted(self.pythons))
+        environments.made("test", python, ["-r", "tests/requirements.txt"])
+
+    def tree(self) -> None:
+        trees.copied()
+        print("%d files" % len(trees.files()))
+
+    def tool(self, *argv: str, cwd: Path | None = None, **extra: str) -> None:
+        """Run a program of the test environment in the copied tree, or in `cwd` with the linked one."""
+        collections = trees.linked() if cwd else self.copy.parents[2]
+        env = environments.variables(self.venv, collections)
+        env.update(extra)
+        command([str(self.venv / "bin" / argv[0]), *argv[1:]], cwd or self.copy, env)
+
+    # checks of the text
+
+    def ruff(self) -> None:
+        self.tool("ruff", "check", ".", cwd=trees.ROOT)
+
+    def layout(self) -> None:
+        self.tool("ruff", "format", "--check", ".", cwd=trees.ROOT)
+
+    def mypy(self) -> None:
+        collection = trees.linked() / trees.PLACE
+        checked = [str(collection / name) for name in ("plugins", "tools") if list((collection / name).rglob("*.py"))]
+        config = ["--config-file", str(trees.ROOT / ".mypy.ini"), "--cache-dir", str(trees.CACHE / "mypy")]
+        path = ":".join([str(trees.linked()), str(trees.ROOT / "tools")])
+        self.tool("mypy", *config, *checked, cwd=trees.ROOT, MYPYPATH=path)
+
+    def licences(self) -> None:
+        self.tool("reuse", "lint", "--lines")
+
+    def changelog(self) -> None:
+        self.tool("antsibull-changelog", "lint")
+
+    def ansible_lint(self) -> None:
+        self.tool("ansible-lint", "--offline", "--profile", "production", "--strict")
+
+    def documentation(self) -> None:
+        self.tool("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=self", ".")
+
+    # the artifact
+
+    def build(self) -> None:
+        self.tool("ansible-galaxy", "collection", "build", "--force", "--output-path", str(trees.CACHE / "build"))
+
+    def importer(self) -> None:
+        archives = sorted((trees.CACHE / "build").glob("bulkhead-storage-*.tar.gz"))
+        if len(archives) != 1:
+            raise Failed("expected one archive of the collection, found %s" % [path.name for path in archives])
+        self.tool("python", "-m", "galaxy_importer.main", str(archives[0]), cwd=trees.CACHE / "build")
+
+    def sanity(self, core: sanity.Core) -> None:
+        sanity.run(core, self.pythons, self.copy)
+
+    # tests
+
+    def pytest(self, folder: str) -> None:
+        if not (trees.ROOT / folder).is_dir():
+            raise Failed("%s does not exist: there is nothing to run" % folder)
+        report = trees.CACHE / "report" / (folder.replace("/", "-") + ".xml")
+        if report.exists():
+            report.unlink()
+        self.reports.append(report)
+        self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT)
+
+    def reformat(self) -> None:
+        self.tool("ruff", "check", "--fix", "--exit-zero", "--quiet", ".", cwd=trees.ROOT)
+        self.tool("ruff", "format", ".", cwd=trees.ROOT)
+
+
+def command(argv: list[str], cwd: Path, env: dict[str, str]) -> None:
+    subprocess.run(argv, cwd=cwd, env=env, check=True, timeout=DEADLINE)
+
+
+def steps(shop: Workshop) -> list[Step]:
+    """All steps, cheap ones first; `targets` are the words of the command line that run them."""
+    tools, tree = "environment of the tools", "copied tree"
+    listed = [
+        Step("debian packages", shop.debian, "test integration benchmark soak"),
+        Step(tools, shop.tools, "test lint unit integration benchmark soak format"),
+        Step("format", shop.reformat, "format", (tools,)),
+        Step("ruff check", shop.ruff, "test lint", (tools,)),
+        Step("ruff format", shop.layout, "test lint", (tools,)),
+        Step("mypy", shop.mypy, "test lint", (tools,)),
+        Step("unit tests", lambda: shop.pytest("tests/unit"), "test unit", (tools,)),
+        Step("integration tests", lambda: shop.pytest("tests/integration"), "test integration", (tools, "debian packages")),
+        Step("benchmark", lambda: shop.pytest("tests/benchmark"), "benchmark", (tools, "debian packages")),
+        Step("soak", lambda: shop.pytest("tests/soak"), "soak", (tools, "debian packages")),
+        Step(tree, shop.tree, "test lint sanity"),
+        Step("reuse lint", shop.licences, "test lint", (tools, tree)),
+        Step("antsibull-changelog lint", shop.changelog, "test lint", (tools, tree)),
+        Step("ansible-lint", shop.ansible_lint, "test lint", (tools, tree)),
+        Step("antsibull-docs lint", shop.documentation, "test lint", (tools, tree)),
+        Step("collection build", shop.build, "test lint", (tools, tree)),
+        Step("galaxy-importer", shop.importer, "test lint", (tools, "collection build")),
+    ]
+    cores = sanity.chosen(shop.pythons)
+    if not cores:
+        listed.append(Step("sanity", lambda: no_core(shop), "test sanity"))
+    for core in cores:
+        listed.append(Step("sanity on " + core.release, lambda core=core: shop.sanity(core), "test sanity", (tree,)))
+    return listed
+
+
+def no_core(shop: Workshop) -> None:
+    raise Failed("no Python here runs a supported ansible-core; found: %s" % sorted(shop.pythons))
+
+
+def perform(chosen: list[Step]) -> dict[str, tuple[str, float]]:
+    """Run the steps in order; what each came to, and its seconds."""
+    results: dict[str, tuple[str, float]] = {}
+    for step in chosen:
+        print("\n== %s" % step.name, flush=True)
+        start = time.monotonic()
+        lacking = [need for need in step.needs if results.get(need, ("ok", 0.0))[0] != "ok"]
+        outcome = "ok"
+        try:
+            if lacking:
+                raise Failed("not run, because this failed before: " + ", ".join(lacking))
+            step.run()
+        except subprocess.CalledProcessError as error:
+            outcome = "FAILED (exit status %d)" % error.returncode
+        except subprocess.TimeoutExpired as error:
+            outcome = "FAILED (not done after %d s)" % error.timeout
+        except (Failed, packages.Missing) as error:
+            outcome = "FAILED (%s)" % error
+        results[step.name] = (outcome, time.monotonic() - start)
+        print("-- %s: %s, %.1f s" % (step.name, *results[step.name]), flush=True)
+    return results
+
+
+def counted(reports: list[Path]) -> str:
+    """One line over all test reports. A run that wrote none has been shown as a failed step."""
+    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
+    for report in reports:
+        if report.exists():
+            for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+                for name in totals:
+                    totals[name] += int(suite.get(name, "0"))
+    failed = totals["failures"] + totals["errors"]
+    return "%d passed, %d failed, %d skipped" % (
+        totals["tests"] - failed - totals["skipped"],
+        failed,
+        totals["skipped"],
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run the checks of this collection.")
+    parser.add_argument("target", choices="test lint unit integration sanity benchmark soak format".split())
+    target = parser.parse_args().target
+    shop = Workshop()
+    with environments.locked(target if target in ("unit", "integration") else "checks"):
+        results = perform([step for step in steps(shop) if target in step.targets.split()])
+    print("\n== %.0f s in all" % sum(seconds for _outcome, seconds in results.values()))
+    for name, (outcome, seconds) in results.items():
+        print("%8.1f s  %-26s %s" % (seconds, name, outcome))
+    if shop.reports:
+        print(counted(shop.reports))
+    return 0 if all(outcome == "ok" for outcome, _seconds in results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
