@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Hashable, NamedTuple, Tuple
+from typing import Any, Hashable, NamedTuple, Tuple
 
 REVERSIBLE, FORWARD, SHRINKS, DESTROYS = "reversible", "forward", "shrinks", "destroys"
 
@@ -60,11 +60,11 @@ class Unit(NamedTuple):
     """
 
     key: Key
-    cells: Tuple[Cell, ...]
-    needs: Tuple[Spot, ...] = ()
-    provides: Tuple[Spot, ...] = ()
+    cells: tuple[Cell, ...]
+    needs: tuple[Spot, ...] = ()
+    provides: tuple[Spot, ...] = ()
     entry: str = ""
-    consents: Dict[str, Any] = {}
+    consents: dict[str, Any] = {}
 
 
 class Action(NamedTuple):

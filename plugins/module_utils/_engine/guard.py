@@ -1,0 +1,40 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which risk needs which consent. Nothing else consents to destruction (interface, table of consents)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, SHRINKS, Action, Unit
+
+_REFUSALS = {
+    "wipe_token": ("not_blank", "repeat the task with wipe_token: %s to destroy what is there"),
+    "confirm": ("would_destroy", "repeat the task with confirm: %s"),
+    "allow_shrink": ("would_shrink", "set allow_shrink: true once the content is known to fit"),
+    "absent": ("would_destroy", "say state: absent to remove it with its content"),
+}
+
+
+def consented(action: Action, unit: Unit, port: Any) -> StorageError | None:
+    """None when the action is harmless or the user typed the consent it takes; else the refusal, with the token."""
+    if action.risk not in (SHRINKS, DESTROYS):
+        return None
+    consent = getattr(port, "consent", None)
+    asked = consent(action.target, action.before, action.after) if consent else None
+    where = action.target if isinstance(action.target, str) else " ".join(map(str, action.target))  # type: ignore[attr-defined]
+    if asked is None:
+        return StorageError("would_destroy", "%s of %s %s is never allowed" % (action.verb, action.port, where))
+    name, token = asked
+    if unit.consents.get(name) == token:
+        return None
+    code, hint = _REFUSALS[name]
+    what = "shrink" if action.risk == SHRINKS else "destroy"
+    return StorageError(
+        code,
+        "%s of %s %s would %s content" % (action.verb, action.port, where, what),
+        hint % token if "%s" in hint else hint,
+        **{name: token},
+    )

@@ -1,0 +1,89 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Actions as people and machines read them: bounded, redacted, the same list in check mode and in the real run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Hashable
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Action, Secret, Unit
+
+MASK = "********"
+RESULT_BYTES = 192 * 1024  # a result stays well below 256 KiB whatever the actions hold
+
+
+def plain(value: Any) -> Any:
+    """JSON-able, secrets masked, observations (``_`` fields) left out."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items() if not str(k).startswith("_")}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return [plain(v) for v in items]
+    if isinstance(value, Secret):
+        return MASK
+    if value is UNKNOWN:
+        return "UNKNOWN"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value
+
+
+def target_text(target: Hashable) -> str:
+    parts = target if isinstance(target, tuple) else (target,)
+    return plain(" ".join(str(part) for part in parts))
+
+
+def row(action: Action, unit: Unit) -> dict[str, Any]:
+    return {
+        "kind": unit.key[0],
+        "entry": unit.entry or " ".join(unit.key),
+        "port": action.port,
+        "target": target_text(action.target),
+        "verb": "change" if action.before is UNKNOWN and action.after is not None else action.verb,
+        "risk": action.risk,
+        "before": plain(action.before),
+        "after": plain(action.after),
+    }
+
+
+def rows(actions: list[Action], units: list[Unit]) -> list[dict[str, Any]]:
+    return [row(action, units[action.unit]) for action in actions]
+
+
+def digest(listed: list[dict[str, Any]]) -> str:
+    """SHA-256 over the canonical JSON of the whole list (sorted keys, no spaces)."""
+    sha = hashlib.sha256()
+    for entry in listed:
+        sha.update(json.dumps(entry, sort_keys=True, separators=(",", ":"), default=str).encode())
+        sha.update(b"\n")
+    return sha.hexdigest()
+
+
+def bounded(listed: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """The first ``limit`` rows, fewer where they are so large that the result would pass its bound."""
+    room, out = RESULT_BYTES, []
+    for entry in listed[: max(0, limit)]:
+        room -= len(json.dumps(entry, default=str))
+        if room < 0:
+            break
+        out.append(entry)
+    return out
+
+
+def diff(listed: list[dict[str, Any]]) -> dict[str, str]:
+    """Ansible's before/after texts, one block an action."""
+    sides: dict[str, list[str]] = {"before": [], "after": []}
+    for entry in listed:
+        for side, lines in sides.items():
+            value = entry[side]
+            lines.append("%s %s: %s" % (entry["port"], entry["target"], "absent" if value is None else ""))
+            if isinstance(value, dict):
+                lines.extend("  %s: %s" % (k, json.dumps(v, default=str)) for k, v in sorted(value.items()))
+            elif value is not None:
+                lines.append("  %s" % json.dumps(value, default=str))
+    return {side: "\n".join(lines) + "\n" for side, lines in sides.items()}
