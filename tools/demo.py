@@ -21,7 +21,7 @@ CORE = "ansible-core==2.19.14"
 
 def main(arguments: list[str]) -> int:
     if os.geteuid() != 0:
-        print("make demo mounts filesystems and sets quotas on this host, so it needs root: sudo make demo", file=sys.stderr)
+        print("make demo mounts filesystems and sets quotas here, so it needs root: sudo make demo", file=sys.stderr)
         return 1
     packages.install()
     pythons = interpreters.found()

@@ -10,12 +10,17 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Iterator, Sequence
 
 import interpreters
 import trees
+
+# Longer than any program takes; one that hangs fails instead of holding CI.
+DEADLINE = 40 * 60
 
 
 @contextlib.contextmanager
@@ -77,7 +82,25 @@ def variables(venv: Path, collections: Path) -> dict[str, str]:
         ANSIBLE_LOCALHOST_WARNING="False",
         ANSIBLE_INVENTORY_UNPARSED_WARNING="False",
     )
+    if not sys.stdout.isatty():
+        env["NO_COLOR"] = "1"
     return env
+
+
+def call(argv: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
+    """Run a program; a deadline or an interrupt ends its whole family, with time to clean up."""
+    with subprocess.Popen(argv, cwd=cwd, env=env, start_new_session=True) as process:
+        try:
+            status = process.wait(DEADLINE)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if status:
+        raise subprocess.CalledProcessError(status, list(argv))
 
 
 def _carry_pip_settings(home: Path, venv: Path) -> None:

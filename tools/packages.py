@@ -53,9 +53,12 @@ def install(profile: str = "") -> None:
     if os.geteuid() != 0:
         raise Missing("these Debian packages are missing, and only root may install them: " + " ".join(lacking))
     print("installing " + " ".join(lacking), flush=True)
+    _apt("update")
+    _apt("install", "--no-install-recommends", *lacking)
+
+
+def _apt(*arguments: str) -> None:
+    options = ["Dpkg::Use-Pty=0", "Dpkg::Lock::Timeout=300", "Acquire::Retries=3"]
+    argv = ["apt-get", "-q", "-y", *("--option=" + option for option in options), *arguments]
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    quiet = ["apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"]
-    subprocess.run([*quiet, "update"], env=env, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(
-        [*quiet, "install", "--no-install-recommends", *lacking], env=env, check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run(argv, env=env, check=True, stdout=subprocess.DEVNULL)

@@ -48,8 +48,10 @@ print(*{get_venv_packages(SimpleNamespace(version=version))["pip"] for version i
 
 
 def chosen(pythons: dict[interpreters.Version, interpreters.Interpreter]) -> list[Core]:
-    """The oldest and the newest core that run here: two, one where they are the same, or none."""
+    """The oldest and the newest core that run here, or the one that does."""
     fitting = [core for core in CORES if interpreters.newest(pythons, core.lowest, core.highest)]
+    if not fitting:
+        raise LookupError("no Python here runs a supported ansible-core; found: %s" % sorted(pythons))
     return [fitting[0], fitting[-1]] if len(fitting) > 1 else fitting
 
 
@@ -64,7 +66,7 @@ def run(core: Core, pythons: dict[interpreters.Version, interpreters.Interpreter
     beside = [str(Path(other.path).parent) for other in pythons.values()]
     env["PATH"] = os.pathsep.join([str(venv / "bin"), str(Path(python.path).parent), *beside, env["PATH"]])
     print("ansible-core %s on %s" % (core.release, python), flush=True)
-    subprocess.run([str(venv / "bin" / "ansible-test"), "sanity", "--color", "no"], cwd=collection, env=env, check=True)
+    environments.call([str(venv / "bin" / "ansible-test"), "sanity", "--color", "no"], collection, env)
 
 
 def _provide_pip(venv: Path, env: dict[str, str]) -> None:
