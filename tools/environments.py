@@ -71,7 +71,7 @@ def variables(venv: Path, collections: Path) -> dict[str, str]:
     (ansible-test) drop the variables that pip reads.
     """
     home = trees.CACHE / "home"
-    _carry_pip_settings(home, venv)
+    carry_pip_settings(home, venv)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
     env.update(
         HOME=str(home),
@@ -87,11 +87,11 @@ def variables(venv: Path, collections: Path) -> dict[str, str]:
     return env
 
 
-def call(argv: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
+def call(argv: Sequence[str], cwd: Path, env: dict[str, str], deadline: float = DEADLINE) -> None:
     """Run a program; a deadline or an interrupt ends its whole family, with time to clean up."""
     with subprocess.Popen(argv, cwd=cwd, env=env, start_new_session=True) as process:
         try:
-            status = process.wait(DEADLINE)
+            status = process.wait(deadline)
         except BaseException:
             os.killpg(process.pid, signal.SIGINT)
             try:
@@ -103,10 +103,11 @@ def call(argv: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
         raise subprocess.CalledProcessError(status, list(argv))
 
 
-def _carry_pip_settings(home: Path, venv: Path) -> None:
+def carry_pip_settings(home: Path, venv: Path) -> None:
     """Write what pip goes by here, from its files and variables, as the private home's pip.conf."""
     argv = [str(venv / "bin" / "python"), "-m", "pip", "config", "list"]
-    listed = subprocess.run(argv, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
+    spoken = dict(os.environ, PIP_QUIET="0", PIP_VERBOSE="0")
+    listed = subprocess.run(argv, env=spoken, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
     settings: dict[str, dict[str, str]] = {}
     for line in listed.splitlines():  # section.key='value', or :env:.key='value', which outranks a file
         name, _equals, value = line.partition("=")
@@ -114,6 +115,7 @@ def _carry_pip_settings(home: Path, venv: Path) -> None:
         section = "global" if section == ":env:" else section
         if section and key and not (key in settings.get(section, {}) and not name.startswith(":env:")):
             settings.setdefault(section, {})[key] = ast.literal_eval(value).replace("\n", "\n    ")
+    settings["global"].update(quiet="1", verbose="0")
     text = "".join(
         "[%s]\n%s\n" % (section, "".join("%s = %s\n" % pair for pair in sorted(pairs.items())))
         for section, pairs in sorted(settings.items())

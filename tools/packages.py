@@ -39,7 +39,7 @@ def wanted(text: str, profile: str = "") -> list[str]:
 def missing(names: Iterable[str]) -> list[str]:
     """Those of the names that dpkg does not hold as installed."""
     argv = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
-    listed = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
+    listed = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", check=False)
     held = {line.split()[0] for line in listed.stdout.splitlines() if line.endswith(" installed")}
     return [name for name in names if name not in held]
 
