@@ -1,0 +1,86 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A filesystem on a device or an image: made once on proved blank, labelled, grown; never over something."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+
+KIND, LIST = "filesystem", "filesystems"
+OPTIONS: dict[str, Any] = {
+    "device": {"type": "path", "required": True},
+    "fstype": {"type": "str", "choices": ["ext4", "xfs", "btrfs", "vfat", "swap"]},
+    "label": {"type": "str"},
+    "uuid": {"type": "str"},
+    "quota": {"type": "list", "elements": "str", "choices": ["project", "user", "group"]},
+    "features": {"type": "list", "elements": "str"},
+    "grow": {"type": "bool", "default": True},
+    "check": {"type": "bool", "default": False},
+    "wipe_token": {"type": "str", "no_log": False},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+RULES: dict[str, Any] = {"required_if": [("state", "present", ["fstype"])]}
+_LABEL = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_. -]*", re.ASCII)
+_LABEL_MAX = {"ext4": 16, "xfs": 12, "btrfs": 255, "vfat": 11, "swap": 15}
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9A-F]{4}-[0-9A-F]{4}", re.ASCII)
+_FEATURES = {
+    "ext4": ("mmp", "metadata_csum", "bigalloc", "casefold", "large_dir", "verity", "encrypt"),
+    "xfs": ("bigtime", "finobt", "inobtcount", "reflink", "rmapbt"),
+    "btrfs": ("block-group-tree", "free-space-tree", "no-holes"),
+}
+
+
+def label(p: dict[str, Any]) -> str:
+    return str(p["device"])
+
+
+def unit(p: dict[str, Any], look: Any) -> Unit:
+    device = names.path(p["device"], "device")
+    value: Any = None
+    if p["state"] == "present":
+        value = declared(p)
+        value["_allow_unstable"] = bool(p.get("allow_unstable_device"))
+    cells = (Cell("superblock", device, value),)
+    consents = {"wipe_token": p["wipe_token"]}
+    return Unit(
+        (KIND, device), cells, (("device", device), ("path", device)), (("content", device),), consents=consents
+    )
+
+
+def declared(p: dict[str, Any]) -> dict[str, Any]:
+    fstype = p["fstype"]
+    value: dict[str, Any] = {"fstype": fstype}
+    if p.get("label") is not None:
+        if not _LABEL.fullmatch(p["label"]) or len(p["label"]) > _LABEL_MAX[fstype]:
+            hint = "at most %d letters, digits, _ . - or blanks" % _LABEL_MAX[fstype]
+            raise StorageError(
+                "invalid", "label %.80r is not valid for %s" % (p["label"], fstype), hint, option="label"
+            )
+        value["label"] = p["label"]
+    if p.get("uuid") is not None:
+        if not _UUID.fullmatch(p["uuid"]):
+            raise StorageError("invalid", "uuid %.80r is not a UUID" % p["uuid"], "lower case, as uuidgen prints it")
+        value["uuid"] = p["uuid"]
+    for feature in p.get("features") or ():
+        if feature not in _FEATURES.get(fstype, ()):
+            hint = "one of %s" % ", ".join(_FEATURES.get(fstype, ("(none)",)))
+            raise StorageError("invalid", "feature %.80r is not one of %s" % (feature, fstype), hint, option="features")
+    if p.get("features"):
+        value["features"] = tuple(sorted(set(p["features"])))
+    if p.get("quota"):
+        value["quota"] = tuple(sorted(set(p["quota"])))
+    if p.get("grow", True) and fstype not in ("vfat", "swap"):
+        value["fills"] = True
+    return value
+
+
+def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
+    found = rows["superblock"].get(p["device"]) or {}
+    out = {key: found.get(key) for key in ("fstype", "uuid", "label")}
+    return {"device": p["device"], **out, "size_bytes": found.get("size"), "health": found.get("_health")}

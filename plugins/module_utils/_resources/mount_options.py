@@ -1,0 +1,61 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mount options as data: which words a filesystem takes, what they mean, which of them lose data or hand out authority."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+_WORD = re.compile(r"[A-Za-z0-9_.:+-]+(=[A-Za-z0-9_.:/+@%{}-]*)?", re.ASCII)
+_FLAGS = {
+    "ro": ("read_only", True), "rw": ("read_only", False),
+    "nosuid": ("nosuid", True), "suid": ("nosuid", False),
+    "nodev": ("nodev", True), "dev": ("nodev", False),
+    "noexec": ("noexec", True), "exec": ("noexec", False),
+    "relatime": ("atime", "relatime"), "noatime": ("atime", "noatime"), "strictatime": ("atime", "strictatime"),
+    "nodiratime": ("nodiratime", True), "diratime": ("nodiratime", False),
+}  # fmt: skip
+# Read by mount(8), systemd or nobody, never by the kernel: they belong in fstab alone.
+_FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "loop")
+# Words that hand root's authority to somebody else's program or path (mount(8), util-linux).
+_FORBIDDEN = ("helper", "uhelper", "X-mount.mkdir", "comment", "context", "fscontext", "defcontext", "rootcontext")
+# Committed data is lost at power loss (ext4(5), xfs(5)); nobh is no option any more.
+UNSAFE = ("barrier=0", "nobarrier", "nobh", "data=writeback")
+# The closed set of tmpfs (kernel Documentation/filesystems/tmpfs.rst); its bounds have options of their own.
+_TMPFS = ("huge", "mpol", "inode32", "inode64")
+
+
+def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[str, Any], list[str]]:
+    """Fields of a mount cell, and the words as fstab holds them. Raises ``invalid`` naming the word."""
+    fields: dict[str, Any] = {}
+    kept: list[str] = []
+    for word in words:
+        name, _eq, value = word.partition("=")
+        if not _WORD.fullmatch(word):
+            raise _refuse(what, word, "is not one mount option", "one word or name=value an entry, no comma or space")
+        if word in UNSAFE:
+            raise _refuse(what, word, "loses committed data at power loss", "leave it out")
+        if name in _FORBIDDEN or name.startswith("X-"):
+            raise _refuse(what, word, "is not allowed", "declare it in another way")
+        if fstype == "tmpfs" and name not in _TMPFS and word not in _FLAGS and not name.startswith("x-"):
+            raise _refuse(
+                what, word, "is not an option of tmpfs", "size, inodes, mode, owner and noswap are own options"
+            )
+        if word in _FLAGS:
+            field, meaning = _FLAGS[word]
+            if fields.get(field, meaning) != meaning:
+                raise _refuse(what, word, "contradicts another option", "say one of the two")
+            fields[field] = meaning
+        elif word not in _FSTAB_ONLY and not name.startswith("x-"):
+            fields["o:" + name] = value if _eq else True
+        if word not in kept and word != "defaults":
+            kept.append(word)
+    return fields, kept
+
+
+def _refuse(what: str, word: str, problem: str, hint: str) -> StorageError:
+    return StorageError("invalid", "%s: %.120r %s" % (what, word, problem), hint, option=what)

@@ -1,0 +1,213 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A pool of volumes: where they live, what bounds them, how many there may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+
+KIND, LIST = "pool", "pools"
+BASE = "/var/lib/bulkhead"
+DEFAULT = {"backend": "auto", "path": BASE + "/volumes"}
+LATER = ("lvm", "nfs", "iscsi", "ceph_rbd", "cephfs")
+OPTIONS: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "backend": {
+        "type": "str",
+        "choices": ["auto", "directory", "loop", "lvm", "btrfs", "nfs", "iscsi", "ceph_rbd", "cephfs", "memory"],
+    },
+    "config": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "path"},
+            "vg": {"type": "str"},
+            "thin_pool": {"type": "str"},
+            "server": {"type": "str"},
+            "export": {"type": "str"},
+            "cluster": {"type": "str"},
+            "pool_name": {"type": "str"},
+            "monitors": {"type": "list", "elements": "str"},
+            "user": {"type": "str"},
+            "keyring_path": {"type": "path"},
+            "namespace": {"type": "str"},
+        },
+    },
+    "max_volume_size": {"type": "str"},
+    "max_volumes_per_namespace": {"type": "int"},
+    "overcommit": {"type": "float"},
+    "confirm": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+RULES: dict[str, Any] = {"required_if": [("state", "present", ["backend"])]}
+
+
+def label(p: dict[str, Any]) -> str:
+    return str(p["name"])
+
+
+def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
+    wanted: list[tuple[str, Any]] = [("record", ("pool", p["name"]))]
+    if p["state"] == "present" and p["backend"] == "auto" and _path(p).startswith("/"):
+        wanted.append(("fsinfo", _path(p)))
+    return wanted
+
+
+def unit(p: dict[str, Any], look: Any) -> Unit:
+    name = names.identifier(p["name"])
+    record = look.look("record", [("pool", name)]).get(("pool", name))
+    if isinstance(record, StorageError):
+        raise record
+    where = ("pool", name)
+    if p["state"] == "absent":
+        return _absent(p, look, record)
+    row = declared(p, look, record)
+    cells = [Cell("record", where, row)]
+    needs: tuple[Any, ...] = ()
+    if row["path"]:
+        cells += base(row["path"])
+        cells.append(Cell("node", row["path"], {"type": "directory", "owner": "0", "group": "0", "mode": 0o711}))
+        needs = (("path", row["path"]),)
+    return Unit((KIND, name), tuple(cells), needs, (("pool", name),))
+
+
+def _absent(p: dict[str, Any], look: Any, record: Any) -> Unit:
+    name = p["name"]
+    provides = (("pool", name),)
+    if record is None:
+        return Unit((KIND, name), (Cell("record", ("pool", name), None),), provides=provides)
+    if p["confirm"] != name:
+        raise StorageError(
+            "would_destroy", "the pool would go", "repeat the task with confirm: %s" % name, confirm=name
+        )
+    leaving = [key for (kind, key), other in look.declared.items() if kind == "volume" and other["state"] == "absent"]
+    rows = look.look("record", [("volume", key) for key in leaving])
+    going = [key for key in leaving if (rows.get(("volume", key)) or {}).get("pool") == name]
+    if record.get("_volume_count", 0) > len(going):
+        held = [key for key in record.get("_volumes", ()) if key not in going]
+        text = "the pool holds %d volumes: %s" % (record["_volume_count"] - len(going), ", ".join(held[:10]))
+        raise StorageError("in_use", text, "remove the volumes first", volumes=held)
+    cells = [Cell("record", ("pool", name), None)]
+    if record["path"] and record["path"] != DEFAULT["path"]:
+        cells.append(Cell("node", record["path"], None))
+    return Unit((KIND, name), tuple(cells), (("path", record["path"]),) if record["path"] else (), provides)
+
+
+def base(path: str) -> list[Cell]:
+    """Everything of ours lies in one root-only directory."""
+    if names.within(path, BASE) and path != BASE:
+        return [Cell("node", BASE, {"type": "directory", "owner": "0", "group": "0", "mode": 0o700}, True)]
+    return []
+
+
+def declared(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
+    """The row of a pool. What is not declared is left as recorded."""
+    backend = p["backend"]
+    if backend in LATER:
+        raise StorageError("unsupported", "backend %s is not supported yet" % backend, "use directory, loop or btrfs")
+    path = _path(p)
+    if backend == "memory":
+        path = ""
+    elif not path:
+        raise StorageError(
+            "invalid", "config.path is required for backend %s" % backend, "an absolute path", option="config"
+        )
+    else:
+        path = names.path(path, "config.path")
+    if backend == "auto":
+        backend = record["backend"] if record else choose(path, look)
+    row: dict[str, Any] = {"backend": backend, "path": path}
+    if record and record["backend"] != backend:
+        raise StorageError(
+            "conflict", "the pool is a %s pool already" % record["backend"], "make a new pool and move volumes"
+        )
+    if record and record["path"] != path:
+        raise StorageError(
+            "conflict", "the pool lies at %s already" % record["path"], "make a new pool and move volumes"
+        )
+    if p.get("max_volume_size") is not None:
+        row["max_volume_size"] = size.parse(p["max_volume_size"], "max_volume_size")
+    if p.get("max_volumes_per_namespace") is not None:
+        if p["max_volumes_per_namespace"] < 1:
+            raise StorageError(
+                "invalid", "max_volumes_per_namespace must be at least 1", "", option="max_volumes_per_namespace"
+            )
+        row["max_volumes_per_namespace"] = p["max_volumes_per_namespace"]
+    if p.get("overcommit") is not None:
+        if not 1.0 <= p["overcommit"] <= 1000.0:
+            raise StorageError("invalid", "overcommit %r is not in 1..1000" % p["overcommit"], "a ratio such as 2.0")
+        row["overcommit"] = p["overcommit"]
+    return row
+
+
+def choose(path: str, look: Any) -> str:
+    """``auto``: a directory pool where a limit can be enforced on directories, else loop images."""
+    mount = covering(path, look)
+    if mount is not None:
+        if mount.get("fstype") == "btrfs":
+            return "btrfs"
+        words = mount.get("options") or []
+        return "directory" if "prjquota" in words or "pquota" in words else "loop"
+    found = look.look("fsinfo", [path]).get(path)
+    if isinstance(found, StorageError):
+        raise found
+    if found and found.get("qgroup"):
+        return "btrfs"
+    return "directory" if found and found.get("project_quota") else "loop"
+
+
+def covering(path: str, look: Any) -> Any:
+    """The declared mount that ``path`` will lie on, when this very declaration mounts it."""
+    best = None
+    for (kind, where), params in look.declared.items():
+        deeper = best is None or len(where) > len(best["path"])
+        if kind == "mount" and params["state"] == "mounted" and names.within(path, where) and deeper:
+            best = params
+    return best
+
+
+def _path(p: dict[str, Any]) -> str:
+    return (p.get("config") or {}).get("path") or (DEFAULT["path"] if p["name"] == "default" else "")
+
+
+def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
+    return describe(p["name"], rows["record"].get(("pool", p["name"])), rows.get("fsinfo", {}))
+
+
+def describe(name: str, row: Any, fsinfo: Any) -> dict[str, Any]:
+    row = row or {}
+    info = fsinfo.get(row.get("path")) or {}
+    total, free = info.get("total_bytes"), info.get("free_bytes")
+    return {
+        "name": name,
+        "phase": "ready" if row else "pending",
+        "backend": row.get("backend"),
+        "path": row.get("path"),
+        "capacity_bytes": total,
+        "used_bytes": total - free if total is not None and free is not None else None,
+        "provisioned_bytes": row.get("_provisioned", 0),
+        "volumes": row.get("_volume_count", 0),
+        "max_volume_size": row.get("max_volume_size"),
+        "max_volumes_per_namespace": row.get("max_volumes_per_namespace"),
+    }
+
+
+def known(name: str, look: Any) -> dict[str, Any]:
+    """The pool a volume names: declared beside it, recorded, or the built-in default. Raises ``not_found``."""
+    record = look.look("record", [("pool", name)]).get(("pool", name))
+    if isinstance(record, StorageError):
+        raise record
+    params = look.declared.get(("pool", name))
+    if params is not None and params["state"] == "present":
+        return {**(record or {}), **declared(params, look, record)}
+    if record is not None:
+        return dict(record)
+    if name == "default":
+        return {"backend": choose(DEFAULT["path"], look), "path": DEFAULT["path"]}
+    raise StorageError(
+        "not_found", "there is no pool %r" % name, "declare it in pools, or with the pool module", pool=name
+    )

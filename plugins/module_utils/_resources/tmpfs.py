@@ -1,0 +1,111 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A bounded memory filesystem: bytes and inodes, never unlimited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
+
+KIND, LIST = "tmpfs", "tmpfs"
+PAGE = 4096
+OPTIONS: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "size": {"type": "str"},
+    "inodes": {"type": "int"},
+    "mode": {"type": "str", "default": "1777"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "noexec": {"type": "bool", "default": True},
+    "noswap": {"type": "bool", "default": False},
+    "options": {"type": "list", "elements": "str", "default": []},
+    "persist": {"type": "str", "choices": ["fstab", "unit", "none"], "default": "fstab"},
+    "state": {"type": "str", "choices": ["mounted", "unmounted", "absent"], "default": "mounted"},
+}
+RULES: dict[str, Any] = {"required_if": [("state", "mounted", ["size"])]}
+
+
+def label(p: dict[str, Any]) -> str:
+    return str(p["path"])
+
+
+def unit(p: dict[str, Any], look: Any) -> Unit:
+    path = names.path(p["path"])
+    line: Any = None
+    live: Any = None
+    if p["persist"] == "unit":
+        raise StorageError("unsupported", "persist: unit is not supported yet", "use persist: fstab")
+    if p["state"] == "mounted":
+        live, words = bounds(p)
+        options = ",".join(words)
+        line = {"source": "tmpfs", "fstype": "tmpfs", "options": options, "dump": 0, "passno": 0}
+    cells = [Cell("mount", path, live)]
+    if p["persist"] == "fstab" and p["state"] != "unmounted":
+        cells.insert(0, Cell("fstab", ("/etc/fstab", path), line))
+    if p["state"] == "unmounted":
+        cells.insert(0, Cell("node", path, {"type": "directory"}, True))
+    return Unit(
+        (KIND, path),
+        tuple(cells),
+        needs=(("above", path),),
+        provides=(("path", path),),
+        consents={"absent": p["state"] != "mounted"},
+    )
+
+
+def bounds(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The live mount and its fstab words: every bound is digits, never text of the user's."""
+    room = size.parse(p["size"], minimum=PAGE, unit=PAGE)
+    inodes = p.get("inodes")
+    if inodes is None:
+        inodes = max(64, room // 16384)
+    if not 2 <= inodes <= 2**31:
+        raise StorageError("invalid", "inodes %r is not in 2..2147483648" % inodes, "leave it out for one per 16 KiB")
+    mode = names.mode(p.get("mode") or "1777")
+    fields, extra = mount_options.parse(p.get("options") or [], "tmpfs")
+    for word in ("nosuid", "nodev"):
+        if fields.get(word) is False:
+            raise StorageError("invalid", "a tmpfs is always %s" % word, "leave the option out")
+    live = {
+        "source": "tmpfs", "fstype": "tmpfs", "nosuid": True, "nodev": True, "noexec": bool(p.get("noexec", True)),
+        "o:size": room, "o:nr_inodes": inodes, "o:mode": mode,
+    }  # fmt: skip
+    words = ["nosuid", "nodev"] + ["noexec"] * live["noexec"]
+    words += ["size=%d" % room, "nr_inodes=%d" % inodes, "mode=%04o" % mode]
+    for option, key in (("owner", "uid"), ("group", "gid")):
+        if p.get(option) is not None:
+            live["o:" + key] = p[option]
+            words.append("%s=%s" % (key, p[option]))
+    if p.get("noswap"):
+        live["o:noswap"] = True
+        words.append("noswap")
+    live.update(fields)
+    return live, words + [word for word in extra if word not in words]
+
+
+def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
+    found = rows["mount"].get(p["path"]) or {}
+    return {
+        "path": p["path"],
+        "size_bytes": found.get("o:size"),
+        "inodes": found.get("o:nr_inodes"),
+        "used_bytes": found.get("_used_bytes", 0) if found else None,
+        "used_inodes": found.get("_used_inodes", 0) if found else None,
+        "options": words_of(found),
+    }
+
+
+def words_of(found: dict[str, Any]) -> list[str]:
+    """A live mount's options as words, in a stable order."""
+    words = ["ro" if found.get("read_only") else "rw"] if found else []
+    words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name)]
+    words += [found["atime"]] if found.get("atime") else []
+    for key in sorted(k for k in found if k.startswith("o:")):
+        value = "%04o" % found[key] if key == "o:mode" and isinstance(found[key], int) else found[key]
+        words.append(key[2:] if value is True else "%s=%s" % (key[2:], value))
+    return words

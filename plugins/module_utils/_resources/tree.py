@@ -1,0 +1,74 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Directories of one root: type, owner, mode, ACL, each by file descriptor beneath it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+
+KIND, LIST = "tree", "trees"
+OPTIONS: dict[str, Any] = {
+    "root": {"type": "path", "required": True},
+    "entries": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "path": {"type": "str", "required": True},
+            "type": {"type": "str", "choices": ["directory", "subvolume", "absent"], "default": "directory"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "mode": {"type": "raw"},
+            "acl": {"type": "list", "elements": "str"},
+            "default_acl": {"type": "list", "elements": "str"},
+            "selinux": {"type": "dict", "options": {"type": {"type": "str"}, "level": {"type": "str"}}},
+            "project": {"type": "str"},
+        },
+    },
+    "purge": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+RULES: dict[str, Any] = {"required_if": [("state", "present", ["entries"])]}
+
+
+def label(p: dict[str, Any]) -> str:
+    return str(p["root"])
+
+
+def unit(p: dict[str, Any], look: Any) -> Unit:
+    root = names.path(p["root"], "root")
+    if p["purge"]:
+        raise StorageError("unsupported", "purge of a tree is not supported yet", "declare entries of type absent")
+    cells, paths = [], []
+    for entry in p["entries"] or ():
+        where = names.relative(entry["path"])
+        path = root if where == "." else names.join(root, where)
+        gone = p["state"] == "absent" or entry["type"] == "absent"
+        cells.append(Cell("node", path, None if gone else _value(entry)))
+        paths.append(("path", path))
+    if not cells:
+        cells.append(Cell("node", root, None if p["state"] == "absent" else {"type": "directory"}))
+    cells.sort(key=lambda cell: cell.target.count("/"))  # parents stand below their children
+    return Unit((KIND, root), tuple(cells), (("path", root),), tuple(paths), consents={"absent": False})
+
+
+def _value(entry: dict[str, Any]) -> dict[str, Any]:
+    for option in ("selinux", "project"):
+        if entry.get(option):
+            raise StorageError("unsupported", "%s of a tree entry is not supported yet" % option, "leave it out")
+    value = {"type": entry["type"]}
+    if entry["mode"] is not None:
+        value["mode"] = names.mode(entry["mode"])
+    value.update((k, entry[k]) for k in ("owner", "group", "acl", "default_acl") if entry[k] is not None)
+    return value
+
+
+def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
+    root = p["root"]
+    paths = [root if e["path"] in (".", "./") else names.join(root, e["path"]) for e in p["entries"] or ()] or [root]
+    stands = [path for path in paths if rows["node"].get(path)]
+    return {"counts": {"declared": len(paths), "present": len(stands)}, "changed_paths": []}

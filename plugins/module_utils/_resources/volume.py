@@ -1,0 +1,342 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A named volume over a pool: its record stands at the bottom, so that whatever exists is always known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, tmpfs
+
+KIND, LIST = "volume", "volumes"
+MEMORY = pool.BASE + "/memory"
+# The least a backend can hold: a page of tmpfs, a file, an ext4 with its journal.
+MINIMUM = {"memory": 4096, "directory": 4096, "btrfs": 65536, "loop": 1 << 20}
+_SOURCE = {
+    "type": {"type": "str", "choices": ["empty", "clone", "snapshot", "image", "url"], "default": "empty"},
+    "name": {"type": "str"},
+    "namespace": {"type": "str"},
+    "url": {"type": "str"},
+    "checksum": {"type": "str"},
+}
+_QOS = ("read_bps", "write_bps", "read_iops", "write_iops", "min_iops", "min_bps")
+_QOS += ("burst_iops", "burst_bps", "burst_seconds")
+OPTIONS: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "namespace": {"type": "str", "default": "default"},
+    "pool": {"type": "str"},
+    "type": {"type": "str", "choices": ["filesystem", "memory", "block"]},
+    "size": {"type": "str"},
+    "provisioning": {"type": "str", "choices": ["thin", "thick"]},
+    "source": {"type": "dict", "options": _SOURCE},
+    "fstype": {"type": "str", "choices": ["ext4", "xfs", "btrfs"]},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "raw"},
+    "labels": {"type": "dict"},
+    "qos": {"type": "dict", "options": {name: {"type": "str"} for name in _QOS}},
+    "encrypted": {"type": "bool"},
+    "tenant": {"type": "str"},
+    "sharing": {"type": "str", "choices": ["exclusive", "read_only", "read_write"]},
+    "scope": {"type": "str", "choices": ["job", "host"]},
+    "job": {"type": "str"},
+    "target": {"type": "path"},
+    "read_only": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
+    "allow_shrink": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "absent", "attached", "detached"], "default": "present"},
+}
+RULES: dict[str, Any] = {}
+
+
+def label(p: dict[str, Any]) -> str:
+    return "%s/%s" % (p["namespace"], p["name"])
+
+
+def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
+    wanted: list[tuple[str, Any]] = [("record", ("volume", label(p))), ("record", ("pool", p["pool"] or "default"))]
+    source = p["source"] or {}
+    if source.get("name"):
+        wanted.append(("record", ("volume", "%s/%s" % (source["namespace"] or p["namespace"], source["name"]))))
+    return wanted
+
+
+def unit(p: dict[str, Any], look: Any) -> Unit:
+    names.identifier(p["namespace"], "namespace")
+    names.identifier(p["name"])
+    key = label(p)
+    record = look.look("record", [("volume", key)]).get(("volume", key))
+    if isinstance(record, StorageError):
+        raise record
+    if p["state"] in ("absent", "detached") and record is None:
+        return Unit((KIND, key), (Cell("record", ("volume", key), None),), provides=(("volume", key),))
+    before = (record or {}).get("attachments", {})
+    row = _row(p, record, look)
+    after = row["attachments"]
+    if p["state"] == "absent":
+        if before and not p["force"]:
+            users = ", ".join(sorted(before))
+            raise StorageError(
+                "in_use", "the volume is attached to %s" % users, "detach it, or force: true", users=users
+            )
+        after = {}
+    cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
+    cells += _body(p, record or row, row, key)
+    cells += _attachments(row, before, after, p)
+    needs = [("pool", row["pool"])] + [("path", row["path"])] * bool(row["path"])
+    needs += [("path", a["target"]) for a in after.values() if a["target"]]
+    source = p["source"] or {}
+    if source.get("name") and record is None:
+        needs.append(("volume", "%s/%s" % (source["namespace"] or p["namespace"], source["name"])))
+    consents = {"absent": p["state"] in ("absent", "detached"), "allow_shrink": p["allow_shrink"]}
+    return Unit((KIND, key), tuple(cells), tuple(needs), (("volume", key),), consents=consents)
+
+
+# -- the record ----------------------------------------------------------------------------------------------------
+
+
+def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
+    """What the catalogue will hold. Existing volumes are compared on declared options only."""
+    old = record or {}
+    for option, why in (("qos", "needs a cgroup v2 io controller"), ("encrypted", "needs LUKS")):
+        if p[option]:
+            raise StorageError(
+                "unsupported", "%s of a volume is not supported yet: it %s" % (option, why), "leave it out"
+            )
+    kind = _fixed(p, old, "type", "filesystem")
+    if kind == "block":
+        raise StorageError("unsupported", "volumes of type block are not supported yet", "use type: filesystem")
+    place: dict[str, Any] = {"backend": "memory", "path": ""}
+    home = _fixed(p, old, "pool", "" if kind == "memory" else "default")
+    if kind == "memory" and home:
+        raise StorageError("invalid", "a memory volume has no pool", "leave pool out", option="pool")
+    if kind != "memory":
+        place = pool.known(home, look)
+        if place["backend"] == "memory":
+            raise StorageError("unsupported", "pool %s holds memory volumes only" % home, "say type: memory")
+    backend = old.get("backend") or place["backend"]
+    bytes_ = _size(p, old, place, backend)
+    scope = _fixed(p, old, "scope", "job")
+    row: dict[str, Any] = {
+        "pool": home,
+        "backend": backend,
+        "type": kind,
+        "size": bytes_,
+        "path": old.get("path", _path(p, place, kind, scope)),
+        "attachments": _holders(p, old),
+        "mode": names.mode(p["mode"]) if p["mode"] is not None else old.get("mode", 0o750),
+        "scope": scope,
+        "sharing": p["sharing"] or old.get("sharing", "read_write"),
+        "labels": _labels(p["labels"]) if p["labels"] is not None else old.get("labels", {}),
+    }
+    for option in ("owner", "group"):
+        row[option] = p[option] if p[option] is not None else old.get(option, "0")
+    if backend == "loop":
+        row["fstype"] = _fixed(p, old, "fstype", "ext4")
+        row["provisioning"] = _fixed(p, old, "provisioning", "thin")
+    elif p["fstype"]:
+        raise StorageError("invalid", "fstype has no meaning for backend %s" % backend, "leave it out", option="fstype")
+    elif p["provisioning"] == "thick":
+        raise StorageError("unsupported", "backend %s has no thick provisioning" % backend, "leave it out")
+    if record is None:
+        _room(p, place, home, look)
+    return row
+
+
+def _fixed(p: dict[str, Any], old: dict[str, Any], option: str, default: str) -> str:
+    """An option that is chosen at creation; asking for another one later is a conflict."""
+    if p[option] is not None and old and p[option] != old.get(option):
+        text = "%s of the volume is %r and cannot become %r" % (option, old.get(option), p[option])
+        raise StorageError("conflict", text, "make a new volume with source: {type: clone}", option=option)
+    return str(old.get(option, default) if p[option] is None else p[option])
+
+
+def _size(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], backend: str) -> int:
+    if p["size"] is None:
+        if not old and p["state"] == "attached":
+            raise StorageError("not_found", "there is no such volume", "declare its size to create it")
+        if not old:
+            raise StorageError("invalid", "size is required to create a volume", "for example 10GiB", option="size")
+        return int(old["size"])
+    bytes_ = size.parse(p["size"], minimum=MINIMUM[backend], unit=4096)
+    most = place.get("max_volume_size")
+    if most and bytes_ > most and bytes_ > old.get("size", 0):
+        text = "size %s is more than the pool's max_volume_size %s" % (size.human(bytes_), size.human(most))
+        raise StorageError(
+            "limit_exceeded", text, "ask for less, or raise max_volume_size of the pool", max_volume_size=most
+        )
+    if old and bytes_ < old["size"] and not p["allow_shrink"]:
+        text = "size would shrink from %s to %s" % (size.human(old["size"]), size.human(bytes_))
+        raise StorageError("would_shrink", text, "set allow_shrink: true once the content is known to fit")
+    return bytes_
+
+
+def _path(p: dict[str, Any], place: dict[str, Any], kind: str, scope: str) -> str:
+    if kind == "memory":
+        return names.join(MEMORY, p["namespace"], p["name"]) if scope == "host" else ""
+    return names.join(place["path"], p["namespace"], p["name"])
+
+
+def _labels(labels: dict[str, Any]) -> dict[str, str]:
+    for name, value in labels.items():
+        if not isinstance(name, str) or len(name) > 63 or not isinstance(value, (str, int)) or len(str(value)) > 255:
+            raise StorageError(
+                "invalid", "label %.80r: %.80r is not text" % (name, value), "at most 63 and 255 characters"
+            )
+    return {name: str(value) for name, value in labels.items()}
+
+
+def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any) -> None:
+    """The pool's count of volumes a namespace, over recorded and declared ones together."""
+    most = place.get("max_volumes_per_namespace")
+    if not most:
+        return
+    prefix = p["namespace"] + "/"
+    there = {k[1] for k, row in look.look("record", None).items() if k[0] == "volume" and row.get("pool") == home}
+    for (kind, key), other in look.declared.items():
+        if kind == "volume" and (other["pool"] or "default") == home:
+            (there.discard if other["state"] == "absent" else there.add)(key)
+    count = sum(1 for key in there if key.startswith(prefix))
+    if count > most:
+        text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
+        raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
+
+
+def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """Who has the volume attached, and where."""
+    holders = dict(old.get("attachments", {}))
+    holder = names.identifier(p["job"], "job") if p["job"] is not None else "host"
+    target = names.path(p["target"], "target") if p["target"] is not None else ""
+    if p["state"] == "attached":
+        sharing = p["sharing"] or old.get("sharing", "read_write")
+        others = sorted(set(holders) - {holder})
+        if sharing == "exclusive" and others:
+            raise StorageError("in_use", "the volume is exclusive and attached to %s" % others[0], "detach it first")
+        if sharing == "read_only" and not p["read_only"]:
+            raise StorageError("denied", "the volume is shared read-only", "attach it with read_only: true")
+        holders[holder] = {"target": target, "read_only": p["read_only"]}
+    elif p["state"] == "detached":
+        if p["job"] is None and p["target"] is None:
+            holders = {}
+        elif p["job"] is not None:
+            holders.pop(holder, None)
+        else:
+            holders = {name: held for name, held in holders.items() if held["target"] != target}
+    return holders
+
+
+# -- the body ------------------------------------------------------------------------------------------------------
+
+
+def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str) -> list[Cell]:
+    """What holds the bytes, bottom first."""
+    if row["backend"] == "memory":
+        return []
+    path, gone = row["path"], p["state"] == "absent"
+    cells = pool.base(path)
+    if pool.DEFAULT["path"] != path and names.within(path, pool.DEFAULT["path"]):
+        cells.append(Cell("node", pool.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
+    source = _source(p, row)
+    if row["backend"] == "loop":
+        image = path + ".img"
+        body = {"type": "file", "size": row["size"], "owner": "0", "group": "0", "mode": 0o600}
+        body.update(thick=row["provisioning"] == "thick", **source)
+        block = {"fstype": row["fstype"], "size": row["size"]}
+        cells.append(Cell("node", image, None if gone else body))
+        return cells if gone else cells + [Cell("superblock", image, block)]
+    kind = "subvolume" if row["backend"] == "btrfs" else "directory"
+    body = {"type": kind, "owner": row["owner"], "group": row["group"], "mode": row["mode"], **source}
+    cells.append(Cell("data", path, None if gone else body))
+    cells.append(Cell("quota", ("project", path), None if gone else {"hard": row["size"]}))
+    return cells
+
+
+def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, str]:
+    source = p["source"] or {}
+    kind = source.get("type", "empty")
+    if kind == "empty":
+        return {}
+    if kind != "clone":
+        raise StorageError("unsupported", "source %s is not supported yet" % kind, "use type: clone or empty")
+    if not source.get("name"):
+        raise StorageError("invalid", "source.name is required for a clone", "the volume to clone", option="source")
+    other = names.identifier(source["name"], "source.name")
+    space = names.identifier(source["namespace"] or p["namespace"], "source.namespace")
+    home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
+    suffix = ".img" if row["backend"] == "loop" else ""
+    return {"source": names.join(home, space, other) + suffix}
+
+
+def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]) -> list[Cell]:
+    """Mounts: the volume's own while anybody has it, and a bind for each target."""
+    cells: list[Cell] = []
+    path, memory = row["path"], row["backend"] == "memory"
+    own: Any = None
+    if after and (memory or row["backend"] == "loop"):
+        own = {"source": path + ".img", "fstype": row.get("fstype"), "nosuid": True, "nodev": True}
+        if memory:
+            bounds = {
+                "size": str(row["size"]),
+                "mode": "%04o" % row["mode"],
+                "owner": row["owner"],
+                "group": row["group"],
+            }
+            own = tmpfs.bounds({**bounds, "noexec": False})[0]
+    if path and (memory or row["backend"] == "loop"):
+        cells.append(Cell("mount", path, own))
+        if own and not memory:
+            cells.append(
+                Cell(
+                    "node",
+                    path,
+                    {"type": "directory", "owner": row["owner"], "group": row["group"], "mode": row["mode"]},
+                )
+            )
+    for holder in sorted(set(before) | set(after)):
+        old, new = before.get(holder, {}), after.get(holder, {})
+        for target in sorted({old.get("target"), new.get("target")} - {None, ""}):
+            bind: Any = None
+            if new.get("target") == target:
+                bind = {"source": path, "bind": True, "read_only": new["read_only"], "nosuid": True, "nodev": True}
+                if memory and not path:
+                    bind = {**own, "read_only": new["read_only"]}
+            cells.append(Cell("mount", target, bind))
+    return cells
+
+
+# -- what is shown -------------------------------------------------------------------------------------------------
+
+
+def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
+    return describe(p["namespace"], p["name"], rows["record"].get(("volume", label(p))), rows)
+
+
+def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
+    row = row or {}
+    path = row.get("path") or ""
+    holders = row.get("attachments", {})
+    limit = rows.get("quota", {}).get(("project", path)) or {}
+    mount = rows.get("mount", {}).get(path or next((h["target"] for h in holders.values()), "")) or {}
+    usage = limit if limit else mount
+    enforced = {"loop": "block", "memory": "tmpfs"}.get(row.get("backend", ""))
+    return {
+        "name": name,
+        "namespace": namespace,
+        "id": row.get("id"),
+        "pool": row.get("pool"),
+        "type": row.get("type"),
+        "size_bytes": row.get("size"),
+        "path": path or mount.get("path") or next((h["target"] for h in holders.values()), None),
+        "device": mount.get("_device"),
+        "status": ("in_use" if holders else "ready") if row else "absent",
+        "labels": row.get("labels", {}),
+        "created_at": row.get("created_at"),
+        "last_used": row.get("last_used"),
+        "job_ids": sorted(holder for holder in holders if holder != "host"),
+        "usage": {"bytes": usage.get("_used_bytes"), "inodes": usage.get("_used_inodes")},
+        "enforced_by": enforced or (limit.get("_enforced_by") if limit else None),
+    }

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one file of the target side that knows Ansible: options in, engine, result out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import Any, Callable, NamedTuple, NoReturn
+
+from ansible.module_utils import basic
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile, render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import World
+
+COMMON = {
+    "rollback": {"type": "bool", "default": True},
+    "workers": {"type": "int", "default": 4},
+    "lock_timeout": {"type": "int", "default": 30},
+    "actions_limit": {"type": "int", "default": 100},
+    "allow_unstable_device": {"type": "bool", "default": False},
+}
+
+
+class Entry(NamedTuple):
+    """One thing a task declares: its name in messages, its kind's resource, its options."""
+
+    label: str
+    resource: Any
+    params: dict[str, Any]
+
+
+class Module(AnsibleModule):
+    """AnsibleModule whose own refusals carry the collection's error shape too."""
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        if "errors" not in result:
+            result.update(code="invalid", hint="", errors=[StorageError("invalid", str(msg)).as_dict()])
+        super().fail_json(msg, **result)
+
+
+def run(resource: Any, ports: Callable[[], dict[str, Any]]) -> None:
+    """A module of one kind: its options are one entry."""
+    module = Module(argument_spec={**COMMON, **resource.OPTIONS}, supports_check_mode=True, **resource.RULES)
+    entry = Entry("%s (%s)" % (resource.KIND, resource.label(module.params)), resource, module.params)
+    reconcile_entries(module, [entry], ports(), [])
+
+
+def inform(options: dict[str, Any], gather: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """An info module: looks, never changes."""
+    module = Module(argument_spec=options, supports_check_mode=True)
+    try:
+        module.exit_json(changed=False, **gather(module.params))
+    except StorageError as error:
+        _refuse(module, [error], {})
+
+
+def serialised() -> bool:
+    """True when the running task carries its declaration as one text, as the action plugin of ``layout`` sends it."""
+    return b'"_declaration"' in (getattr(basic, "_ANSIBLE_ARGS", None) or b"")
+
+
+def reconcile_entries(
+    module: AnsibleModule,
+    entries: list[Entry],
+    ports: dict[str, Any],
+    errors: list[StorageError],
+    extra: Callable[[reconcile.Report], dict[str, Any]] | None = None,
+) -> None:
+    """Plan, apply unless in check mode, and answer. ``errors`` are refusals found while reading the options."""
+    params = module.params
+    options = reconcile.Options(
+        check=module.check_mode,
+        rollback=params["rollback"],
+        workers=max(1, params["workers"]),
+        lock=lambda: _lock(params["lock_timeout"]),
+        journal=None if module.check_mode else _Journal(),
+    )
+    try:
+        report = reconcile.converge(lambda world: _declare(world, entries, errors), ports, options, time.monotonic)
+    except Refusals as refused:
+        _refuse(module, refused.errors, {})
+    except StorageError as error:
+        _refuse(module, [error], {})
+    result: dict[str, Any] = {
+        "changed": bool(report.summary["applied"] or report.summary["kept"]) if report.errors else bool(report.listed),
+        "actions": render.bounded(report.listed, params["actions_limit"]),
+        "plan_digest": report.digest,
+        "summary": report.summary,
+        "journal": report.journal,
+    }
+    if module._diff:
+        result["diff"] = render.diff(result["actions"])
+    if report.errors:
+        _refuse(module, report.errors, result)
+    if extra is not None:
+        result.update(extra(report))
+    else:
+        entry = entries[0]
+        result["resource"] = render.plain(entry.resource.show(entry.params, report.rows))
+    module.exit_json(**result)
+
+
+def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> tuple[list[Unit], list[StorageError]]:
+    found = list(errors)
+    world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}
+    wanted: dict[str, list[Any]] = {}
+    for entry in entries:
+        facts = getattr(entry.resource, "facts", None)
+        for port, target in facts(entry.params, world) if facts else ():
+            wanted.setdefault(port, []).append(target)
+    for port, targets in wanted.items():
+        world.look(port, targets)
+    units = []
+    for entry in entries:
+        try:
+            units.append(entry.resource.unit(entry.params, world)._replace(entry=entry.label))
+        except StorageError as error:
+            found.append(error.at(entry.label))
+    return units, found
+
+
+def _refuse(module: AnsibleModule, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:
+    """The task's own code and message are the first error's; all of them are in ``errors``, bounded."""
+    first = errors[0]
+    rows = render.bounded([render.plain(e.as_dict()) for e in errors], 1000)
+    result.setdefault("changed", False)
+    module.fail_json(str(first), code=first.code, hint=first.hint, errors=rows, errors_total=len(errors), **result)
+
+
+def _lock(timeout: float) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
+
+    return Lock(timeout=timeout)
+
+
+class _Journal:
+    """The journal, imported only when something is about to change."""
+
+    def begin(self, listed: list[dict[str, Any]], digest: str) -> str:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
+
+        self.journal = Journal()
+        return self.journal.begin(listed, digest)
+
+    def step(self, index: int, outcome: str, sync: bool) -> None:
+        self.journal.step(index, outcome, sync)
+
+    def end(self, summary: dict[str, int]) -> None:
+        self.journal.end(summary)
+
+
+def execute(argv: list[str], stdin: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
+    """Run a program: no shell, C locale, a deadline. A child stuck in the kernel is abandoned, never waited for."""
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
+    try:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            close_fds=True,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise StorageError(
+            "missing_tool", "%s is not installed" % argv[0], "install the package that has it"
+        ) from error
+    except OSError as error:
+        raise StorageError("failed", "%s: %s" % (argv[0], os.strerror(error.errno or 0))) from error
+    try:
+        out, err = child.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired as error:
+        child.kill()
+        try:
+            child.communicate(timeout=2)
+            stuck = ""
+        except subprocess.TimeoutExpired:
+            stuck = ", its process %d is stuck in the kernel" % child.pid
+        raise StorageError("timeout", "%s did not end within %d s%s" % (argv[0], timeout, stuck)) from error
+    return child.returncode, out, err
