@@ -1,0 +1,133 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's table of mounts, /proc/self/mountinfo (Documentation/filesystems/proc.rst, 3.5), read as bytes.
+
+Fields are split on the space and the newline only: CR, U+2028, 0xff and others come raw. Paths are text in UTF-8 with
+``surrogateescape`` whatever the locale is, so that every byte string survives a round trip.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Dict, FrozenSet, List, NamedTuple, Tuple, Union
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import ancestors
+
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+_OPTION = re.compile(rb'([^,=]+)(?:=("[^"]*"(?=,|$)|[^,]*))?')
+
+
+class Mount(NamedTuple):
+    """One row. ``root`` is the directory of the filesystem that is seen at ``path``; ``dev`` is ``major:minor``."""
+
+    id: int
+    parent: int
+    dev: str
+    root: str
+    path: str
+    options: FrozenSet[bytes]
+    propagation: str
+    fstype: str
+    source: str
+    super_options: bytes
+
+
+def text(raw: bytes) -> str:
+    """Decode the octal escapes (the kernel writes ``\\040 \\011 \\012 \\134``, and ``\\043`` in sources)."""
+    if b"\\" in raw:
+        raw = _ESCAPE.sub(lambda m: bytes((int(m.group(1), 8),)), raw)
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def encode(path: str) -> bytes:
+    """The bytes of a path, whatever the locale of this process is."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def options(raw: bytes) -> Dict[str, Union[str, bool]]:
+    """``rw,size=1024k,context="a,b"`` as a dict; a bare word is True."""
+    return {text(key): text(value) if value or key + b"=" in raw else True for key, value in _OPTION.findall(raw)}
+
+
+def parse(data: bytes) -> List[Mount]:
+    """Rows in the kernel's order; ``unreadable`` when a row is cut short or is not a row."""
+    rows = []
+    words: Dict[bytes, FrozenSet[bytes]] = {}
+    for line in data.split(b"\n")[:-1]:
+        left, _dash, right = line.partition(b" - ")
+        fields, about = left.split(b" "), right.split(b" ", 2)
+        try:
+            number, parent, dev, root, path, flags = fields[:6]
+            fstype, source, super_options = about
+            if flags not in words:
+                words[flags] = frozenset(flags.split(b","))
+            tags = [tag[:7] for tag in fields[6:]]
+            spread = "shared" if b"shared:" in tags else "slave" if b"master:" in tags else "private"
+            ids = int(number), int(parent), dev.decode("ascii")
+        except ValueError:
+            raise StorageError("unreadable", "mountinfo holds a row that is not one: %.200r" % line) from None
+        rows.append(Mount(*ids, text(root), text(path), words[flags], spread, text(fstype), text(source), super_options))
+    if data and not data.endswith(b"\n"):
+        raise StorageError("unreadable", "mountinfo ends inside a row: %.200r" % data[-80:])
+    return rows
+
+
+def read() -> bytes:
+    """The table as the kernel writes it; ``unreadable`` when it cannot be read."""
+    try:
+        with open("/proc/self/mountinfo", "rb", buffering=0) as f:
+            return f.read() or b""
+    except OSError as exc:
+        raise StorageError("unreadable", "/proc/self/mountinfo: %s" % exc.strerror) from exc
+
+
+class Table:
+    """Rows and how they stand on each other: what a path leads to is found by walking, since mounts hide mounts."""
+
+    def __init__(self, rows: List[Mount]) -> None:
+        self.rows = rows
+        self.children: Dict[int, List[Mount]] = {}
+        self._on: Dict[Tuple[int, str], Mount] = {}
+        self._roots: Dict[Tuple[str, str], List[Mount]] = {}
+        self._sources: Dict[Tuple[str, str], Dict[str, Tuple[int, bool]]] = {}
+        ids = {row.id for row in rows}
+        for row in rows:
+            parent = row.parent if row.parent in ids and row.parent != row.id else 0
+            self._on[parent, row.path] = row
+            self.children.setdefault(parent, []).append(row)
+            self._roots.setdefault((row.dev, row.root), []).append(row)
+
+    def over(self, path: str) -> Mount | None:
+        """The mount that a lookup of an absolute path ends in: the top-most of those that stand on each other."""
+        row, here = None, 0
+        for step in [*reversed(list(ancestors(path))), path]:
+            found = self._on.get((here, step))
+            while found is not None:
+                row, here = found, found.id
+                found = self._on.get((here, step))
+        return row
+
+    def at(self, path: str) -> Mount | None:
+        """The mount whose root a path is, or None: not a mount point."""
+        row = self.over(path)
+        return row if row is not None and row.path == path else None
+
+    def first(self, row: Mount) -> bool:
+        """True for the oldest mount of this directory of this filesystem; the others are its binds."""
+        return self._roots[row.dev, row.root][0] is row
+
+    def sources(self, row: Mount) -> Dict[str, Tuple[int, bool]]:
+        """Every path that names the same directory: how many mounts lead to it, and whether a lookup ends there."""
+        key = row.dev, row.root
+        if key not in self._sources:
+            found: Dict[str, Tuple[int, bool]] = {}
+            for base in [row.root, *ancestors(row.root)]:
+                rest = row.root[len(base.rstrip("/")) :].rstrip("/")
+                for other in self._roots.get((row.dev, base), ()):
+                    path = other.path.rstrip("/") + rest or "/"
+                    count, seen = found.get(path, (0, False))
+                    found[path] = count + 1, seen or self.over(path) is other
+            self._sources[key] = found
+        return self._sources[key]
