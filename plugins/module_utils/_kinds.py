@@ -8,9 +8,85 @@ Every import stands inside a function: all of it is shipped to the target, only 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
+
 LISTS = ("filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes")
+
+
+def option(name: str) -> dict[str, Any]:
+    """The argument spec of one list."""
+    kind = resource(name)
+    return {"type": "list", "elements": "dict", "options": kind.OPTIONS, **kind.RULES}
+
+
+def read(path: str) -> dict[str, Any]:
+    """A declaration in a file on the target: JSON, or YAML where the target's Python has it."""
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read()
+    except FileNotFoundError as error:
+        raise StorageError("not_found", "%s does not exist on the target" % path, "see src and remote_src") from error
+    except OSError as error:
+        raise StorageError("unreadable", "%s: %s" % (path, error.strerror)) from error
+    try:
+        document = json.loads(text) if text.lstrip()[:1] == b"{" else _yaml(text)
+    except ValueError as error:
+        raise StorageError("invalid", "%s: %s" % (path, error), "it must hold a dictionary of lists") from error
+    if not isinstance(document, dict):
+        raise StorageError("invalid", "%s does not hold a dictionary" % path, "it must hold a dictionary of lists")
+    return document
+
+
+def _yaml(text: bytes) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise StorageError("missing_tool", "the target has no PyYAML", "write the file as JSON") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def entries(
+    document: dict[str, Any], common: dict[str, Any], secrets: set[str]
+) -> tuple[list[Entry], list[StorageError]]:
+    """Every entry with its options checked, and every problem found on the way."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options
+
+    found: list[Entry] = []
+    errors: list[StorageError] = []
+    unknown = sorted(str(name) for name in document if name not in LISTS and name != "state")
+    if unknown:
+        errors.append(StorageError("invalid", "no such list: %s" % ", ".join(unknown), "one of %s" % ", ".join(LISTS)))
+    state = document.get("state")
+    if state not in (None, "present", "absent"):
+        errors.append(StorageError("invalid", "state %.80r is not present or absent" % (state,)))
+        state = None
+    for name in LISTS:
+        given = document.get(name)
+        if given is None:
+            continue
+        if not isinstance(given, list):
+            errors.append(StorageError("invalid", "%s is not a list" % name, "a list of entries").at(name))
+            continue
+        kind = resource(name)
+        for index, entry in enumerate(given):
+            if state == "absent" and isinstance(entry, dict) and entry.get("state") is None:
+                entry = {**entry, "state": "absent"}
+            where = "%s[%d]" % (name, index)
+            try:
+                params = options.check(kind.OPTIONS, kind.RULES, entry, secrets)
+            except StorageError as error:
+                errors.append(error.at(where))
+                continue
+            params["allow_unstable_device"] = common["allow_unstable_device"]
+            found.append(Entry("%s (%.200s)" % (where, kind.label(params)), kind, params))
+    return found, errors
 
 
 def resource(name: str) -> Any:

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
-from typing import Any, Callable, NamedTuple, NoReturn
+from typing import Any, Callable, NoReturn
 
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile, render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry, Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import World
 
 COMMON = {
@@ -25,14 +26,6 @@ COMMON = {
     "actions_limit": {"type": "int", "default": 100},
     "allow_unstable_device": {"type": "bool", "default": False},
 }
-
-
-class Entry(NamedTuple):
-    """One thing a task declares: its name in messages, its kind's resource, its options."""
-
-    label: str
-    resource: Any
-    params: dict[str, Any]
 
 
 class Module(AnsibleModule):
@@ -60,9 +53,53 @@ def inform(options: dict[str, Any], gather: Callable[[dict[str, Any]], dict[str,
         _refuse(module, [error], {})
 
 
-def serialised() -> bool:
-    """True when the running task carries its declaration as one text, as the action plugin of ``layout`` sends it."""
-    return b'"_declaration"' in (getattr(basic, "_ANSIBLE_ARGS", None) or b"")
+def run_layout(kinds: Any) -> None:
+    """Many entries of many kinds. ``kinds`` knows which list holds which kind; each is imported only when used."""
+    argument_spec = {
+        **COMMON,
+        "state": {"type": "str", "choices": ["present", "absent"]},
+        "src": {"type": "path"},
+        "remote_src": {"type": "bool", "default": False},
+        "purge": {"type": "list", "elements": "str", "default": []},
+        "confirm_purge": {"type": "list", "elements": "str", "default": []},
+        "return_resources": {"type": "bool", "default": False},
+        "_declaration": {"type": "str", "no_log": True},
+        "_secrets": {"type": "list", "elements": "str", "no_log": True},
+    }
+    if b'"_declaration"' not in (getattr(basic, "_ANSIBLE_ARGS", None) or b""):  # the action plugin did not run
+        argument_spec.update((name, kinds.option(name)) for name in kinds.LISTS)
+    module = Module(argument_spec=argument_spec, supports_check_mode=True)
+    params = module.params
+    try:
+        if params["_declaration"]:
+            document = json.loads(params["_declaration"])
+        elif params["src"]:
+            document = kinds.read(params["src"])
+        else:
+            document = {name: params[name] for name in (*kinds.LISTS, "state") if params.get(name) is not None}
+        if params["purge"]:
+            raise StorageError("unsupported", "purge is not supported yet", "declare entries with state: absent")
+        if params["state"] is not None:
+            document["state"] = params["state"]
+        secrets: set[str] = set()
+        entries, errors = kinds.entries(document, params, secrets)
+        module.no_log_values.update(secret for secret in secrets if len(secret) > 2)
+        ports = kinds.ports([name for name in kinds.LISTS if document.get(name)], execute)
+    except StorageError as error:
+        _refuse(module, [error], {})
+
+    def extra(report: reconcile.Report) -> dict[str, Any]:
+        more: dict[str, Any] = {"timings": {k: round(v * 1000, 3) for k, v in report.timings.items()}}
+        if params["return_resources"]:
+            shown: dict[str, list[Any]] = {}
+            for entry in entries:
+                shown.setdefault(entry.resource.LIST, []).append(
+                    render.plain(entry.resource.show(entry.params, report.rows))
+                )
+            more["resources"] = shown
+        return more
+
+    reconcile_entries(module, entries, ports, errors, extra)
 
 
 def reconcile_entries(

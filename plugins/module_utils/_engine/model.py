@@ -67,6 +67,14 @@ class Unit(NamedTuple):
     consents: dict[str, Any] = {}
 
 
+class Entry(NamedTuple):
+    """One entry of a declaration: its name in messages, the resource of its kind, its options."""
+
+    label: str
+    resource: Any
+    params: dict[str, Any]
+
+
 class Action(NamedTuple):
     """One cell that differs. Undo is the same action with before and after swapped."""
 
@@ -89,3 +97,20 @@ def state_of(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: v for k, v in value.items() if not k.startswith("_")}
     return value
+
+
+def met(row: Any, declared: Any) -> bool:
+    """Does what is there satisfy what is declared? Every declared field equal; UNKNOWN is satisfied by any value."""
+    if isinstance(declared, dict) and isinstance(row, dict):
+        for name, value in declared.items():
+            if name not in row or (row[name] != value and value is not UNKNOWN and not name.startswith("_")):
+                return False
+        return True
+    return bool(row == declared)
+
+
+def merged(row: Any, declared: Any) -> Any:
+    """The whole value that meeting ``declared`` leaves: undeclared fields stay, a known value stands for UNKNOWN."""
+    if isinstance(declared, dict) and isinstance(row, dict):
+        return {**row, **{name: row.get(name, v) if v is UNKNOWN else v for name, v in declared.items()}}
+    return declared
