@@ -108,7 +108,7 @@ def loop_device(path: str, *options: str) -> Iterator[str]:
 def place(size: str = "1g") -> Iterator[str]:
     """An empty directory on a fresh tmpfs in the private namespace, taken down with all that stands on it."""
     enter()
-    path = os.path.realpath(tempfile.mkdtemp(prefix="bulkhead-test-", dir="/run")  # /tmp is anybody's: no place for mounts)
+    path = os.path.realpath(tempfile.mkdtemp(prefix="bulkhead-test-", dir="/run"))  # /tmp is not root's alone
     try:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755,size=" + size, "arena", path], check=True)
         yield path
