@@ -1,0 +1,98 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port ``fsinfo``: what the filesystem beneath a path can do. Facts only, read once per call."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from typing import Any, Iterable
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE
+
+_XFS_GEOMETRY, _XFS_REFLINK = 0x8100587E, 1 << 20  # struct xfs_fsop_geom, fs/xfs/libxfs/xfs_fs.h
+
+
+class FsInfo:
+    name = "fsinfo"
+    behind = True
+
+    def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
+        """Of each path or its nearest existing ancestor; with None nothing."""
+        found: dict[str, Any] = {}
+        rows = {row.id: row for row in mountinfo.parse(mountinfo.read())}
+        with Walk() as walk:
+            for path in targets or ():
+                try:
+                    fd, _there = nearest(walk, path)
+                    try:
+                        found[path] = _facts(fd, rows[_mount_id(fd)])
+                    finally:
+                        os.close(fd)
+                except StorageError as error:
+                    found[path] = error
+                except (KeyError, OSError) as error:
+                    found[path] = StorageError("unreadable", "%s: %s" % (path, error), "its mount changes right now")
+        return found
+
+    def put(self, target: str, before: Any, after: Any) -> None:
+        raise StorageError("unsupported", "%s: what a filesystem can do is a fact, not a wish" % target)
+
+    def lowers(self, target: str, before: Any, after: Any) -> bool:
+        return False
+
+    def risk(self, target: str, before: Any, after: Any) -> str:
+        return REVERSIBLE
+
+
+def nearest(walk: Walk, path: str) -> tuple[int, bool]:
+    """(a descriptor of the path or of its nearest existing directory above, was it the path itself)."""
+    here = path
+    while True:
+        try:
+            return walk.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK), here == path
+        except StorageError as error:
+            if error.code != "not_found" or here == "/":
+                raise
+        here = names.parent(here)
+
+
+def visible(fd: int, inside: str) -> str:
+    """Where a path of the filesystem (from its top) is seen, through the mount of ``fd``; else itself."""
+    number = _mount_id(fd)
+    row = next((row for row in mountinfo.parse(mountinfo.read()) if row.id == number), None)
+    if row is None or not names.within(inside, row.root):
+        return inside
+    return row.path.rstrip("/") + inside[len(row.root.rstrip("/")) :] or "/"
+
+
+def _facts(fd: int, row: mountinfo.Mount) -> dict[str, Any]:
+    space = os.fstatvfs(fd)
+    has = set(row.super_options.split(b","))
+    return {
+        "fstype": row.fstype,
+        "mount": row.path,
+        "project_quota": bool(has & {b"prjquota", b"pquota"}),  # pqnoenforce only counts
+        "qgroup": row.fstype == "btrfs",
+        "reflink": row.fstype == "btrfs" or (row.fstype == "xfs" and _xfs_reflink(fd)),
+        "free_bytes": space.f_bavail * space.f_frsize,
+        "total_bytes": space.f_blocks * space.f_frsize,
+        "loop": os.path.exists("/dev/loop-control"),
+    }
+
+
+def _xfs_reflink(fd: int) -> bool:
+    geometry = bytearray(256)
+    fcntl.ioctl(fd, _XFS_GEOMETRY, geometry)
+    return bool(struct.unpack_from("=I", geometry, 92)[0] & _XFS_REFLINK)
+
+
+def _mount_id(fd: int) -> int:
+    with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
+        return next(int(line[7:]) for line in f if line.startswith(b"mnt_id:"))

@@ -1,0 +1,100 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run was about to do and how far it came, as JSON lines. A hint for people and for repair, never the truth."""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import json
+import os
+import re
+import time
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+
+KEPT = 64
+_FILE = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}-[0-9a-f]{8}\.jsonl", re.ASCII)
+
+
+class Journal:
+    def __init__(self, base: str = "/var/lib/bulkhead/journal") -> None:
+        self.base = base
+        self.broken = ""
+        self._fd = -1
+
+    def begin(self, actions: list[dict[str, Any]], digest: str) -> str:
+        """The whole plan on disk before its first put; returns the file. Prunes old ones, so call it under the lock."""
+        private_directory(os.path.dirname(self.base))
+        private_directory(self.base)
+        now = time.time()
+        stamp = "%s.%06d" % (time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)), now % 1 * 1e6)
+        path = os.path.join(self.base, "%s-%s.jsonl" % (stamp, binascii.hexlify(os.urandom(4)).decode()))
+        head = {"digest": digest, "actions": len(actions), "pid": os.getpid()}
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._write([head] + [{"action": action} for action in actions])
+            os.fsync(self._fd)
+            sync_directory(self.base)
+            for old in self._files()[:-KEPT]:
+                os.unlink(old)
+        except OSError as error:
+            raise failure(error, "cannot write %s" % path, "nothing is done without a journal") from error
+        return path
+
+    def step(self, index: int, outcome: str, sync: bool) -> None:
+        """One line. With ``sync`` on disk before we return, or an error; without, a failure is kept in ``broken``."""
+        self._note({"step": index, "outcome": outcome, "at": round(time.time(), 3)}, sync)
+
+    def end(self, summary: dict[str, Any]) -> None:
+        self._note({"end": summary}, False)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _note(self, row: dict[str, Any], sync: bool) -> None:
+        try:
+            self._write([row])
+            if sync:
+                os.fsync(self._fd)
+        except OSError as error:
+            self.broken = str(error)
+            if sync:
+                raise failure(error, "cannot write in %s" % self.base, "no such step without a journal") from error
+
+    def last(self) -> dict[str, Any] | None:
+        """The newest journal: ``path, digest, actions, steps, end`` (``end`` None when the run did not get there)."""
+        files = self._files()
+        return _read(files[-1]) if files else None
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Journals without an end, oldest first: runs that were killed (or one that still runs, outside the lock)."""
+        return [found for found in map(_read, self._files()) if found["end"] is None]
+
+    def _files(self) -> list[str]:
+        try:
+            names = os.listdir(self.base)
+        except FileNotFoundError:
+            return []
+        return [os.path.join(self.base, name) for name in sorted(names) if _FILE.fullmatch(name)]
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        data = "".join(json.dumps(line, default=str) + "\n" for line in lines).encode("ascii")
+        while data:  # a short write is followed by the error that cut it short
+            data = data[os.write(self._fd, data) :]
+
+
+def _read(path: str) -> dict[str, Any]:
+    rows = []
+    with open(path, "rb") as f:
+        for line in f:
+            with contextlib.suppress(ValueError):  # torn by a kill or a full disk
+                rows.append(json.loads(line.decode("ascii")))
+    found: dict[str, Any] = {"path": path, "digest": "", "end": None}
+    found["actions"] = [row["action"] for row in rows if "action" in row]
+    found["steps"] = [row for row in rows if "step" in row]
+    for row in rows:
+        found.update({key: row[key] for key in ("digest", "end") if key in row})
+    return found

@@ -1,0 +1,150 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Port ``project_tag``: the project id of a directory (FS_IOC_FSSETXATTR, include/uapi/linux/fs.h).
+
+The id alone limits nobody: whether it is accounted and enforced is for the port ``quota`` to say.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from typing import Any, Iterable, NamedTuple
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, beneath
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, state_of
+
+_GET, _SET, _INHERIT = 0x801C581F, 0x401C5820, 0x200  # struct fsxattr: xflags, extsize, nextents, projid, cowextsize
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+_ABSENT = {"id": 0, "inherit": False}
+
+
+class ProjectTag:
+    name = "project_tag"
+    behind = True
+
+    def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
+        """A directory without id and inheritance is untagged: absent. With None nothing."""
+        found: dict[str, Any] = {}
+        with Walk() as walk:
+            for path in targets or ():
+                try:
+                    value = self._at(walk, path)
+                    if value != _ABSENT:
+                        found[path] = value
+                except StorageError as error:
+                    if error.code != "not_found":
+                        found[path] = error
+        return found
+
+    def put(self, target: str, before: Any, after: Any) -> None:
+        wanted = {**_ABSENT, **(state_of(after) or {})}
+        with Walk() as walk:
+            now = self._at(walk, target)
+            if now != {**_ABSENT, **(state_of(before) or {})} and now != wanted:
+                raise StorageError("moved", "the project of %s changed since it was read" % target, "run it again")
+            if self._at(walk, target, wanted) != wanted:
+                raise StorageError("not_enforced", "%s: the filesystem did not keep the project id" % target)
+
+    def lowers(self, target: str, before: Any, after: Any) -> bool:
+        return after is None
+
+    def risk(self, target: str, before: Any, after: Any) -> str:
+        return REVERSIBLE
+
+    def _at(self, walk: Walk, path: str, wanted: Any = None) -> dict[str, Any]:
+        fd = walk.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+        try:
+            if wanted is not None:
+                set_tag(fd, wanted["id"], wanted["inherit"], path)
+            return tag(fd, path)
+        finally:
+            os.close(fd)
+
+
+class Tagged(NamedTuple):
+    tagged: int  # got another id
+    right: int  # had it already
+    left: list[str]  # not touched: hard links (they may be somebody else's file), devices, fifos, sockets, links
+
+
+def tag(fd: int, where: str) -> dict[str, Any]:
+    flags, _extsize, _extents, project = struct.unpack_from("=4I", _ioctl(fd, _GET, bytearray(28), where))
+    return {"id": project, "inherit": bool(flags & _INHERIT)}
+
+
+def set_tag(fd: int, project: int, inherit: bool, where: str) -> None:
+    data = _ioctl(fd, _GET, bytearray(28), where)
+    flags = struct.unpack_from("=I", data)[0]
+    struct.pack_into("=I", data, 0, flags | _INHERIT if inherit else flags & ~_INHERIT)
+    struct.pack_into("=I", data, 12, project)
+    _ioctl(fd, _SET, data, where)
+
+
+def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> Tagged:
+    """Tag what lies in a directory, by descriptor, on this mount only. ``limit_exceeded`` past so many entries or levels.
+
+    Directories get the id before their content does, so that what is made meanwhile inherits it. Can be repeated.
+    """
+    tagged, seen, left = 0, 0, []
+    here, above = (
+        os.open(".", _OPEN | os.O_DIRECTORY, dir_fd=fd),
+        [],
+    )  # above: what is left to see there
+    names, path = os.listdir(here), ""
+    try:
+        while True:
+            while not names:
+                if not above:
+                    return Tagged(tagged, seen - tagged - len(left), left)
+                os.close(here)
+                here, names, path = above.pop()
+            name = names.pop()
+            where, seen = os.path.join(path, name), seen + 1
+            if seen > limit or len(above) >= depth:
+                raise StorageError("limit_exceeded", "more than %d entries or %d levels beneath" % (limit, depth))
+            kind = _kind(here, name)
+            if kind is None:
+                left.append(where)
+                continue
+            child = beneath(here, name, _OPEN)
+            try:
+                found = os.fstat(child)
+                folder = stat.S_ISDIR(found.st_mode)
+                if not folder and (not stat.S_ISREG(found.st_mode) or found.st_nlink != 1):
+                    left.append(where)
+                    continue
+                if tag(child, where) != {"id": project, "inherit": folder}:
+                    set_tag(child, project, folder, where)
+                    tagged += 1
+                if folder:
+                    above.append((here, names, path))
+                    here, names, path, child = child, os.listdir(child), where, -1
+            finally:
+                if child >= 0:
+                    os.close(child)
+    finally:
+        for number in [here] + [entry[0] for entry in above]:
+            os.close(number)
+
+
+def _kind(at: int, name: str) -> int | None:
+    """Only files and directories are opened: opening a device or a fifo may do something."""
+    mode = os.stat(name, dir_fd=at, follow_symlinks=False).st_mode
+    return mode if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else None
+
+
+def _ioctl(fd: int, request: int, data: bytearray, where: str) -> bytearray:
+    try:
+        fcntl.ioctl(fd, request, data)
+    except OSError as error:
+        if error.errno == errno.ENOTTY:
+            raise StorageError("unsupported", "%s: its filesystem has no project ids" % where) from error
+        raise failure(error, "cannot tag %s" % where) from error
+    return data
