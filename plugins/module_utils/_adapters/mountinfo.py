@@ -131,3 +131,9 @@ class Table:
                     found[path] = count + 1, seen or self.over(path) is other
             self._sources[key] = found
         return self._sources[key]
+
+    def mirrored(self, row: Mount, child: Mount) -> bool:
+        """Is a mount beneath ``row`` only what a recursive bind brought along: the same thing at the same place of its source?"""
+        rest = child.path[len(row.path.rstrip("/")) :]
+        twins = (self.at(path.rstrip("/") + rest) for path in self.sources(row) if path != row.path)
+        return any(twin is not None and (twin.dev, twin.root) == (child.dev, child.root) for twin in twins)

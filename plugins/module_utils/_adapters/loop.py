@@ -1,0 +1,274 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Loop devices (linux/loop.h, loop(4)). A device is known by the device and inode number of its backing file."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+import time
+from typing import Any, Callable, Dict, Iterable, NamedTuple, Tuple
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN, state_of
+
+_CLR_FD, _GET_STATUS64, _SET_CAPACITY, _CONFIGURE = 0x4C01, 0x4C05, 0x4C07, 0x4C0A
+_GET_FREE = 0x4C82
+_BLKGETSIZE64 = 0x80081272
+_READ_ONLY, _AUTOCLEAR, _DIRECT_IO = 1, 4, 16
+_INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")  # struct loop_info64, 232 bytes
+_CONFIG = struct.Struct("=II232s64x")  # struct loop_config, 304 bytes
+_TRIES, _PATIENCE = 64, 5.0
+File = Tuple[int, int]
+
+
+class Attached(NamedTuple):
+    device: str
+    backing: bytes  # as sysfs shows it, " (deleted)" taken off: for people, not for identity
+    deleted: bool
+    file: File  # st_dev and st_ino of the backing file (lo_device is encoded as stat(2) does)
+    read_only: bool
+    autoclear: bool
+    size: int
+
+
+def attach(backing: int, read_only: bool = False, autoclear: bool = False, direct_io: bool = False) -> Tuple[int, str]:
+    """Attach an open file; returns an open descriptor of the device and its path.
+
+    With ``autoclear`` the device goes with its last user, so until it is mounted it lives as long as the descriptor:
+    a kill at any point leaves none behind. LOOP_CONFIGURE sets all of this in one step (kernel 5.8).
+    """
+    flags = (_READ_ONLY if read_only else 0) | (_AUTOCLEAR if autoclear else 0) | (_DIRECT_IO if direct_io else 0)
+    name = os.readlink(b"/proc/self/fd/%d" % backing)[:63]
+    info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, name, b"", b"", 0, 0)
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for _try in range(_TRIES):
+            device = "/dev/loop%d" % fcntl.ioctl(control, _GET_FREE)
+            fd = _opened(device, os.O_RDONLY if read_only else os.O_RDWR)
+            try:
+                fcntl.ioctl(fd, _CONFIGURE, _CONFIG.pack(backing, 0, info))
+                return fd, device
+            except OSError as exc:
+                os.close(fd)
+                if exc.errno != errno.EBUSY:  # EBUSY: somebody else took this number first
+                    raise
+    finally:
+        os.close(control)
+    raise StorageError("in_use", "no loop device was free in %d tries" % _TRIES)
+
+
+def _opened(device: str, flags: int) -> int:
+    """The device node may come a moment after the number (udev)."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return os.open(device, flags | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def backing_files() -> Dict[str, bytes]:
+    """Device path -> the text of its backing file in sysfs, raw."""
+    found = {}
+    for name in os.listdir("/sys/block"):
+        if name.startswith("loop"):
+            raw = _sysfs(name)
+            if raw is not None:
+                found["/dev/" + name] = raw
+    return found
+
+
+def _sysfs(name: str) -> bytes | None:
+    try:
+        with open("/sys/block/%s/loop/backing_file" % name, "rb") as f:
+            return f.read()[:-1]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        if exc.errno in (errno.ENODEV, errno.ENXIO):
+            return None
+        raise
+
+
+def attached(device: str) -> Attached | None:
+    """What a loop device holds, or None when it is free. Opening it takes no part in its use."""
+    raw = _sysfs(device.rpartition("/")[2])
+    if raw is None:
+        return None
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as exc:
+        if exc.errno in (errno.ENXIO, errno.ENODEV, errno.ENOENT):
+            return None
+        raise
+    try:
+        info = _INFO.unpack(fcntl.ioctl(fd, _GET_STATUS64, bytes(_INFO.size)))
+        size = struct.unpack("=Q", fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8)))[0]
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:
+            return None
+        raise
+    finally:
+        os.close(fd)
+    deleted = raw.endswith(b" (deleted)")
+    if deleted:
+        try:
+            here = os.stat(raw)  # a file may really be named like this
+            deleted = info[:2] != (here.st_dev, here.st_ino)
+        except OSError:
+            deleted = True
+    backing = raw[: -len(b" (deleted)")] if deleted else raw
+    flags = info[8]
+    return Attached(device, backing, deleted, info[:2], bool(flags & 1), bool(flags & 4), size)
+
+
+def find(file: File) -> Attached | None:
+    """The loop device over a file, by device and inode number. Two over one file would corrupt it."""
+    for device in backing_files():
+        held = attached(device)
+        if held is not None and held.file == file:
+            return held
+    return None
+
+
+def set_capacity(device: str) -> None:
+    """Let the device see that its file has grown."""
+    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _SET_CAPACITY, 0)
+    finally:
+        os.close(fd)
+
+
+def detach(device: str) -> None:
+    """Free a device that nobody uses; ``in_use`` otherwise. LOOP_CLR_FD itself would only promise to do it later."""
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno == errno.EBUSY:
+            raise StorageError("in_use", "%s is mounted or held" % device, "unmount what stands on it first") from exc
+        raise
+    try:
+        fcntl.ioctl(fd, _CLR_FD, 0)
+    except OSError as exc:
+        if exc.errno != errno.ENXIO:
+            raise
+    finally:
+        os.close(fd)
+    wait_gone(device)
+
+
+def wait_gone(device: str, patience: float = _PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
+    """Until the device is free; the kernel clears it after its last user has closed it. ``in_use`` after ``patience`` s."""
+    deadline = clock() + patience
+    name = device.rpartition("/")[2]
+    while _sysfs(name) is not None:
+        if clock() > deadline:
+            hint = "another mount namespace or process holds it"
+            raise StorageError("in_use", "%s is still attached after %.0f s" % (device, patience), hint, device=device)
+        time.sleep(0.005)
+
+
+class Loop:
+    """Port ``loop``: backing file -> ``{read_only, size}``; ``size`` is what the device shows, in bytes."""
+
+    name = "loop"
+    behind = True
+    slow = False
+
+    def __init__(self, walk: Any = None) -> None:
+        self._walk = walk
+
+    def scan(self, targets: Iterable[str] | None = None) -> dict[str, Any]:
+        held = [a for a in map(attached, backing_files()) if a is not None]
+        if targets is None:
+            return {a.backing.decode("utf-8", "surrogateescape"): _value(a) for a in held if not a.deleted}
+        by_file = {a.file: a for a in held}
+        rows: dict[str, Any] = {}
+        for target in targets:
+            try:
+                about = os.stat(encode(target), follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as exc:
+                rows[target] = StorageError("unreadable", "%s: %s" % (target, exc.strerror))
+                continue
+            if (about.st_dev, about.st_ino) in by_file:
+                rows[target] = _value(by_file[about.st_dev, about.st_ino])
+        return rows
+
+    def put(self, target: str, before: Any, after: Any) -> None:
+        now: Any = self.scan([target]).get(target)
+        if isinstance(now, StorageError):
+            raise now
+        known = {k: v for k, v in (state_of(before) or {}).items() if v is not UNKNOWN}
+        if (now is None) != (before is None) or any(now[k] != v for k, v in known.items()):
+            raise StorageError("moved", "the loop device of %s is not what was planned for" % target, "run it again")
+        try:
+            if after is None:
+                detach(now["_device"])
+            elif now is None:
+                self._attach(target, bool(after.get("read_only")))
+            else:
+                self._grow(target, now, after)
+        except OSError as exc:
+            raise failure(exc, "cannot attach or change the loop device of %s" % target) from exc
+
+    def _attach(self, target: str, read_only: bool) -> None:
+        fd = walker(self._walk).open(target, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise StorageError("invalid", "%s is not a regular file" % target)
+            os.close(attach(fd, read_only)[0])
+        finally:
+            os.close(fd)
+
+    def _grow(self, target: str, now: dict[str, Any], after: dict[str, Any]) -> None:
+        if after["read_only"] != now["read_only"]:
+            raise StorageError("unsupported", "%s cannot change between read-only and read-write while attached" % target)
+        set_capacity(now["_device"])
+        held = attached(now["_device"])
+        if held is None or held.size != after["size"]:
+            text = "the loop device of %s shows %s bytes, not %s" % (target, held and held.size, after["size"])
+            raise StorageError("not_enforced", text, "is the file as long as that, in whole sectors of 512 bytes?")
+
+    def merge(self, target: str, now: Any, declared: Any) -> Any:
+        return {**(now or {"read_only": False, "size": UNKNOWN}), **declared}
+
+    def replaces(self, target: str, before: Any, after: Any) -> bool:
+        return bool(before["read_only"] != after["read_only"])
+
+    def lowers(self, target: str, before: Any, after: Any) -> bool:
+        if before is None or after is None:
+            return after is None
+        sizes = before["size"], after["size"]
+        return UNKNOWN not in sizes and sizes[1] < sizes[0]
+
+    def risk(self, target: str, before: Any, after: Any) -> str:
+        return REVERSIBLE
+
+    def opens(self, target: str, before: Any, after: Any) -> str | None:
+        return "unknown" if before is None else None
+
+
+def _value(held: Attached) -> dict[str, Any]:
+    device = {"_device": held.device, "_size": held.size, "_autoclear": held.autoclear}
+    return {"read_only": held.read_only, "size": held.size, **device}
+
+
+def walker(walk: Any) -> Any:
+    """The walker that was given, or the one of openat2: it does not follow what a tenant could have planted."""
+    if walk is None:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+
+        walk = Walk()
+    return walk

@@ -1,0 +1,182 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a mount can come from besides tmpfs: a block device, a file through a loop device, another path (bind)."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from contextlib import ExitStack
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop, mountinfo, mounts
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+_OPEN_TREE = 428
+_CLONE, _CLOEXEC, _EMPTY_PATH, _RECURSIVE = 1, 0x80000, 0x1000, 0x8000
+_TAG = re.compile(r'(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]+)"?', re.DOTALL)
+# Where a filesystem says what it is: ext2/3/4, XFS, btrfs, FAT32, FAT16/12.
+_MAGIC = (
+    ("ext4", 0x438, b"\x53\xef"),
+    ("xfs", 0, b"XFSB"),
+    ("btrfs", 0x10040, b"_BHRfS_M"),
+    ("vfat", 0x52, b"FAT32"),
+    ("vfat", 0x36, b"FAT1"),
+)
+
+
+def resolve(declared: dict[str, Any]) -> dict[str, Any]:
+    """Add what identifies the source (``_rdev``, ``_file``), its kind and filesystem. What is not there yet stays."""
+    source = declared["source"]
+    tag = _TAG.fullmatch(source)
+    if tag is not None:
+        # udev writes bytes that are unsafe in a file name as \xHH (systemd, encode_devnode_name)
+        safe = re.sub(rb"[^A-Za-z0-9#+\-.:=@_\x80-\xff]", lambda m: b"\\x%02x" % m.group(0)[0], encode(tag.group(2)))
+        source = "/dev/disk/by-%s/%s" % (tag.group(1).lower(), mountinfo.text(safe.replace(b"\\", b"\\134")))
+        declared = {**declared, "source": source}
+    if not source.startswith("/"):
+        if declared.get("bind"):
+            raise StorageError("invalid", "source %.300r of a bind is not absolute" % source, option="source")
+        return declared
+    try:
+        about = os.stat(encode(source))
+    except (FileNotFoundError, NotADirectoryError):
+        return declared
+    except OSError as exc:
+        raise StorageError("unreadable", "source %s: %s" % (source, exc.strerror)) from exc
+    if declared.get("bind"):
+        _linkless(source)
+        return declared if stat.S_ISDIR(about.st_mode) else {**declared, "_kind": "file"}
+    if stat.S_ISDIR(about.st_mode):
+        raise StorageError("invalid", "source %s is a directory" % source, "set bind: true to show it elsewhere")
+    if stat.S_ISBLK(about.st_mode):
+        declared = {**declared, "_rdev": "%d:%d" % (os.major(about.st_rdev), os.minor(about.st_rdev))}
+    elif stat.S_ISREG(about.st_mode):
+        _linkless(source)
+        declared = {**declared, "_file": (about.st_dev, about.st_ino)}
+    else:
+        raise StorageError("invalid", "source %s is neither a device, a file nor a directory" % source, option="source")
+    if "fstype" not in declared:
+        fd = os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            found = probe(fd)
+        finally:
+            os.close(fd)
+        return {**declared, "fstype": found} if found else declared
+    return declared
+
+
+def _linkless(source: str) -> None:
+    """The table shows real paths: a source through a link would look like drift for ever, and could be a tenant's."""
+    with Walk() as walk:
+        real = walk.real(walk.follow(source))
+    if real != source:
+        raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % real)
+
+
+def probe(fd: int) -> str:
+    """The filesystem of a device by its magic number, "" when it shows none or more than one."""
+    found = {fstype for fstype, at, magic in _MAGIC if os.pread(fd, len(magic), at) == magic}
+    return found.pop() if len(found) == 1 else ""
+
+
+def identity(row: Mount) -> dict[str, Any]:
+    """``_rdev`` of a mounted device; a loop device is known by its file: ``source``, ``_file``, ``_device``."""
+    dev = row.dev
+    if dev.startswith("0:"):  # btrfs shows an anonymous number: its source tells
+        try:
+            about = os.stat(encode(row.source))
+        except OSError:
+            return {}
+        dev = "%d:%d" % (os.major(about.st_rdev), os.minor(about.st_rdev)) if stat.S_ISBLK(about.st_mode) else dev
+    if not row.source.startswith("/dev/loop"):
+        return {"_rdev": dev}
+    held = loop.attached(row.source)
+    if held is None:
+        return {"_rdev": dev}
+    backing = held.backing.decode("utf-8", "surrogateescape")
+    about = {"_file": held.file, "_device": row.source, "_deleted": held.deleted, "_frozen": held.read_only}
+    return {"_rdev": dev, "source": backing, **about}
+
+
+def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
+    """A detached mount of ``after``, with its flags; descriptors that must live until it is attached go to ``held``."""
+    source = after["source"]
+    if after.get("bind"):
+        return _bind(source, after)
+    device, extra = source, {}
+    if source.startswith("/"):
+        device, fstype = _device(held, source, after.get("read_only") is True)
+        after = {**after, "fstype": after.get("fstype") or fstype}
+        if not after["fstype"]:
+            raise StorageError("invalid", "%s shows no filesystem, or several" % source, "set fstype", option="fstype")
+        # The filesystem itself is read-only then, or it would write to the device (replay, superblock) all the same.
+        extra = {"ro": True} if after.get("read_only") is True else {}
+    return mounts.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
+
+
+def _bind(source: str, after: dict[str, Any]) -> int:
+    recursive = _RECURSIVE if after.get("_recursive") else 0
+    with Walk() as walk:
+        fd = walk.open(source, os.O_PATH)
+    try:
+        clone = mounts.syscall(_OPEN_TREE, fd, b"", _CLONE | _CLOEXEC | _EMPTY_PATH | recursive)
+    finally:
+        os.close(fd)
+    try:
+        mounts._set(clone, None, after, bool(recursive))
+    except BaseException:
+        os.close(clone)
+        raise
+    return clone
+
+
+def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
+    """The block device of a source, and the filesystem it shows. A file gets a loop device that goes with its mount."""
+    about = os.stat(encode(source))
+    mode = os.O_RDONLY if read_only else os.O_RDWR
+    if not stat.S_ISREG(about.st_mode):
+        fd = mounts._own(held, os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        if not stat.S_ISBLK(os.fstat(fd).st_mode):
+            raise StorageError("invalid", "source %s is neither a device nor a file" % source, option="source")
+        return source, probe(fd)
+    with Walk() as walk:
+        backing = mounts._own(held, walk.open(source, mode))
+    about = os.fstat(backing)
+    other = loop.find((about.st_dev, about.st_ino))
+    if other is None:
+        fd, device = loop.attach(backing, read_only, autoclear=True)
+        mounts._own(held, fd)
+    else:  # a second loop device over the same file would corrupt it
+        if other.read_only and not read_only:
+            raise StorageError("in_use", "%s is attached read-only as %s" % (source, other.device), device=other.device)
+        device = other.device
+        mounts._own(held, os.open(device, os.O_RDONLY | os.O_CLOEXEC))
+    return device, probe(backing)
+
+
+def released(device: str, dev: str) -> None:
+    """After an unmount: wait for the loop device to go, unless it was attached to stay or is mounted elsewhere."""
+    held = loop.attached(device)
+    if held is not None and held.autoclear and b" %s " % dev.encode() not in mountinfo.read():
+        loop.wait_gone(device)
+
+
+def unmirror(row: Mount) -> None:
+    """Unmount what a recursive bind brought along, deepest first; all of it is still mounted at the source."""
+    table = mountinfo.Table(mountinfo.parse(mountinfo.read()))
+    brought, todo = [], [row.id]
+    while todo:
+        children = table.children.get(todo.pop(), [])
+        brought += children
+        todo += [child.id for child in children]
+    if not all(table.mirrored(row, child) for child in brought):
+        return  # then the kernel refuses, and the message names who holds it
+    for child in reversed(brought):
+        with Walk() as walk:
+            at, name, _trusted = walk.parent(child.path)
+            mounts.unmount(at, name, child.id)
