@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,11 +81,10 @@ class Workshop:
         self.tool("ruff", "format", "--check", "--output-format=concise", ".", cwd=trees.ROOT)
 
     def mypy(self) -> None:
-        collection = trees.linked() / trees.PLACE
-        checked = [str(collection / name) for name in ("plugins", "tools") if list((collection / name).rglob("*.py"))]
+        top = trees.linked()
+        checked = [str(top / trees.PLACE / "plugins"), str(trees.ROOT / "tools")]
         config = ["--config-file", str(trees.ROOT / ".mypy.ini"), "--cache-dir", str(trees.CACHE / "mypy")]
-        path = ":".join([str(trees.linked()), str(trees.ROOT / "tools")])
-        self.tool("mypy", *config, *checked, cwd=trees.ROOT, MYPYPATH=path)
+        self.tool("mypy", *config, *checked, cwd=trees.ROOT, MYPYPATH="%s:%s" % (top, trees.ROOT / "tools"))
 
     def licences(self) -> None:
         self.tool("reuse", "lint", "--lines")
@@ -101,13 +101,14 @@ class Workshop:
     # the artifact
 
     def build(self) -> None:
-        self.tool("ansible-galaxy", "collection", "build", "--force", "--output-path", str(trees.CACHE / "build"))
+        folder = trees.CACHE / "build"
+        if folder.exists():
+            shutil.rmtree(folder)
+        self.tool("ansible-galaxy", "collection", "build", "--output-path", str(folder))
 
     def importer(self) -> None:
-        archives = sorted((trees.CACHE / "build").glob("bulkhead-storage-*.tar.gz"))
-        if len(archives) != 1:
-            raise Failed("expected one archive of the collection, found %s" % [path.name for path in archives])
-        self.tool("python", "-m", "galaxy_importer.main", str(archives[0]), cwd=trees.CACHE / "build")
+        (archive,) = (trees.CACHE / "build").iterdir()
+        self.tool("python", "-m", "galaxy_importer.main", str(archive), cwd=self.copy.parents[2])
 
     def sanity(self, core: sanity.Core) -> None:
         sanity.run(core, self.pythons, self.copy)

@@ -49,7 +49,7 @@ def made(name: str, python: interpreters.Interpreter, requirements: Sequence[str
         if place.exists():
             shutil.rmtree(place)
         subprocess.run([python.path, "-m", "venv", str(place)], check=True)
-        pip = [str(place / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        pip = [str(place / "bin" / "python"), "-m", "pip", "-qq", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", *requirements], cwd=trees.ROOT, check=True)
         stamp.write_text(wanted, encoding="utf-8")
     return place
