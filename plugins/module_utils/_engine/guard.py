@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, SHRINKS, Action, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
 _REFUSALS = {
     "wipe_token": ("not_blank", "repeat the task with wipe_token: %s to destroy what is there"),
@@ -24,11 +25,11 @@ def consented(action: Action, unit: Unit, port: Any) -> StorageError | None:
         return None
     consent = getattr(port, "consent", None)
     asked = consent(action.target, action.before, action.after) if consent else None
-    where = action.target if isinstance(action.target, str) else " ".join(map(str, action.target))  # type: ignore[attr-defined]
+    where = target_text(action.target)
     if asked is None:
         return StorageError("would_destroy", "%s of %s %s is never allowed" % (action.verb, action.port, where))
     name, token = asked
-    if unit.consents.get(name) == token:
+    if token and unit.consents.get(name) == token:
         return None
     code, hint = _REFUSALS[name]
     what = "shrink" if action.risk == SHRINKS else "destroy"

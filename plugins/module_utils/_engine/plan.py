@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Hashable, Iterable, NamedTuple
+from types import SimpleNamespace
+from typing import Any, Hashable, Iterable, List, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import guard
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -13,12 +14,19 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     UNKNOWN,
     Action,
     Cell,
+    Key,
     Spot,
     Unit,
+    merged,
+    met,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import ancestors
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import parent
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
+_HOOKS = "canon resolve implies same merge replaces refuse opens vanishes lowers risk want_entries".split()
+Wanted = Tuple[Spot, Any]
+Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied cell), its value, what it implies
 
 
 class World:
@@ -28,13 +36,22 @@ class World:
         self.ports = ports
         self.rows: dict[str, dict[Hashable, Any]] = {name: {} for name in ports}
         self.seen: dict[str, set[Hashable]] = {name: set() for name in ports}
+        self.failed: dict[str, StorageError] = {}
 
     def look(self, port: str, targets: Iterable[Hashable]) -> dict[Hashable, Any]:
         """Rows of a port; absent targets are left out, an unreadable one holds its StorageError."""
+        if port not in self.ports:
+            raise LookupError("no port %r was given, only: %s" % (port, " ".join(sorted(self.ports))))
+        if port in self.failed:
+            raise self.failed[port]
         seen = self.seen[port]
         new = [t for t in targets if t not in seen]
         if new:
-            self.rows[port].update(self.ports[port].scan(new))
+            try:
+                self.rows[port].update(self.ports[port].scan(new))
+            except StorageError as error:
+                self.failed[port] = error
+                raise
             seen.update(new)
         return self.rows[port]
 
@@ -65,13 +82,6 @@ class Plan(NamedTuple):
         return rows
 
 
-class _Implied:
-    __slots__ = ("value", "by", "label")
-
-    def __init__(self, value: Any, unit: int, label: str) -> None:
-        self.value, self.by, self.label = value, [unit], label
-
-
 def plan(units: list[Unit], world: World) -> Plan:
     """Compare declared and implied cells with the world. Pure but for the scans; same input, same plan."""
     return _Planner(list(units), world).run()
@@ -81,334 +91,306 @@ class _Planner:
     def __init__(self, units: list[Unit], world: World) -> None:
         self.units = units
         self.world = world
-        self.ports = world.ports
+        self.hooks = {name: _hooks(port) for name, port in world.ports.items()}
         self.errors: list[StorageError] = []
-        self.cells: list[list[tuple[Cell, Any]]] = []  # per unit: the cell and its declared value, resolved
+        self.placed: list[list[Placed]] = []
+        self.cells: list[list[Wanted]] = [[] for _unit in units]  # per unit: declared and implied cells, bottom first
+        self.keys: dict[Key, str] = {}
         self.owner: dict[Spot, tuple[int, Any]] = {}
-        self.implied: dict[Spot, _Implied] = {}
-        self.released: dict[Spot, int] = {}
-        self.below: dict[tuple[int, int], list[tuple[Spot, Any]]] = {}
+        self.implied: dict[Spot, Any] = {}
+        self.users: dict[Spot, list[int]] = {}  # the units that imply a spot
+        self.released: dict[Spot, list[int]] = {}  # the units that no longer need it
+        self.needs: list[set[int]] = [set() for _unit in units]
+        self.view: list[int] = []
 
     def run(self) -> Plan:
-        self._index()
-        self._imply()
+        for index, unit in enumerate(self.units):
+            self._declare(index, unit)
         self._scan()
         self._stand_on_implied()
-        needs, order = self._graph()
-        lower, build, now = self._differ(needs, order)
+        self._stand_on_needs()
+        lower, build, now = self._differ(self._order())
         gone = {(a.port, a.target) for a in lower if a.after is None}
         actions = lower + self._release(gone) + build
+        self._refuse(actions, gone)
         early = {id(action) for action in now or ()}
         chosen = actions if now is None else [a for a in actions if id(a) in early]
-        self._refuse(actions, gone)
-        return Plan(self.units, needs, actions, chosen, self.errors, self.world)
+        return Plan(self.units, self.needs, actions, chosen, self.errors, self.world)
 
-    # -- what is declared ------------------------------------------------------------------------------------------
+    # -- what is declared, and what that implies -------------------------------------------------------------------
 
-    def _index(self) -> None:
-        keys: dict[Any, str] = {}
-        for index, unit in enumerate(self.units):
-            if unit.key in keys:
-                self._conflict(unit, "%s %s is declared twice (%s)" % (unit.key[0], unit.key[1], keys[unit.key]))
-            keys[unit.key] = unit.entry
-            mine: list[tuple[Cell, Any]] = []
-            self.cells.append(mine)
-            for cell in unit.cells:
-                port = self.ports[cell.port]
-                canon = getattr(port, "canon", None)
-                if canon is not None:
-                    cell = cell._replace(target=canon(cell.target))
-                value = self._resolve(port, cell, unit)
-                if cell.implied:
-                    self._add_implied((cell.port, cell.target), value, index, len(mine), unit)
-                    continue
-                spot = (cell.port, cell.target)
-                other = self.owner.get(spot)
-                if other is not None:
-                    named = self.units[other[0]]
-                    self._conflict(unit, "%s %s is declared by %s too" % (cell.port, _text(cell.target), named.entry or named.key))
+    def _declare(self, index: int, unit: Unit) -> None:
+        if unit.key in self.keys:
+            self._conflict(unit, "%s %s is declared twice (%s)" % (*unit.key, self.keys[unit.key]))
+        self.keys[unit.key] = unit.entry
+        mine: list[Placed] = []
+        for name, target, value, implied in unit.cells:
+            hooks = self._hook(name)
+            if hooks.canon is not None:
+                target = hooks.canon(target)
+            if hooks.resolve is not None and value is not None:
+                value = self._resolved(hooks, target, value, unit)
+            spot = (name, target)
+            below = self._beneath(hooks, target, value) if hooks.implies else []
+            if implied:
+                below.append((spot, value))
+            else:
+                if spot in self.owner:
+                    other = self.units[self.owner[spot][0]]
+                    text = "%s %s is declared by %s too" % (name, target_text(target), other.entry or other.key)
+                    self._conflict(unit, text)
                 self.owner[spot] = (index, value)
-                mine.append((cell, value))
+            if value is None:
+                for deeper, _value in below:
+                    self.released.setdefault(deeper, []).append(index)
+                below = []
+            for deeper, wanted in below:
+                self._imply(deeper, wanted, index, unit)
+            mine.append((None if implied else spot, value, below))
+        self.placed.append(mine)
 
-    def _resolve(self, port: Any, cell: Cell, unit: Unit) -> Any:
-        resolve = getattr(port, "resolve", None)
-        if resolve is None or cell.value is None:
-            return cell.value
+    def _hook(self, name: str) -> SimpleNamespace:
+        return self.hooks.get(name) or self.world.look(name, ())  # type: ignore[return-value]  # it raises
+
+    def _resolved(self, hooks: SimpleNamespace, target: Hashable, value: Any, unit: Unit) -> Any:
         try:
-            return resolve(cell.target, cell.value)
+            return hooks.resolve(target, value)
         except StorageError as error:
             self.errors.append(error.at(unit.entry))
-            return cell.value
+            return value
+
+    def _beneath(self, hooks: SimpleNamespace, target: Hashable, value: Any) -> list[Wanted]:
+        """Everything a cell implies, and what that implies in turn: before each thing what it stands on."""
+        found: list[Wanted] = []
+        todo = list(hooks.implies(target, value))
+        while todo:
+            name, deeper, wanted = todo.pop()
+            hooks = self._hook(name)
+            if hooks.canon is not None:
+                deeper = hooks.canon(deeper)
+            found.append(((name, deeper), wanted))
+            if hooks.implies is not None:
+                todo.extend(hooks.implies(deeper, wanted))
+        found.reverse()
+        return found
+
+    def _imply(self, spot: Spot, value: Any, index: int, unit: Unit) -> None:
+        users = self.users.setdefault(spot, [])
+        if not users:
+            self.implied[spot] = value
+        elif self.implied[spot] != value:
+            self.implied[spot] = self._joined(spot, self.implied[spot], value, unit)
+        if not users or users[-1] != index:
+            users.append(index)
+
+    def _joined(self, spot: Spot, one: Any, two: Any, unit: Unit) -> Any:
+        if isinstance(one, dict) and isinstance(two, dict) and all(one[k] == two[k] for k in one.keys() & two.keys()):
+            return {**one, **two}
+        self._conflict(unit, "%s %s is needed as %r and as %r" % (spot[0], target_text(spot[1]), one, two))
+        return one
 
     def _conflict(self, unit: Unit, text: str) -> None:
         self.errors.append(StorageError("conflict", text, "declare it once").at(unit.entry))
 
-    # -- what is implied -------------------------------------------------------------------------------------------
-
-    def _imply(self) -> None:
-        implying = {name: port.implies for name, port in self.ports.items() if hasattr(port, "implies")}
-        for index, mine in enumerate(self.cells):
-            for place, (cell, value) in enumerate(mine):
-                implies = implying.get(cell.port)
-                if implies is None:
-                    continue
-                todo = list(implies(cell.target, value))
-                while todo:
-                    port, target, wanted = todo.pop()
-                    spot = (port, target)
-                    if value is None:
-                        self.released.setdefault(spot, index)
-                    else:
-                        self._add_implied(spot, wanted, index, place, self.units[index])
-                    if port in implying:
-                        todo.extend(implying[port](target, wanted))
-
-    def _add_implied(self, spot: Spot, value: Any, index: int, place: int, unit: Unit) -> None:
-        known = self.implied.get(spot)
-        if known is None:
-            self.implied[spot] = _Implied(value, index, unit.entry)
-        else:
-            if known.by[-1] != index:
-                known.by.append(index)
-            if known.value != value:
-                known.value = self._merged(spot, known.value, value, unit)
-        self.below.setdefault((index, place), []).append((spot, value))
-
-    def _merged(self, spot: Spot, one: Any, two: Any, unit: Unit) -> Any:
-        if isinstance(one, dict) and isinstance(two, dict) and all(one[k] == two[k] for k in one.keys() & two.keys()):
-            return {**one, **two}
-        self._conflict(unit, "%s %s is needed as %r and as %r" % (spot[0], _text(spot[1]), one, two))
-        return one
-
     # -- the look --------------------------------------------------------------------------------------------------
 
     def _scan(self) -> None:
-        wanted: dict[str, list[Hashable]] = {}
-        leaving: dict[str, set[Hashable]] = {}
-        for (port, target), (_unit, value) in self.owner.items():
-            wanted.setdefault(port, []).append(target)
+        wanted: dict[str, list[Hashable]] = {name: [] for name in self.hooks}
+        leaving: dict[str, set[Hashable]] = {name: set() for name in self.hooks}
+        for (name, target), (_unit, value) in self.owner.items():
+            wanted[name].append(target)
             if value is None:
-                leaving.setdefault(port, set()).add(target)
-        for port, target in self.implied:
-            wanted.setdefault(port, []).append(target)
-        for port, target in self.released:
-            wanted.setdefault(port, []).append(target)
-            leaving.setdefault(port, set()).add(target)
+                leaving[name].add(target)
+        for name, target in self.implied:
+            wanted[name].append(target)
+        for name, target in self.released:
+            wanted[name].append(target)
+            leaving[name].add(target)
         for name, targets in wanted.items():
-            port = self.ports[name]
-            if hasattr(port, "want_entries"):
-                port.want_entries = leaving.get(name, set())
+            if self.hooks[name].want_entries is not None:
+                self.world.ports[name].want_entries = leaving[name]
+                self.world.seen[name] -= leaving[name]  # an earlier look did not ask for them
             try:
-                self.world.look(name, targets)
+                self.world.look(name, dict.fromkeys(targets))
             except StorageError as error:
                 self.errors.append(error)
 
-    def _stand_on_implied(self) -> None:
-        """An implied cell that must be made joins its only implier, or becomes a unit that its impliers stand on."""
-        self.extra: list[set[int]] = [set() for _unit in self.units]
-        own: dict[Spot, int] = {}
-        alone: set[Spot] = set()
-        for spot, implied in list(self.implied.items()):
-            declared = self.owner.get(spot)
-            if declared is not None:
-                self._meet_declared(spot, implied, declared)
-                continue
-            row = self.world.rows[spot[0]].get(spot[1])
-            if row is not None and not isinstance(row, StorageError) and self._same(spot, row, implied.value):
-                continue
-            if len(implied.by) == 1:
-                alone.add(spot)
-                continue
-            own[spot] = index = len(self.units)
-            cell = Cell(spot[0], spot[1], implied.value, True)
-            self.units.append(Unit(("implied", "%s %s" % (spot[0], _text(spot[1]))), (cell,), entry=implied.label))
-            self.cells.append([(cell, implied.value)])
-            self.extra.append(set())
-            for user in implied.by:
-                self.extra[user].add(index)
-        for spot, index in own.items():
-            implies = getattr(self.ports[spot[0]], "implies", None)
-            for port, target, _value in implies(spot[1], self.implied[spot].value) if implies else ():
-                deeper = own.get((port, target))
-                if deeper is not None:
-                    self.extra[index].add(deeper)
-        if alone:
-            self._insert(alone)
-
-    def _meet_declared(self, spot: Spot, implied: _Implied, declared: tuple[int, Any]) -> None:
-        owner, value = declared
-        for user in implied.by:
-            if user != owner:
-                self.extra[user].add(owner)
-        if value is None:
-            text = "%s %s is declared absent, but %s needs it" % (spot[0], _text(spot[1]), implied.label)
-            self._conflict(self.units[owner], text)
-        elif value != implied.value:
-            self._merged(spot, value, implied.value, self.units[owner])
-
-    def _insert(self, alone: set[Spot]) -> None:
-        """Put each implied cell right below the cell that first implied it, the deepest first."""
-        touched: dict[int, dict[int, list[Spot]]] = {}
-        placed: set[Spot] = set()
-        for (index, place), spots in self.below.items():
-            for spot, _value in spots:
-                if spot in alone and spot not in placed:
-                    placed.add(spot)
-                    touched.setdefault(index, {}).setdefault(place, []).append(spot)
-        for index, places in touched.items():
-            cells: list[tuple[Cell, Any]] = []
-            old = self.cells[index]
-            for place in range(len(old) + 1):
-                for spot in reversed(places.get(place, ())):
-                    cells.append((Cell(spot[0], spot[1], self.implied[spot].value, True), self.implied[spot].value))
-                cells.extend(old[place : place + 1])
-            self.cells[index] = cells
-
     # -- the order -------------------------------------------------------------------------------------------------
 
-    def _graph(self) -> tuple[list[set[int]], list[int]]:
+    def _stand_on_implied(self) -> None:
+        """An implied cell joins the unit that alone needs it, else it becomes a unit that all of them stand on."""
+        givers: dict[Spot, int] = {}
+        for spot, users in self.users.items():
+            if spot in self.owner:
+                givers[spot] = self._meet_declared(spot)
+            elif len(users) > 1:
+                givers[spot] = self._add_unit(spot, self.implied[spot], self.units[users[0]].entry)
+            else:
+                continue
+            for user in users:
+                self.needs[user].add(givers[spot])
+        for spot, index in givers.items():
+            hooks = self.hooks[spot[0]]
+            for deeper, _value in self._beneath(hooks, spot[1], self.implied[spot]) if hooks.implies else ():
+                if deeper in givers:
+                    self.needs[index].add(givers[deeper])
+        done = set(givers)
+        for index, mine in enumerate(self.placed):
+            cells = self.cells[index]
+            for declared, value, below in mine:
+                for spot, _value in below:
+                    if spot not in done:
+                        done.add(spot)
+                        cells.append((spot, self.implied[spot]))
+                if declared is not None:
+                    cells.append((declared, value))
+
+    def _add_unit(self, spot: Spot, value: Any, entry: str) -> int:
+        name, target = spot
+        above: tuple[Spot, ...] = (("above", target),) if isinstance(target, str) and target.startswith("/") else ()
+        key = ("implied", "%s %s" % (name, target_text(target)))
+        self.units.append(Unit(key, (Cell(name, target, value, True),), needs=above, entry=entry))
+        self.cells.append([(spot, value)])
+        self.needs.append(set())
+        return len(self.units) - 1
+
+    def _meet_declared(self, spot: Spot) -> int:
+        owner, value = self.owner[spot]
+        if value is None:
+            text = "%s %s is declared absent, but %s needs it"
+            user = self.units[self.users[spot][0]]
+            self._conflict(self.units[owner], text % (spot[0], target_text(spot[1]), user.entry or user.key))
+        elif value != self.implied[spot]:
+            self._joined(spot, value, self.implied[spot], self.units[owner])
+        return owner
+
+    def _stand_on_needs(self) -> None:
         givers: dict[Spot, list[int]] = {}
         for index, unit in enumerate(self.units):
             for spot in unit.provides:
                 givers.setdefault(spot, []).append(index)
-        needs = self.extra
-        above: dict[Hashable, list[int]] = {}
+        above: dict[Hashable, list[int]] = {"/": []}
         for index, unit in enumerate(self.units):
-            mine = needs[index]
+            mine = self.needs[index]
             for kind, name in unit.needs:
                 if kind in ("path", "above"):
-                    if name not in above:
-                        above[name] = [g for up in ancestors(str(name)) for g in givers.get(("path", up), ())]
-                    mine.update(above[name])
+                    mine.update(_over(str(name), givers, above))
                 if kind != "above":
                     mine.update(givers.get((kind, name), ()))
             mine.discard(index)
-        return needs, self._topological(needs)
 
-    def _topological(self, needs: list[set[int]]) -> list[int]:
-        users: list[list[int]] = [[] for _ in needs]
-        missing = [len(n) for n in needs]
-        for index, mine in enumerate(needs):
+    def _order(self) -> list[int]:
+        """Units so that each comes after what it stands on; as declared where that leaves a choice."""
+        users: list[list[int]] = [[] for _need in self.needs]
+        missing = [len(need) for need in self.needs]
+        for index, mine in enumerate(self.needs):
             for need in mine:
                 users[need].append(index)
-        ready = [i for i, count in enumerate(missing) if not count]
-        order: list[int] = []
-        at = 0
-        while at < len(ready):
-            index = ready[at]
-            at += 1
-            order.append(index)
+        order = [i for i, count in enumerate(missing) if not count]
+        for index in order:  # grows while it is walked
             for user in users[index]:
                 missing[user] -= 1
                 if not missing[user]:
-                    ready.append(user)
-        if len(order) < len(needs):
-            stuck = [self.units[i] for i, count in enumerate(missing) if count]
-            names = ", ".join(u.entry or " ".join(u.key) for u in stuck[:10])
-            self._conflict(stuck[0], "these stand on each other in a circle: %s" % names)
-            order.extend(i for i, count in enumerate(missing) if count)
-        return order
+                    order.append(user)
+        stuck = [i for i, count in enumerate(missing) if count]
+        if stuck:
+            names = ", ".join(u.entry or " ".join(u.key) for u in (self.units[i] for i in stuck[:10]))
+            self._conflict(self.units[stuck[0]], "these stand on each other in a circle: %s" % names)
+        return order + stuck
 
     # -- the difference --------------------------------------------------------------------------------------------
 
-    def _differ(
-        self, needs: list[set[int]], order: list[int]
-    ) -> tuple[list[Action], list[Action], list[Action] | None]:
+    def _differ(self, order: list[int]) -> tuple[list[Action], list[Action], list[Action] | None]:
+        """What to tear down, top first; what to build, bottom first; what may come first while a door is closed."""
         lower: list[Action] = []
         build: list[Action] = []
-        view = [OPEN] * len(self.units)
-        doors: set[int] = set()
-        early: dict[int, list[Action]] = {}
-        waiting = False
+        self.view = [OPEN] * len(self.units)
+        blind: set[int] = set()  # units with something UNKNOWN in them or beneath them
+        made: dict[int, list[Action]] = {}
+        doors: dict[int, int] = {}  # units that open one: how many of their actions come before what lies behind it
         for index in order:
-            see = max([view[n] for n in needs[index]], default=OPEN)
-            mine: list[Action] = []
-            down: list[Action] = []
-            open_until: int | None = None
-            for cell, value in self.cells[index]:
-                shut = see if see and getattr(self.ports[cell.port], "behind", True) else OPEN
-                made = self._cell(index, cell, value, shut)
-                waiting = waiting or any(a.before is UNKNOWN for a in made)
-                for action in made:
-                    (down if self._lowers(action) else mine).append(action)
-                    early.setdefault(index, []).append(action)
-                    opens = getattr(self.ports[cell.port], "opens", None)
-                    kind = opens(cell.target, action.before, action.after) if opens and action.before is not UNKNOWN else None
-                    if kind:
-                        see = max(see, SHUT if kind == "unknown" else EMPTY)
-                        if kind == "unknown":
-                            doors.add(index)
-                            open_until = len(early[index])
-            if open_until is not None:
-                early[index] = early[index][:open_until]
-            view[index] = see
-            lower[0:0] = reversed(down)
-            build.extend(mine)
-        if not waiting:
-            return lower, build, None
-        first: set[int] = set()
-        todo = list(doors)
-        while todo:
-            index = todo.pop()
-            if index not in first:
-                first.add(index)
-                todo.extend(needs[index])
-        return lower, build, [a for i in first for a in early.get(i, ()) if a.before is not UNKNOWN]
+            needs = self.needs[index]
+            see = max([self.view[need] for need in needs], default=OPEN)
+            if blind and not blind.isdisjoint(needs):
+                blind.add(index)
+            for spot, value in self.cells[index]:
+                hooks = self.hooks[spot[0]]
+                for action in self._cell(index, spot, value, see if hooks.behind else OPEN):
+                    (lower if self._lowers(action) else build).append(action)
+                    made.setdefault(index, []).append(action)
+                    if action.before is UNKNOWN:
+                        blind.add(index)
+                    elif hooks.opens is not None:
+                        door = hooks.opens(spot[1], action.before, action.after)
+                        if door == "empty":
+                            see = max(see, EMPTY)
+                        elif door:
+                            see = SHUT
+                            if index not in blind:
+                                doors[index] = len(made[index])
+            self.view[index] = see
+        lower.reverse()
+        return lower, build, self._first_stage(doors, made) if blind else None
 
-    def _cell(self, index: int, cell: Cell, value: Any, shut: int) -> list[Action]:
-        port = self.ports[cell.port]
-        spot = (cell.port, cell.target)
-        if shut == SHUT:
-            return [self._action(index, cell, UNKNOWN, value)]
-        before = None if shut == EMPTY else self.world.rows[cell.port].get(cell.target)
+    def _first_stage(self, doors: dict[int, int], made: dict[int, list[Action]]) -> list[Action]:
+        """Open the doors on what they stand on. Nothing goes down whose top may lie behind one."""
+        now: list[Action] = []
+        for index in reach(doors, self.needs):
+            mine = made.get(index, [])[: doors.get(index)]
+            fresh = {(a.port, a.target) for a in mine if a.before is None}
+            now.extend(
+                a for a in mine if a.before is not UNKNOWN and (not self._lowers(a) or (a.port, a.target) in fresh)
+            )
+        return now
+
+    def _cell(self, index: int, spot: Spot, value: Any, see: int) -> list[Action]:
+        name, target = spot
+        if name in self.world.failed:
+            return []
+        if see == SHUT:
+            return [self._action(index, spot, UNKNOWN, value)]
+        before = None if see == EMPTY else self.world.rows[name].get(target)
+        if before is None and value is None:
+            return []
         if isinstance(before, StorageError):
             self.errors.append(before.at(self.units[index].entry))
             return []
         if value is None:
-            return [] if before is None else [self._action(index, cell, before, None)]
-        if before is not None and self._same(spot, before, value):
+            return [self._action(index, spot, before, None)]
+        hooks = self.hooks[name]
+        if before is not None and (hooks.same(target, before, value) if hooks.same else met(before, value)):
             return []
-        merge = getattr(port, "merge", None)
-        if merge is not None:
-            after = merge(cell.target, before, value)
-        elif isinstance(value, dict) and isinstance(before, dict):
-            after = {**before, **value}
-        else:
-            after = value
-        replaces = getattr(port, "replaces", None)
-        if before is not None and replaces is not None and replaces(cell.target, before, after):
-            fresh = merge(cell.target, None, value) if merge else value
-            return [self._action(index, cell, before, None), self._action(index, cell, None, fresh)]
-        return [self._action(index, cell, before, after)]
+        after = hooks.merge(target, before, value) if hooks.merge else merged(before, value)
+        if before is not None and hooks.replaces is not None and hooks.replaces(target, before, after):
+            fresh = hooks.merge(target, None, value) if hooks.merge else value
+            return [self._action(index, spot, before, None), self._action(index, spot, None, fresh)]
+        return [self._action(index, spot, before, after)]
 
-    def _action(self, index: int, cell: Cell, before: Any, after: Any) -> Action:
-        known = None if before is UNKNOWN else before
-        return Action(index, cell.port, cell.target, before, after, self.ports[cell.port].risk(cell.target, known, after))
-
-    def _same(self, spot: Spot, row: Any, value: Any) -> bool:
-        same: Callable[..., bool] | None = getattr(self.ports[spot[0]], "same", None)
-        if same is not None:
-            return same(spot[1], row, value)
-        if isinstance(value, dict) and isinstance(row, dict):
-            return all(k in row and row[k] == v for k, v in value.items() if not k.startswith("_"))
-        return bool(row == value)
+    def _action(self, index: int, spot: Spot, before: Any, after: Any) -> Action:
+        name, target = spot
+        risk = self.hooks[name].risk(target, None if before is UNKNOWN else before, after)
+        return Action(index, name, target, before, after, risk)
 
     def _lowers(self, action: Action) -> bool:
         if action.before is UNKNOWN:
             return action.after is None
-        return bool(self.ports[action.port].lowers(action.target, action.before, action.after))
+        return bool(self.hooks[action.port].lowers(action.target, action.before, action.after))
 
     def _release(self, gone: set[Spot]) -> list[Action]:
         """An implied thing goes again when its port agrees (ours, and empty once ``gone`` is gone) and nobody needs it."""
         out: list[Action] = []
-        for spot in sorted(self.released, key=lambda s: (s[0], str(s[1])), reverse=True):
-            port, row = self.ports[spot[0]], self.world.rows[spot[0]].get(spot[1])
-            if spot in self.implied or spot in self.owner or row is None or isinstance(row, StorageError):
+        for spot, users in reversed(list(self.released.items())):
+            name, target = spot
+            row = self.world.rows[name].get(target)
+            if row is None or spot in self.implied or spot in self.owner or isinstance(row, StorageError):
                 continue
-            if port.vanishes(spot[1], row, gone):
-                cell = Cell(spot[0], spot[1], None, True)
-                out.append(self._action(self.released[spot], cell, row, None))
-                gone.add(spot)
+            if any(self.view[user] for user in users) or not self.hooks[name].vanishes(target, row, gone):
+                continue
+            index = self._add_unit(spot, None, self.units[users[0]].entry)
+            for user in users:
+                self.needs[user].add(index)
+            out.append(self._action(index, spot, row, None))
+            gone.add(spot)
         return out
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
@@ -416,13 +398,37 @@ class _Planner:
             if action.before is UNKNOWN:
                 continue
             unit = self.units[action.unit]
-            refuse = getattr(self.ports[action.port], "refuse", None)
+            refuse = self.hooks[action.port].refuse
             error = refuse(action.target, action.before, action.after, gone) if refuse else None
             if error is None:
-                error = guard.consented(action, unit, self.ports[action.port])
+                error = guard.consented(action, unit, self.world.ports[action.port])
             if error is not None:
                 self.errors.append(error.at(unit.entry))
 
 
-def _text(target: Hashable) -> str:
-    return target if isinstance(target, str) else " ".join(str(part) for part in target)  # type: ignore[attr-defined]
+def _hooks(port: Any) -> SimpleNamespace:
+    """What a port offers, looked up once."""
+    return SimpleNamespace(behind=getattr(port, "behind", True), **{name: getattr(port, name, None) for name in _HOOKS})
+
+
+def _over(name: str, givers: dict[Spot, list[int]], above: dict[Hashable, list[int]]) -> list[int]:
+    """The units that provide a directory above a path; ``above`` remembers."""
+    todo: list[str] = []
+    while name not in above:
+        todo.append(name)
+        name = parent(name)
+    for deeper in reversed(todo):
+        above[deeper] = above[name] + givers.get(("path", name), [])
+        name = deeper
+    return above[name]
+
+
+def reach(starts: Iterable[int], edges: list[set[int]]) -> set[int]:
+    """The units that can be reached along ``edges``, with those it starts from."""
+    found = set(starts)
+    todo = list(found)
+    while todo:
+        new = edges[todo.pop()] - found
+        found |= new
+        todo.extend(new)
+    return found

@@ -6,13 +6,20 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, ContextManager, List, NamedTuple, Tuple
+from typing import Any, Callable, ContextManager, Iterable, List, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, Action, Key, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import Plan, World, plan
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    REVERSIBLE,
+    UNKNOWN,
+    Action,
+    Key,
+    Unit,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import Plan, World, plan, reach
 
+Done = Tuple[int, Key, Action]  # its place in the order of puts, its unit
 Declare = Callable[[World], Tuple[List[Unit], List[StorageError]]]
 
 
@@ -39,7 +46,7 @@ class Report(NamedTuple):
 def converge(declare: Declare, ports: dict[str, Any], options: Options, clock: Callable[[], float]) -> Report:
     """One reconciliation: plan, refuse, apply stage by stage, settle.
 
-    Raises ``Refusals`` before the first put; failures of puts are in the report.
+    Raises ``Refusals`` before the first put, or before the first behind a door; failures of puts are in the report.
     """
     times = {"scan": 0.0, "plan": 0.0, "apply": 0.0, "settle": 0.0}
 
@@ -54,16 +61,24 @@ def converge(declare: Declare, ports: dict[str, Any], options: Options, clock: C
         return found
 
     first = look()
-    if first.errors:
-        raise Refusals(first.errors)
-    if options.check or not first.actions:
-        listed = render.rows(first.actions, first.units)
-        summary = _summary(len(first.actions), Runner(ports, options))
-        return Report(listed, render.digest(listed), summary, [], first.predicted(), "", times)
+    if first.errors or options.check or not first.actions:
+        return _foreseen(first, times)
     if options.lock is None:
         return _apply(first, look, ports, options, clock, times)
     with options.lock():
-        return _apply(look(), look, ports, options, clock, times)
+        first = look()
+        if first.errors or not first.actions:
+            return _foreseen(first, times)
+        return _apply(first, look, ports, options, clock, times)
+
+
+def _foreseen(first: Plan, times: dict[str, float]) -> Report:
+    if first.errors:
+        raise Refusals(first.errors)
+    listed = render.rows(first.actions, first.units)
+    summary = dict.fromkeys(("planned", "applied", "failed", "undone", "kept", "skipped"), 0)
+    summary["planned"] = len(listed)
+    return Report(listed, render.digest(listed), summary, [], first.predicted(), "", times)
 
 
 def _apply(
@@ -74,59 +89,31 @@ def _apply(
     clock: Callable[[], float],
     times: dict[str, float],
 ) -> Report:
-    if first.errors:
-        raise Refusals(first.errors)
     listed = render.rows(first.actions, first.units)
     digest = render.digest(listed)
+    path = options.journal.begin(listed, digest) if options.journal else ""
     runner = Runner(ports, options)
-    path = options.journal.begin(listed, digest) if options.journal and listed else ""
     start = clock()
-    now, openings = first, []
-    while True:
-        done_before = len(runner.done)
-        runner.run(now)
-        if not now.conditional:
-            break
-        openings.extend(runner.done[done_before:])
-        progressed = len(runner.done) > done_before
-        now = look()
-        if now.errors:
-            runner.close(openings)
-            _finish(options, ports, runner, len(listed))
-            raise Refusals(now.errors)
-        if not progressed and now.conditional:
-            break
-    summary = _finish(options, ports, runner, len(listed))
+    stage = first
+    while stage.conditional and runner.run(stage, stage.now):
+        stage = look()
+        if stage.errors:
+            errors = runner.errors + stage.errors
+            left = runner.close()
+            if left:
+                errors[0].details["kept"] = left
+            runner.finish(len(listed))
+            raise Refusals(errors)
+    runner.run(stage, stage.actions)
+    summary = runner.finish(len(listed))
     times["apply"] = clock() - start
     start = clock()
     last = look()
     times["settle"] = clock() - start
-    errors = [error for _action, error in runner.failed]
+    errors = runner.errors
     if not errors and (last.actions or last.errors):
         errors = last.errors or [_unsettled(last)]
     return Report(listed, digest, summary, errors, last.world.rows, path, times)
-
-
-def _finish(options: Options, ports: dict[str, Any], runner: Runner, planned: int) -> dict[str, int]:
-    for name in sorted({action.port for action in runner.done}):
-        flush = getattr(ports[name], "flush", None)
-        if flush is not None:
-            flush()
-    summary = _summary(planned, runner)
-    if options.journal:
-        options.journal.end(summary)
-    return summary
-
-
-def _summary(planned: int, runner: Runner) -> dict[str, int]:
-    return {
-        "planned": planned,
-        "applied": len(runner.done) - runner.undone,
-        "failed": len(runner.failed),
-        "undone": runner.undone,
-        "kept": runner.kept,
-        "skipped": runner.skipped,
-    }
 
 
 def _unsettled(last: Plan) -> StorageError:
@@ -159,97 +146,95 @@ class Runner:
     def __init__(self, ports: dict[str, Any], options: Options) -> None:
         self.ports = ports
         self.options = options
-        self.done: list[Action] = []
-        self.failed: list[tuple[Action, StorageError]] = []
+        self.done: dict[Key, list[Done]] = {}  # what stands
+        self.touched: set[tuple[Any, ...]] = set()
+        self.skipped: set[tuple[Any, ...]] = set()
+        self.failed: list[tuple[int, StorageError]] = []
         self.bad: set[Key] = set()
-        self.mine: dict[Key, list[Action]] = {}
-        self.undone = self.kept = self.skipped = 0
+        self.count = self.undone = self.kept = 0
         self.guard = threading.RLock()
 
-    def run(self, stage: Plan) -> None:
-        """Tear down from the top, build up from the bottom; a failing unit is walked back, unrelated ones go on."""
-        users: list[set[int]] = [set() for _ in stage.units]
+    @property
+    def errors(self) -> list[StorageError]:
+        """In the order of the declaration, however the threads ran."""
+        return [error for _index, error in sorted(self.failed, key=lambda pair: pair[0])]
+
+    def run(self, stage: Plan, actions: list[Action]) -> bool:
+        """Tear down from the top, build up from the bottom. False when nothing was done that was not done before.
+
+        A failing unit is walked back, what stands on it is skipped, unrelated ones go on. An action whose ``before``
+        is still UNKNOWN lies behind a door that could not be opened: its unit counts as failed.
+        """
+        before = len(self.touched)
+        self.stage = stage
+        self.users: list[set[int]] = [set() for _unit in stage.units]
         for index, needs in enumerate(stage.needs):
             for need in needs:
-                users[need].add(index)
-        build: list[Action] = []
-        for action in stage.now:
-            if self.ports[action.port].lowers(action.target, action.before, action.after):
-                self._one(action, stage, users)
-            else:
-                build.append(action)
+                self.users[need].add(index)
+        lower = [a for a in actions if self._lowers(a)]
+        build = [a for a in actions if not self._lowers(a)]
+        self.torn, self.built = {a.unit for a in lower}, {a.unit for a in build}
+        self.lowering = True
+        for index in {a.unit for a in actions if a.before is UNKNOWN}:
+            self._condemn(index)
+        for action in lower:
+            self._one(action)
+        self.lowering = False
         if self.options.workers > 1 and any(self._slow(a) for a in build):
-            self._together(build, stage, users)
+            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import parallel
+
+            parallel.build(build, stage.needs, self.users, self.options.workers, self._slow, self._one)
         else:
             for action in build:
-                self._one(action, stage, users)
-        for index in range(len(stage.units) - 1, -1, -1):
-            key = stage.units[index].key
-            if key[0] == "implied" and self.mine.get(key) and all(stage.units[u].key in self.bad for u in users[index]):
-                self._walk_back(key)
+                self._one(action)
+        self._abandon()
+        return len(self.touched) > before
 
-    def close(self, openings: list[Action]) -> None:
-        """Close the doors again, newest first: what lay behind them was refused."""
-        for action in reversed(openings):
-            if action.risk != REVERSIBLE or not self._undo(action):
-                return
+    def close(self) -> list[str]:
+        """Close the doors again, newest first: what lay behind them was refused. Returns what had to stay, in words."""
+        left = [action for _count, _key, action in self._newest(self.done)]
+        while left and left[0].risk == REVERSIBLE and self._undo(left[0]):
+            del left[0]
+        self.kept += len(left)
+        return list(map(_words, left))
 
-    def _slow(self, action: Action) -> bool:
-        return bool(getattr(self.ports[action.port], "slow", False))
+    def finish(self, planned: int) -> dict[str, int]:
+        for name in sorted({name for _key, name, _target in self.touched}):
+            flush = getattr(self.ports[name], "flush", None)
+            if flush is not None:
+                flush()
+        summary = {
+            "planned": planned,
+            "applied": self.count - self.undone,
+            "failed": len(self.failed),
+            "undone": self.undone,
+            "kept": self.kept,
+            "skipped": len(self.skipped),
+        }
+        if self.options.journal:
+            self.options.journal.end(summary)
+        return summary
 
-    def _together(self, build: list[Action], stage: Plan, users: list[set[int]]) -> None:
-        """Units that do not stand on each other run side by side where a port is slow; the order of needs holds."""
-        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+    # -- one action ------------------------------------------------------------------------------------------------
 
-        work: dict[int, list[Action]] = {}
-        for action in build:
-            work.setdefault(action.unit, []).append(action)
-        missing = [len(needs) for needs in stage.needs]
-        ready = [index for index, count in enumerate(missing) if not count]
-        flying: dict[Any, int] = {}
-
-        def unit(actions: list[Action]) -> None:
-            for action in actions:
-                self._one(action, stage, users)
-
-        def finish(index: int) -> None:
-            for user in sorted(users[index]):
-                missing[user] -= 1
-                if not missing[user]:
-                    ready.append(user)
-
-        with ThreadPoolExecutor(self.options.workers) as pool:
-            while ready or flying:
-                while ready:
-                    index = ready.pop(0)
-                    mine = work.get(index, [])
-                    if any(self._slow(action) for action in mine):
-                        flying[pool.submit(unit, mine)] = index
-                    else:
-                        unit(mine)
-                        finish(index)
-                if flying:
-                    for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                        future.result()
-                        finish(flying.pop(future))
-
-    def _one(self, action: Action, stage: Plan, users: list[set[int]]) -> None:
-        unit = stage.units[action.unit]
+    def _one(self, action: Action) -> None:
+        unit = self.stage.units[action.unit]
         with self.guard:
             if unit.key in self.bad:
-                self.skipped += 1
+                self.skipped.add((unit.key, action.port, action.target, action.after is None))
                 return
+        try:
             if action.risk != REVERSIBLE:
                 self._note("begin", action, True)
-        try:
             self._put(action, action.before, action.after)
         except StorageError as error:
             with self.guard:
-                self._fail(action, error.at(unit.entry), stage, users)
+                self._fail(action.unit, error.at(unit.entry))
             return
         with self.guard:
-            self.done.append(action)
-            self.mine.setdefault(unit.key, []).append(action)
+            self.count += 1
+            self.touched.add((unit.key, action.port, action.target))
+            self.done.setdefault(unit.key, []).append((self.count, unit.key, action))
             self._note("done", action, False)
 
     def _put(self, action: Action, before: Any, after: Any) -> None:
@@ -269,40 +254,76 @@ class Runner:
 
     def _note(self, word: str, action: Action, sync: bool) -> None:
         if self.options.journal:
-            self.options.journal.step(len(self.done), "%s %s %s" % (word, action.port, render.target_text(action.target)), sync)
+            text = "%s %s %s" % (word, action.port, render.target_text(action.target))
+            with self.guard:
+                self.options.journal.step(self.count, text, sync)
 
-    def _fail(self, action: Action, error: StorageError, stage: Plan, users: list[set[int]]) -> None:
-        self.failed.append((action, error))
-        index = action.unit
-        standing = _reach(index, users)
-        under = _reach(index, stage.needs) if self._lowering(action) else set()
-        for other in sorted(standing | {index}):
-            self.bad.add(stage.units[other].key)
-        torn = {a.unit for a in stage.now if self._lowering(a)}
-        for other in under & torn:
-            self.bad.add(stage.units[other].key)
-        left = self._walk_back(stage.units[index].key)
-        for other in sorted(standing, key=lambda i: len(_reach(i, stage.needs))):
-            left += self._walk_back(stage.units[other].key)
+    def _slow(self, action: Action) -> bool:
+        return bool(getattr(self.ports[action.port], "slow", False))
+
+    def _lowers(self, action: Action) -> bool:
+        if action.before is UNKNOWN:
+            return action.after is None
+        return bool(self.ports[action.port].lowers(action.target, action.before, action.after))
+
+    # -- failing ---------------------------------------------------------------------------------------------------
+
+    def _fail(self, index: int, error: StorageError) -> None:
+        self.failed.append((index, error))
+        left = self._walk_back(self._condemn(index))
         if left:
             error.details["kept"] = left
 
-    def _lowering(self, action: Action) -> bool:
-        return bool(self.ports[action.port].lowers(action.target, action.before, action.after))
+    def _condemn(self, index: int) -> set[Key]:
+        """Nothing is built on a unit that failed; what it stands on is not torn down beneath it, or is put back."""
+        lost = reach([index], self.users)
+        if index in self.torn:
+            for under in reach([index], self.stage.needs) & self.torn:
+                if under not in self.built:
+                    lost.add(under)
+                elif self.lowering:
+                    lost |= reach([under], self.users)
+        fresh = {self.stage.units[i].key for i in lost} - self.bad
+        self.bad |= fresh
+        return fresh
 
-    def _walk_back(self, key: Key) -> list[str]:
-        """Undo a unit's actions, newest first, up to the first that cannot be undone. Returns what was kept, in words."""
-        mine = self.mine.get(key, [])
-        while self.options.rollback and mine and mine[-1].risk == REVERSIBLE and self._undo(mine[-1]):
-            mine.pop()
-        left = ["%s %s %s (%s)" % (a.verb, a.port, render.target_text(a.target), a.risk) for a in mine]
-        self.kept += len(mine)
-        self.mine[key] = []
+    def _abandon(self) -> None:
+        """What was implied only by units that failed goes again."""
+        for index in range(len(self.stage.units) - 1, -1, -1):
+            key = self.stage.units[index].key
+            if key[0] == "implied" and key not in self.bad:
+                if all(self.stage.units[user].key in self.bad for user in self.users[index]):
+                    self.bad.add(key)
+                    self._walk_back({key})
+
+    def _walk_back(self, keys: set[Key]) -> list[str]:
+        """Undo what units did, newest first, each up to its first action that cannot be undone.
+
+        What a stopped unit stands on stays too. Returns what was kept, in words.
+        """
+        left: list[str] = []
+        stopped: set[Key] = set()
+        for _count, key, action in self._newest(keys):
+            if key in stopped or not (self.options.rollback and action.risk == REVERSIBLE and self._undo(action)):
+                left.append(_words(action))
+                if key not in stopped:
+                    at = [i for i, unit in enumerate(self.stage.units) if unit.key == key]
+                    stopped.update(self.stage.units[i].key for i in reach(at, self.stage.needs))
+        for key in keys:
+            self.done.pop(key, None)
+        self.kept += len(left)
         return left
+
+    def _newest(self, keys: Iterable[Key]) -> list[Done]:
+        found = [done for key in keys for done in self.done.get(key, ())]
+        return sorted(found, key=lambda done: done[0], reverse=True)
 
     def _undo(self, action: Action) -> bool:
         try:
-            self._put(action, action.after, action.before)
+            after = action.after
+            if isinstance(after, dict) and UNKNOWN in after.values():  # chosen by the world meanwhile
+                after = self.ports[action.port].scan([action.target]).get(action.target)
+            self._put(action, after, action.before)
         except StorageError as error:
             self._note("not undone (%s):" % error.code, action, False)
             return False
@@ -311,12 +332,5 @@ class Runner:
         return True
 
 
-def _reach(index: int, edges: list[set[int]]) -> set[int]:
-    found: set[int] = set()
-    todo = [index]
-    while todo:
-        for other in edges[todo.pop()]:
-            if other not in found:
-                found.add(other)
-                todo.append(other)
-    return found
+def _words(action: Action) -> str:
+    return "%s %s %s (%s)" % (action.verb, action.port, render.target_text(action.target), action.risk)
