@@ -1,0 +1,241 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole files and trees by descriptor, copied (ioctl_ficlone(2) or sparse) and removed; never past a link or mount."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from itertools import islice
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
+    TENANT,
+    check,
+    libc,
+    openat2,
+    refused,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+_FICLONE = 0x40049409
+_CHUNK, _BATCH, _VISITS, _DIRECTORIES = 1 << 20, 4096, 10000, 1000000
+_LOOK = os.O_RDONLY | os.O_NONBLOCK
+_FOLDER = _LOOK | os.O_DIRECTORY
+_UP = TENANT & ~0x08  # not BENEATH: ``..`` is opened, and then proved to be where we came from
+
+
+def file(source: int, target: int) -> None:
+    """Content of an open file: shared where the file system can, else copied without its holes."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+        return
+    except OSError as exc:
+        if exc.errno not in (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS):
+            raise
+    size, at = os.fstat(source).st_size, 0  # what grows meanwhile is not waited for
+    os.ftruncate(target, size)
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+            end = min(size, os.lseek(source, at, os.SEEK_HOLE))
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:
+                raise
+            return  # only a hole is left
+        while at < end:
+            data = os.pread(source, min(_CHUNK, end - at), at)
+            if not data:
+                return  # it was cut while we read
+            at += os.pwrite(target, data, at)
+
+
+def tree(source: int, target: int) -> None:
+    """Copy what is in one directory to an empty one: owners, modes, ACLs and other attributes, times, links, holes.
+
+    Links stay links; several names of a file stay so within the tree; fifos and sockets are left out; a device is
+    ``unsupported``, a mount ``unsafe_path``. What disappears meanwhile is left out. Nobody else may enter the target
+    before it is done: its own rights are set last.
+    """
+    todo: list[bytes] = [b"."]
+    done: list[bytes] = []
+    linked: dict[tuple[int, int], bytes] = {}
+    while todo:
+        path = todo.pop()
+        try:
+            here = openat2(source, path, _FOLDER)
+        except FileNotFoundError:
+            if path == b".":
+                raise
+            os.rmdir(path, dir_fd=target)
+            continue
+        except OSError as exc:
+            raise refused(exc, _text(path), tenant=True) from exc
+        there = -1
+        try:
+            there = openat2(target, path, _FOLDER)
+            _entries(here, there, path, target, todo, linked)
+        finally:
+            os.close(here)
+            if there >= 0:
+                os.close(there)
+        done.append(path)
+        if len(done) + len(todo) > _DIRECTORIES:
+            raise StorageError("limit_exceeded", "more than %d directories to copy" % _DIRECTORIES)
+    for path in reversed(done):  # deepest first: filling a directory changes its times
+        try:
+            here = openat2(source, path, _FOLDER)
+        except FileNotFoundError:
+            continue
+        there = openat2(target, path, _FOLDER)
+        try:
+            _dress(here, there)
+        finally:
+            os.close(here)
+            os.close(there)
+    check(libc.syncfs(target))
+
+
+def _entries(
+    here: int, there: int, path: bytes, top: int, todo: list[bytes], linked: dict[tuple[int, int], bytes]
+) -> None:
+    for entry in os.listdir(here):
+        name = mountinfo.encode(entry)
+        inner = path + b"/" + name
+        try:
+            seen = os.stat(name, dir_fd=here, follow_symlinks=False)
+            kind = stat.S_IFMT(seen.st_mode)
+            if kind == stat.S_IFDIR:
+                os.mkdir(name, 0o700, dir_fd=there)
+                todo.append(inner)
+            elif kind == stat.S_IFLNK:
+                os.symlink(os.readlink(name, dir_fd=here), name, dir_fd=there)
+                os.chown(name, seen.st_uid, seen.st_gid, dir_fd=there, follow_symlinks=False)
+                os.utime(name, ns=(seen.st_atime_ns, seen.st_mtime_ns), dir_fd=there, follow_symlinks=False)
+            elif kind == stat.S_IFREG:
+                known = linked.get((seen.st_dev, seen.st_ino))
+                if known is not None:
+                    os.link(known, name, src_dir_fd=top, dst_dir_fd=there, follow_symlinks=False)
+                else:
+                    _copy(here, there, name)
+                    if seen.st_nlink > 1:
+                        linked[seen.st_dev, seen.st_ino] = inner
+            elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+                raise StorageError("unsupported", "%r is a device and is not copied" % _text(inner), "remove it first")
+        except FileNotFoundError:
+            continue  # it was removed while we read
+        except OSError as exc:
+            raise refused(exc, repr(_text(inner)), tenant=exc.errno in (errno.ELOOP, errno.EXDEV)) from exc
+
+
+def _copy(here: int, there: int, name: bytes) -> None:
+    source = openat2(here, name, _LOOK)
+    try:
+        if not stat.S_ISREG(os.fstat(source).st_mode):
+            raise StorageError("unsafe_path", "%r was exchanged while it was copied" % _text(name))
+        target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=there)
+        try:
+            file(source, target)
+            _dress(source, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def _dress(old: int, new: int) -> None:
+    """Owner first (it clears setuid and capabilities), attributes, mode (an ACL's mask is its group bits), times."""
+    seen = os.fstat(old)
+    os.fchown(new, seen.st_uid, seen.st_gid)
+    for key in os.listxattr(old):
+        if not key.startswith("trusted."):  # bookkeeping of other programs, such as overlayfs
+            os.setxattr(new, key, os.getxattr(old, key))
+    os.fchmod(new, stat.S_IMODE(seen.st_mode))
+    os.utime(new, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def no_mounts(path: str) -> None:
+    """``in_use`` when this mount namespace has anything mounted at or beneath a path."""
+    found = [row.path for row in mountinfo.parse(mountinfo.read()) if names.within(row.path, path)]
+    if found:
+        text = "%s holds a foreign mount: %s" % (path, ", ".join(map(repr, found[:5])))
+        raise StorageError("in_use", text, "unmount it first", mounts=found[:32])
+
+
+def remove(folder: int, name: bytes, path: str) -> None:
+    """Take away whatever has this name, with all beneath it, in a fixed number of descriptors however deep it is.
+
+    Raises ``unsafe_path`` at a mount (nothing past it is removed), ``moved`` when somebody moves directories away under
+    us, ``in_use`` when somebody fills them as fast as we empty them. Without an error it is gone.
+    """
+    here = os.dup(folder)
+    levels: list[list[Any]] = [[_ident(here), [name], 0]]  # where it was, what is left in it, how often entered
+    try:
+        while levels:
+            level = levels[-1]
+            if level[1]:
+                inner = _drop(here, level[1][-1], path)
+                if inner < 0:
+                    level[1].pop()
+                    continue
+                level[2] += 1
+                if level[2] > _VISITS:
+                    os.close(inner)
+                    raise StorageError("in_use", "%s: somebody keeps writing there" % path, "stop them first")
+                os.close(here)
+                here = inner
+                with os.scandir(here) as entries:
+                    levels.append([_ident(here), [mountinfo.encode(e.name) for e in islice(entries, _BATCH)], 0])
+                continue
+            levels.pop()
+            if levels:
+                up = openat2(here, b"..", _FOLDER, _UP)
+                os.close(here)
+                here = up
+                if _ident(here) != levels[-1][0]:
+                    raise StorageError("moved", "%s: directories are moved while they are removed" % path, "run again")
+    except OSError as exc:
+        raise refused(exc, path, tenant=True) from exc
+    finally:
+        os.close(here)
+
+
+def _drop(here: int, name: bytes, path: str) -> int:
+    """Remove one name; a descriptor when it is a directory that is not empty, -1 when it is gone."""
+    try:
+        os.unlink(name, dir_fd=here)
+        return -1
+    except FileNotFoundError:
+        return -1
+    except OSError as exc:
+        if exc.errno not in (errno.EISDIR, errno.EPERM, errno.EBUSY):
+            raise
+    try:
+        os.rmdir(name, dir_fd=here)
+        return -1
+    except FileNotFoundError:
+        return -1
+    except OSError as exc:
+        if exc.errno == errno.EBUSY:
+            text = "%s: a foreign mount at %r, nothing past it was removed" % (path, _text(name))
+            raise StorageError("unsafe_path", text, "unmount it first") from exc
+        if exc.errno == errno.ENOTDIR:
+            text = "%s: %r cannot be removed" % (path, _text(name))
+            raise StorageError("denied", text, "is it immutable (lsattr)?") from exc
+        if exc.errno != errno.ENOTEMPTY:
+            raise
+    return openat2(here, name, _FOLDER)
+
+
+def _ident(fd: int) -> tuple[int, int]:
+    seen = os.fstat(fd)
+    return seen.st_dev, seen.st_ino
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
