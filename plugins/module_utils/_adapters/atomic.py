@@ -21,7 +21,7 @@ _SEALS = ("security.ima", "security.evm")  # signatures over the old content: th
 
 
 def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = "") -> None:
-    """Make ``path`` hold exactly ``data``. Owner, mode, ACL and SELinux label are those of ``keep_from`` (the file itself).
+    """Make ``path`` hold exactly ``data``, with owner, mode, ACL and SELinux label of ``keep_from`` (default: itself).
 
     ``mode`` overrides; a new file is 0644 without it. Raises ``unsafe_path`` for a link that leaves the folder.
     """

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, List, NamedTuple, Tuple
+from typing import Any, Iterable, NamedTuple, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode, text
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -35,14 +34,15 @@ def escape(value: str) -> bytes:
     return _SPECIAL.sub(lambda m: b"\\%03o" % m.group(0)[0], encode(value))
 
 
-def parse(data: bytes) -> List[Line]:
+def parse(data: bytes) -> list[Line]:
     found = []
     for number, line in enumerate(data.split(b"\n")):
         fields = _FIELD.findall(line.rstrip(b"\r"))
         if len(fields) < 3 or fields[0].startswith(b"#"):
             continue
-        value: Any = {"source": text(fields[0]), "fstype": text(fields[2]), "options": "defaults", "dump": 0, "passno": 0}
-        value.update(zip(("options",), map(text, fields[3:4])))
+        words = dict(zip(("source", "", "fstype", "options"), map(text, fields)))
+        value: Any = {**_DEFAULTS, **words}
+        del value[""]
         try:
             value.update(zip(("dump", "passno"), map(int, fields[4:6])))
         except ValueError:
@@ -60,9 +60,9 @@ class Fstab:
     slow = False
 
     def scan(self, targets: Iterable[Target] | None = None) -> dict[Target, Any]:
-        wanted: dict[str, set[str] | None] = {} if targets is not None else {"/etc/fstab": None}
+        wanted: dict[str, Any] = {} if targets is not None else {"/etc/fstab": None}
         for file, path in targets or ():
-            wanted.setdefault(file, set()).add(path)  # type: ignore[union-attr]
+            wanted.setdefault(file, set()).add(path)
         rows: dict[Target, Any] = {}
         for file, paths in wanted.items():
             try:
@@ -83,7 +83,9 @@ class Fstab:
         if len(mine) > 1:
             raise _twice(file, mine[-1])
         if (mine[0].value if mine else None) != state_of(before):
-            raise StorageError("moved", "the line of %s in %s is not what was planned for" % (path, file), "run it again")
+            raise StorageError(
+                "moved", "the line of %s in %s is not as it was planned for" % target[::-1], "run it again"
+            )
         if after is not None:
             after = {**_DEFAULTS, **state_of(after)}
             _refuse_bad(file, path, after)
@@ -104,6 +106,8 @@ class Fstab:
                 lines.insert(len(lines) - 1, b" ".join(fields) + end)
         new = b"\n".join(lines)
         _prove(file, path, old, new, after)
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic
+
         atomic.replace(file, new)
 
     def same(self, target: Target, now: Any, declared: Any) -> bool:
@@ -132,8 +136,8 @@ def _read(file: str) -> bytes:
 
 
 def _twice(file: str, line: Line) -> StorageError:
-    hint = "remove all but one of them; only you know which is right"
-    return StorageError("conflict", "%s has several lines for %s (one is line %d)" % (file, line.path, line.number + 1), hint)
+    problem = "%s has several lines for %s (one is line %d)" % (file, line.path, line.number + 1)
+    return StorageError("conflict", problem, "remove all but one of them; only you know which is right")
 
 
 def _normal(key: str, value: Any) -> Any:
@@ -171,6 +175,6 @@ def _prove(file: str, path: str, old: bytes, new: bytes, after: Any) -> None:
         raise StorageError("failed", "%s would not read back as meant; nothing was written" % file)
 
 
-def _others(data: bytes, path: str) -> List[bytes]:
+def _others(data: bytes, path: str) -> list[bytes]:
     mine = {line.number for line in parse(data) if line.path == path}
     return [line.rstrip(b"\r") for number, line in enumerate(data.split(b"\n")) if number not in mine and line]

@@ -1,13 +1,13 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who keeps a mount busy, for the message of ``in_use``. Bounded in time and number; looks at links, never follows them."""
+"""Who keeps a mount busy, for the message of ``in_use``: bounded in time and number, links are read, never followed."""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict, List
+from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -22,11 +22,11 @@ def in_use(target: str, dev: str) -> StorageError:
     return StorageError("in_use", text, "stop what uses it, or unmount what is mounted beneath it", holders=found)
 
 
-def holders(target: str, dev: str) -> List[Dict[str, Any]]:
+def holders(target: str, dev: str) -> list[dict[str, Any]]:
     """Up to ten processes with their working directory, root, program or a file beneath ``target``, or whose own mount
     namespace holds the filesystem ``dev`` (major:minor)."""
     deadline = time.monotonic() + _PATIENCE
-    found: List[Dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     base, namespaces = encode(target), {_link("/proc/self/ns/mnt"): False}
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         if len(found) == _LIMIT or time.monotonic() > deadline:

@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import time
-from typing import Any, Callable, Dict, Iterable, NamedTuple, Tuple
+from typing import Any, Callable, Iterable, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
@@ -38,7 +38,7 @@ class Attached(NamedTuple):
     size: int
 
 
-def attach(backing: int, read_only: bool = False, autoclear: bool = False, direct_io: bool = False) -> Tuple[int, str]:
+def attach(backing: int, read_only: bool = False, autoclear: bool = False, direct_io: bool = False) -> tuple[int, str]:
     """Attach an open file; returns an open descriptor of the device and its path.
 
     With ``autoclear`` the device goes with its last user, so until it is mounted it lives as long as the descriptor:
@@ -76,7 +76,7 @@ def _opened(device: str, flags: int) -> int:
             time.sleep(0.01)
 
 
-def backing_files() -> Dict[str, bytes]:
+def backing_files() -> dict[str, bytes]:
     """Device path -> the text of its backing file in sysfs, raw."""
     found = {}
     for name in os.listdir("/sys/block"):
@@ -168,7 +168,7 @@ def detach(device: str) -> None:
 
 
 def wait_gone(device: str, patience: float = _PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
-    """Until the device is free; the kernel clears it after its last user has closed it. ``in_use`` after ``patience`` s."""
+    """Until the device is free, which is after its last user has closed it; ``in_use`` after ``patience`` seconds."""
     deadline = clock() + patience
     name = device.rpartition("/")[2]
     while _sysfs(name) is not None:
@@ -234,7 +234,7 @@ class Loop:
 
     def _grow(self, target: str, now: dict[str, Any], after: dict[str, Any]) -> None:
         if after["read_only"] != now["read_only"]:
-            raise StorageError("unsupported", "%s cannot change between read-only and read-write while attached" % target)
+            raise StorageError("unsupported", "the loop device of %s must be made again for that" % target)
         set_capacity(now["_device"])
         held = attached(now["_device"])
         if held is None or held.size != after["size"]:

@@ -10,7 +10,7 @@ Fields are split on the space and the newline only: CR, U+2028, 0xff and others 
 from __future__ import annotations
 
 import re
-from typing import Dict, FrozenSet, List, NamedTuple, Tuple, Union
+from typing import NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import ancestors
@@ -27,7 +27,7 @@ class Mount(NamedTuple):
     dev: str
     root: str
     path: str
-    options: FrozenSet[bytes]
+    options: frozenset[bytes]
     propagation: str
     fstype: str
     source: str
@@ -46,15 +46,15 @@ def encode(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def options(raw: bytes) -> Dict[str, Union[str, bool]]:
+def options(raw: bytes) -> dict[str, str | bool]:
     """``rw,size=1024k,context="a,b"`` as a dict; a bare word is True."""
     return {text(key): text(value) if value or key + b"=" in raw else True for key, value in _OPTION.findall(raw)}
 
 
-def parse(data: bytes) -> List[Mount]:
+def parse(data: bytes) -> list[Mount]:
     """Rows in the kernel's order; ``unreadable`` when a row is cut short or is not a row."""
     rows = []
-    words: Dict[bytes, FrozenSet[bytes]] = {}
+    words: dict[bytes, frozenset[bytes]] = {}
     for line in data.split(b"\n")[:-1]:
         left, _dash, right = line.partition(b" - ")
         fields, about = left.split(b" "), right.split(b" ", 2)
@@ -68,7 +68,8 @@ def parse(data: bytes) -> List[Mount]:
             ids = int(number), int(parent), dev.decode("ascii")
         except ValueError:
             raise StorageError("unreadable", "mountinfo holds a row that is not one: %.200r" % line) from None
-        rows.append(Mount(*ids, text(root), text(path), words[flags], spread, text(fstype), text(source), super_options))
+        names = text(fstype), text(source)
+        rows.append(Mount(*ids, text(root), text(path), words[flags], spread, *names, super_options))
     if data and not data.endswith(b"\n"):
         raise StorageError("unreadable", "mountinfo ends inside a row: %.200r" % data[-80:])
     return rows
@@ -86,12 +87,12 @@ def read() -> bytes:
 class Table:
     """Rows and how they stand on each other: what a path leads to is found by walking, since mounts hide mounts."""
 
-    def __init__(self, rows: List[Mount]) -> None:
+    def __init__(self, rows: list[Mount]) -> None:
         self.rows = rows
-        self.children: Dict[int, List[Mount]] = {}
-        self._on: Dict[Tuple[int, str], Mount] = {}
-        self._roots: Dict[Tuple[str, str], List[Mount]] = {}
-        self._sources: Dict[Tuple[str, str], Dict[str, Tuple[int, bool]]] = {}
+        self.children: dict[int, list[Mount]] = {}
+        self._on: dict[tuple[int, str], Mount] = {}
+        self._roots: dict[tuple[str, str], list[Mount]] = {}
+        self._sources: dict[tuple[str, str], dict[str, tuple[int, bool]]] = {}
         ids = {row.id for row in rows}
         for row in rows:
             parent = row.parent if row.parent in ids and row.parent != row.id else 0
@@ -118,11 +119,11 @@ class Table:
         """True for the oldest mount of this directory of this filesystem; the others are its binds."""
         return self._roots[row.dev, row.root][0] is row
 
-    def sources(self, row: Mount) -> Dict[str, Tuple[int, bool]]:
+    def sources(self, row: Mount) -> dict[str, tuple[int, bool]]:
         """Every path that names the same directory: how many mounts lead to it, and whether a lookup ends there."""
         key = row.dev, row.root
         if key not in self._sources:
-            found: Dict[str, Tuple[int, bool]] = {}
+            found: dict[str, tuple[int, bool]] = {}
             for base in [row.root, *ancestors(row.root)]:
                 rest = row.root[len(base.rstrip("/")) :].rstrip("/")
                 for other in self._roots.get((row.dev, base), ()):
@@ -133,7 +134,7 @@ class Table:
         return self._sources[key]
 
     def mirrored(self, row: Mount, child: Mount) -> bool:
-        """Is a mount beneath ``row`` only what a recursive bind brought along: the same thing at the same place of its source?"""
+        """Did a recursive bind bring ``child`` along, so that the same thing is mounted at that place of its source?"""
         rest = child.path[len(row.path.rstrip("/")) :]
         twins = (self.at(path.rstrip("/") + rest) for path in self.sources(row) if path != row.path)
         return any(twin is not None and (twin.dev, twin.root) == (child.dev, child.root) for twin in twins)

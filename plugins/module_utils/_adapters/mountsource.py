@@ -11,7 +11,7 @@ import stat
 from contextlib import ExitStack
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop, mountinfo, mounts
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop, mountapi, mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -93,14 +93,23 @@ def identity(row: Mount) -> dict[str, Any]:
         except OSError:
             return {}
         dev = "%d:%d" % (os.major(about.st_rdev), os.minor(about.st_rdev)) if stat.S_ISBLK(about.st_mode) else dev
-    if not row.source.startswith("/dev/loop"):
-        return {"_rdev": dev}
-    held = loop.attached(row.source)
+    found = {"_rdev": dev, "_silent": _silent(dev) if row.fstype in ("ext2", "ext3", "ext4") else {}}
+    held = loop.attached(row.source) if row.source.startswith("/dev/loop") else None
     if held is None:
-        return {"_rdev": dev}
+        return found
     backing = held.backing.decode("utf-8", "surrogateescape")
-    about = {"_file": held.file, "_device": row.source, "_deleted": held.deleted, "_frozen": held.read_only}
-    return {"_rdev": dev, "source": backing, **about}
+    backed = {"_file": held.file, "_device": row.source, "_deleted": held.deleted, "_frozen": held.read_only}
+    return {**found, "source": backing, **backed}
+
+
+def _silent(dev: str) -> dict[str, Any]:
+    """mountinfo leaves out the options of ext4 that are defaults; its own file in /proc has them all."""
+    try:
+        name = os.path.basename(os.readlink("/sys/dev/block/" + dev))
+        with open("/proc/fs/ext4/%s/options" % name, "rb") as f:
+            return {"o:" + k: v for k, v in mountinfo.options(f.read().replace(b"\n", b",")).items()}
+    except OSError:
+        return {}  # then mountinfo alone must tell
 
 
 def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
@@ -116,7 +125,7 @@ def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
             raise StorageError("invalid", "%s shows no filesystem, or several" % source, "set fstype", option="fstype")
         # The filesystem itself is read-only then, or it would write to the device (replay, superblock) all the same.
         extra = {"ro": True} if after.get("read_only") is True else {}
-    return mounts.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
+    return mountapi.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
 
 
 def _bind(source: str, after: dict[str, Any]) -> int:
@@ -124,11 +133,11 @@ def _bind(source: str, after: dict[str, Any]) -> int:
     with Walk() as walk:
         fd = walk.open(source, os.O_PATH)
     try:
-        clone = mounts.syscall(_OPEN_TREE, fd, b"", _CLONE | _CLOEXEC | _EMPTY_PATH | recursive)
+        clone = mountapi.syscall(_OPEN_TREE, fd, b"", _CLONE | _CLOEXEC | _EMPTY_PATH | recursive)
     finally:
         os.close(fd)
     try:
-        mounts._set(clone, None, after, bool(recursive))
+        mountapi.set_flags(clone, None, after, bool(recursive))
     except BaseException:
         os.close(clone)
         raise
@@ -140,22 +149,22 @@ def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
     about = os.stat(encode(source))
     mode = os.O_RDONLY if read_only else os.O_RDWR
     if not stat.S_ISREG(about.st_mode):
-        fd = mounts._own(held, os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        fd = mountapi.own(held, os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         if not stat.S_ISBLK(os.fstat(fd).st_mode):
             raise StorageError("invalid", "source %s is neither a device nor a file" % source, option="source")
         return source, probe(fd)
     with Walk() as walk:
-        backing = mounts._own(held, walk.open(source, mode))
+        backing = mountapi.own(held, walk.open(source, mode))
     about = os.fstat(backing)
     other = loop.find((about.st_dev, about.st_ino))
     if other is None:
         fd, device = loop.attach(backing, read_only, autoclear=True)
-        mounts._own(held, fd)
+        mountapi.own(held, fd)
     else:  # a second loop device over the same file would corrupt it
         if other.read_only and not read_only:
             raise StorageError("in_use", "%s is attached read-only as %s" % (source, other.device), device=other.device)
         device = other.device
-        mounts._own(held, os.open(device, os.O_RDONLY | os.O_CLOEXEC))
+        mountapi.own(held, os.open(device, os.O_RDONLY | os.O_CLOEXEC))
     return device, probe(backing)
 
 
@@ -166,7 +175,7 @@ def released(device: str, dev: str) -> None:
         loop.wait_gone(device)
 
 
-def unmirror(row: Mount) -> None:
+def unmirror(row: Mount, at: int, name: bytes) -> None:
     """Unmount what a recursive bind brought along, deepest first; all of it is still mounted at the source."""
     table = mountinfo.Table(mountinfo.parse(mountinfo.read()))
     brought, todo = [], [row.id]
@@ -176,7 +185,10 @@ def unmirror(row: Mount) -> None:
         todo += [child.id for child in children]
     if not all(table.mirrored(row, child) for child in brought):
         return  # then the kernel refuses, and the message names who holds it
+    if brought:  # or, being peers of the source, they would take its own mounts along
+        with ExitStack() as held:
+            mountapi.set_flags(mountapi.own(held, mountapi.open_at(at, name)), None, {"propagation": "private"}, True)
     for child in reversed(brought):
         with Walk() as walk:
-            at, name, _trusted = walk.parent(child.path)
-            mounts.unmount(at, name, child.id)
+            above, leaf, _trusted = walk.parent(child.path)
+            mountapi.unmount(above, leaf, child.id)
