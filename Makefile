@@ -11,7 +11,7 @@ help:
 	@echo "make test         everything that CI runs (root)"
 	@echo "make lint         style, types, licences, documentation, the archive"
 	@echo "make format       let ruff mend what it can"
-	@echo "make unit         tests without root; make integration: those on this host's kernel (root)"
+	@echo "make unit         tests of single pieces; make integration: of whole plays on this host's kernel (root)"
 	@echo "make sanity       ansible-test on the oldest and the newest ansible-core that run here"
 	@echo "make benchmark    measurements; make soak: what is too long for CI (root)"
 

@@ -130,7 +130,7 @@ def steps(shop: Workshop) -> list[Step]:
     """All steps, cheap ones first; `targets` are the words of the command line that run them."""
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
     return [
-        Step(debian, shop.debian, "test integration benchmark soak"),
+        Step(debian, shop.debian, "test unit integration benchmark soak"),
         Step(tools, shop.tools, "test lint unit integration benchmark soak format"),
         Step("format", shop.reformat, "format", (tools,)),
         Step("ruff check", shop.ruff, "test lint", (tools,)),
@@ -143,7 +143,7 @@ def steps(shop: Workshop) -> list[Step]:
         Step("antsibull-docs lint", shop.documentation, "test lint", (tools, tree)),
         Step(archive, shop.build, "test lint", (tools, tree)),
         Step("galaxy-importer", shop.importer, "test lint", (tools, archive)),
-        Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools,)),
+        Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
         Step("integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian)),
         Step("benchmark", partial(shop.pytest, "tests/benchmark"), "benchmark", (tools, debian)),
         Step("soak", partial(shop.pytest, "tests/soak"), "soak", (tools, debian)),

@@ -24,7 +24,8 @@ _BESIDE = "__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
 
 def files(root: Path = ROOT) -> list[str]:
     """The files of the project: what git tracks, and what is new and not ignored."""
-    argv = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    git = ["git", "-C", str(root), "-c", "safe.directory=*"]  # root may read a checkout that is another user's
+    argv = [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout
     names = {os.fsdecode(name) for name in listed.split(b"\0") if name}
     return sorted(name for name in names if os.path.lexists(root / name))
