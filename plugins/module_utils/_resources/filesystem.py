@@ -42,6 +42,8 @@ def label(p: dict[str, Any]) -> str:
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     device = names.path(p["device"], "device")
+    if p["check"]:
+        raise StorageError("unsupported", "check of a filesystem is not supported yet", "leave it out")
     value: Any = None
     if p["state"] == "present":
         value = declared(p)

@@ -43,6 +43,7 @@ OPTIONS: dict[str, Any] = {
     "confirm": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
+FILTERS = {"name": {"type": "str"}}
 RULES: dict[str, Any] = {"required_if": [("state", "present", ["backend"])]}
 
 
@@ -194,6 +195,28 @@ def describe(name: str, row: Any, fsinfo: Any) -> dict[str, Any]:
         "max_volume_size": row.get("max_volume_size"),
         "max_volumes_per_namespace": row.get("max_volumes_per_namespace"),
     }
+
+
+def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
+    """Every recorded pool, and the built-in one. What cannot be looked at is in phase ``error``, never left out."""
+    records = ports["record"].scan(None)
+    volumes = [row for (kind, _key), row in records.items() if kind == "volume"]
+    mine = [row for row in volumes if row.get("pool") == "default"]
+    sizes = {"_volume_count": len(mine), "_provisioned": sum(row["size"] for row in mine)}
+    pools = {"default": {**DEFAULT, **sizes, "backend": mine[0]["backend"] if mine else DEFAULT["backend"]}}
+    pools.update((key, row) for (kind, key), row in records.items() if kind == "pool")
+    if p["name"] is not None:
+        pools = {name: row for name, row in pools.items() if name == p["name"]}
+    paths = [row["path"] for row in pools.values() if row["path"]]
+    there, facts = ports["node"].scan(paths), ports["fsinfo"].scan(paths)
+    found = []
+    for name, row in sorted(pools.items()):
+        bad = isinstance(facts.get(row["path"]), StorageError) or isinstance(there.get(row["path"]), StorageError)
+        shown = describe(name, row, {} if bad else facts)
+        if bad or row["path"] and row["path"] not in there:
+            shown["phase"] = "error" if bad or name != "default" or mine else "pending"
+        found.append(shown)
+    return {"pools": found}
 
 
 def known(name: str, look: Any) -> dict[str, Any]:

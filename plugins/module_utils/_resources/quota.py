@@ -26,6 +26,7 @@ OPTIONS: dict[str, Any] = {
     "parent": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
+FILTERS = {"path": {"type": "list", "elements": "path", "required": True}, "kind": OPTIONS["kind"]}
 RULES: dict[str, Any] = {
     "required_if": [("state", "present", ["soft", "hard", "inodes_soft", "inodes_hard"], True)],
 }
@@ -39,6 +40,9 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     path = names.path(p["path"])
     if p["paths"] not in (None, [path]):
         raise StorageError("unsupported", "paths other than path need project ids", "declare one quota a subvolume")
+    for option in ("name", "id", "grace"):
+        if p[option] is not None:
+            raise StorageError("unsupported", "%s of a quota is not supported yet" % option, "leave it out")
     value = None
     if p["state"] == "present":
         value = {}
@@ -79,3 +83,13 @@ def describe(path: str, found: Any) -> dict[str, Any]:
         "ratio": round(used / hard, 4) if used is not None and hard else None,
         "enforced_by": found.get("_enforced_by"),
     }
+
+
+def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
+    """Limits and usage of the paths, in their order. Raises where a path cannot be looked at."""
+    targets = [(p["kind"], names.path(path)) for path in p["path"]]
+    rows = ports["quota"].scan(targets)
+    for target in targets:
+        if isinstance(rows.get(target), StorageError):
+            raise rows[target].at(target[1])
+    return {"quotas": [describe(target[1], rows.get(target)) for target in targets]}

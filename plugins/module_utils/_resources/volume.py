@@ -50,6 +50,7 @@ OPTIONS: dict[str, Any] = {
     "allow_shrink": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent", "attached", "detached"], "default": "present"},
 }
+FILTERS = {**{name: {"type": "str"} for name in ("name", "namespace", "pool", "job")}, "labels": {"type": "dict"}}
 RULES: dict[str, Any] = {}
 
 
@@ -340,3 +341,43 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
         "usage": {"bytes": usage.get("_used_bytes"), "inodes": usage.get("_used_inodes")},
         "enforced_by": enforced or (limit.get("_enforced_by") if limit else None),
     }
+
+
+def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
+    """Recorded volumes that match, and what the kernel says about each. One scan a port, however many there are."""
+    picked = []
+    for (kind, key), row in sorted(ports["record"].scan(None).items()):
+        namespace, _slash, name = key.partition("/")
+        if kind == "volume" and _matches(p, namespace, name, row):
+            picked.append((namespace, name, row))
+    body = {row["path"] + (".img" if row["backend"] == "loop" else "") for _s, _n, row in picked if row["path"]}
+    body -= {row["path"] for _s, _n, row in picked if row["backend"] == "memory"}
+    limits = [("project", row["path"]) for _s, _n, row in picked if row["backend"] in ("btrfs", "directory")]
+    mounts = {row["path"] for _s, _n, row in picked} | {
+        h["target"] for r in picked for h in r[2]["attachments"].values()
+    }
+    there = ports["node"].scan(body)
+    rows = {"quota": ports["quota"].scan(limits), "mount": ports["mount"].scan(mounts - {""})}
+    bad = {
+        target for found in (*rows.values(), there) for target, row in found.items() if isinstance(row, StorageError)
+    }
+    bad |= body - set(there)
+    seen = {port: {t: row for t, row in found.items() if t not in bad} for port, found in rows.items()}
+    out = []
+    for namespace, name, row in picked:
+        shown = describe(namespace, name, row, seen)
+        if {row["path"], row["path"] + ".img", ("project", row["path"])} & bad:
+            shown["status"] = "error"
+        out.append(shown)
+    return {"volumes": out}
+
+
+def _matches(p: dict[str, Any], namespace: str, name: str, row: dict[str, Any]) -> bool:
+    labels = {label: str(value) for label, value in (p["labels"] or {}).items()}
+    return (
+        p["name"] in (None, name)
+        and p["namespace"] in (None, namespace)
+        and p["pool"] in (None, row["pool"])
+        and (p["job"] is None or p["job"] in row["attachments"])
+        and labels.items() <= row["labels"].items()
+    )

@@ -1,0 +1,378 @@
+#!/usr/bin/python
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: mount
+short_description: Mount a filesystem, an image or a directory
+version_added: 0.1.0
+author:
+  - bulkhead.storage contributors (@bulkhead-storage)
+description:
+  - What is declared, what is mounted and what C(/etc/fstab) holds are one declaration. Where either differs, it is made
+    equal.
+  - A mount is made detached, with its flags from the first instant, and only then moved onto its mount point.
+  - What the kernel was asked for is read back. An option that it took and did not keep is a failure, C(not_enforced).
+  - An unmount is never lazy and never forced. Users of the mount are named in the refusal.
+notes:
+  - The sources are mount(2), fsconfig(2), move_mount(2), mount_setattr(2), umount2(2), mount_namespaces(7) and
+    fstab(5).
+  - Directories that are missing on the way to O(path) are made, owned by root with mode 0755.
+  - An image file gets a loop device that goes with its mount.
+seealso:
+  - module: bulkhead.storage.filesystem
+    description: Make the filesystem that is mounted.
+  - module: bulkhead.storage.tmpfs
+  - module: bulkhead.storage.layout
+options:
+  path:
+    description:
+      - Absolute path of the mount point, without C(..) components. A symbolic link is refused with C(unsafe_path).
+    type: path
+    required: true
+  source:
+    description:
+      - A device, C(UUID=), C(LABEL=), C(PARTUUID=) or C(PARTLABEL=), an image file, or a directory when O(bind=true).
+      - Required when O(state=mounted) or O(state=present).
+    type: str
+    aliases: [src]
+  fstype:
+    description:
+      - Type of the filesystem, such as C(ext4), C(xfs) or C(btrfs), or V(auto) for what is found on the device.
+      - Required unless O(bind=true). A C(tmpfs) is refused with C(invalid), it has a module of its own.
+    type: str
+  options:
+    description:
+      - Mount options, one word or C(name=value) an entry, or all of them in one text with commas.
+      - Options that can lose committed data at power loss, that run a helper or that set a context are refused with
+        C(invalid).
+    type: list
+    elements: str
+    default: []
+    aliases: [opts]
+  bind:
+    description:
+      - Whether O(source) is a directory or file that is to be seen at O(path) too.
+    type: bool
+    default: false
+  recursive:
+    description:
+      - Whether a bind takes the mounts beneath O(source) along.
+    type: bool
+    default: false
+  read_only:
+    description:
+      - Whether nobody may write through this mount. When it is not given, as O(options) say or as it is.
+    type: bool
+  propagation:
+    description:
+      - Whether mounts made beneath it later are seen elsewhere, see mount_namespaces(7).
+    type: str
+    choices: [private, slave, shared]
+  persist:
+    description:
+      - V(fstab) keeps one line in O(fstab), every other byte of which stays as it is.
+      - V(none) does not look at O(fstab) at all.
+    type: str
+    choices: [fstab, none]
+    default: fstab
+  fstab:
+    description:
+      - The file that V(fstab) means.
+    type: path
+    default: /etc/fstab
+  dump:
+    description:
+      - The fifth field of the line, see fstab(5).
+    type: int
+    default: 0
+  passno:
+    description:
+      - The sixth field of the line, the order of checks at boot, see fstab(5). 0 means no check.
+    type: int
+    default: 0
+  nofail:
+    description:
+      - Whether the host boots although the device is missing.
+    type: bool
+    default: false
+  on_drift:
+    description:
+      - What to do where something is mounted at O(path) in another way than declared.
+      - V(remount) changes what can be changed in place.
+      - V(replace) also unmounts what cannot, and mounts anew.
+      - V(fail) changes nothing.
+    type: str
+    choices: [remount, fail, replace]
+    default: remount
+  state:
+    description:
+      - V(mounted) mounts and persists it.
+      - V(unmounted) unmounts it. The line stays.
+      - V(present) writes the line only.
+      - V(absent) unmounts it and removes the line. The mount point goes when it was made by this collection and is
+        empty.
+      - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use), which names them.
+    type: str
+    choices: [mounted, unmounted, present, absent]
+    default: mounted
+extends_documentation_fragment:
+  - bulkhead.storage._attributes
+  - bulkhead.storage._common
+"""
+
+EXAMPLES = r"""
+- name: A data disk by its stable name
+  bulkhead.storage.mount:
+    path: /mnt/data
+    source: /dev/disk/by-id/virtio-data-0001
+    fstype: ext4
+    options: [noatime, nodev, nosuid]
+    passno: 2
+    nofail: true
+
+- name: The same disk, without programs on it from now on
+  bulkhead.storage.mount:
+    path: /mnt/data
+    source: /dev/disk/by-id/virtio-data-0001
+    fstype: ext4
+    options: noatime,nodev,nosuid,noexec
+    passno: 2
+    nofail: true
+
+- name: One of its directories, read only, elsewhere
+  bulkhead.storage.mount:
+    path: /srv/public
+    source: /srv/data/public
+    bind: true
+    read_only: true
+    options: [nosuid, nodev]
+
+- name: An image file, for this boot only
+  bulkhead.storage.mount:
+    path: /mnt/image
+    source: /srv/images/tools.img
+    fstype: ext4
+    read_only: true
+    persist: none
+
+- name: A line for the next boot, nothing is mounted now
+  bulkhead.storage.mount:
+    path: /mnt/archive
+    source: LABEL=archive
+    fstype: xfs
+    options: [noatime]
+    nofail: true
+    state: present
+
+- name: Unmounted, until the next boot
+  bulkhead.storage.mount:
+    path: /mnt/data
+    state: unmounted
+
+- name: Gone for good
+  bulkhead.storage.mount:
+    path: /srv/public
+    state: absent
+"""
+
+RETURN = r"""
+changed:
+  description: Whether anything was changed. In check mode, whether anything would be.
+  returned: always
+  type: bool
+  sample: true
+actions:
+  description:
+    - The first O(actions_limit) actions of the plan, in the order in which they are taken.
+    - The same list in check mode and in the real run.
+  returned: success, or when an action failed
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: The kind of the entry that the action belongs to, or V(implied) for what several entries need.
+      type: str
+      returned: always
+    entry:
+      description: The entry that the action belongs to.
+      type: str
+      returned: always
+    port:
+      description: The interface that carries it out, such as V(mount), V(fstab), V(node), V(quota) or V(superblock).
+      type: str
+      returned: always
+    target:
+      description: What it acts on, for example a path.
+      type: str
+      returned: always
+    verb:
+      description: One of V(create), V(change) and V(remove).
+      type: str
+      returned: always
+    risk:
+      description:
+        - V(reversible) can be walked back. V(forward) cannot, but loses nothing. V(shrinks) and V(destroys) lose
+          content and take a consent.
+      type: str
+      returned: always
+    before:
+      description: What is there, null when there is nothing, V(UNKNOWN) when it lies behind something yet to be opened.
+      type: raw
+      returned: always
+    after:
+      description: What will be there, null when nothing will.
+      type: raw
+      returned: always
+  sample:
+    - kind: mount
+      entry: mount (/mnt/data)
+      port: mount
+      target: /mnt/data
+      verb: create
+      risk: reversible
+      before: null
+      after: {source: /dev/disk/by-id/virtio-data-0001, fstype: ext4, nosuid: true, nodev: true, atime: noatime}
+plan_digest:
+  description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
+  returned: success, or when an action failed
+  type: str
+  sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+summary:
+  description: How many actions there were.
+  returned: success, or when an action failed
+  type: dict
+  contains:
+    planned:
+      description: Actions of the plan.
+      type: int
+      returned: always
+    applied:
+      description: Actions taken and still in force. 0 in check mode.
+      type: int
+      returned: always
+    failed:
+      description: Actions that failed.
+      type: int
+      returned: always
+    undone:
+      description: Actions walked back after a failure.
+      type: int
+      returned: always
+    kept:
+      description: Actions of a failed entry that could not be, or were not to be, walked back.
+      type: int
+      returned: always
+    skipped:
+      description: Actions not tried because what they stand on had failed.
+      type: int
+      returned: always
+  sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
+journal:
+  description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+  returned: success, or when an action failed
+  type: str
+  sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl
+resource:
+  description: The mount as it stands now. In check mode, as it would stand.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: The mount point.
+      type: str
+      returned: always
+    source:
+      description: What is mounted, null when nothing is.
+      type: str
+      returned: always
+    fstype:
+      description: Type of the filesystem, null when nothing is mounted, and for a bind.
+      type: str
+      returned: always
+    options:
+      description: The live mount options, read back from the kernel.
+      type: list
+      elements: str
+      returned: always
+    persisted:
+      description: Whether O(fstab) has a line for it.
+      type: bool
+      returned: always
+    drift:
+      description: Options in which the live mount differs from what is declared.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    path: /mnt/data
+    source: /dev/disk/by-id/virtio-data-0001
+    fstype: ext4
+    options: [rw, nosuid, nodev, noatime]
+    persisted: true
+    drift: []
+msg:
+  description: The first error in one line, with its hint.
+  returned: failure
+  type: str
+  sample: "mount (/mnt/data): /mnt/data has mounts beneath it: /mnt/data/a"
+code:
+  description: The stable code of the first error. The collection's guide on errors explains each.
+  returned: failure
+  type: str
+  sample: in_use
+hint:
+  description: What to do about the first error.
+  returned: failure
+  type: str
+  sample: unmount them first, or declare them unmounted too
+errors:
+  description: Every refusal or failure, all at once.
+  returned: failure
+  type: list
+  elements: dict
+  contains:
+    entry:
+      description: The entry that the error is about. Empty when it is about the task.
+      type: str
+      returned: always
+    code:
+      description: A stable code.
+      type: str
+      returned: always
+    message:
+      description: What is wrong.
+      type: str
+      returned: always
+    hint:
+      description: What to do about it.
+      type: str
+      returned: always
+    details:
+      description:
+        - What a program may want to know, such as a consent to repeat, users of a device or the option at fault.
+      type: dict
+      returned: always
+errors_total:
+  description: How many errors there are, should RV(errors) have been cut to fit into a result.
+  returned: failure
+  type: int
+  sample: 1
+"""
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount
+
+
+def main() -> None:
+    _shell.run(mount, lambda: {"node": Node(), "mount": Mounts(), "fstab": Fstab()})
+
+
+if __name__ == "__main__":
+    main()

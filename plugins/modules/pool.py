@@ -1,0 +1,364 @@
+#!/usr/bin/python
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pool
+short_description: A place that volumes come from
+version_added: 0.1.0
+author:
+  - bulkhead.storage contributors (@bulkhead-storage)
+description:
+  - Declares where volumes live, what enforces their size, how large they may be and how many of them there may be.
+  - The pool V(default) is there without being declared. It lies at C(/var/lib/bulkhead/volumes) with the backend
+    V(auto), so that the size of the first volume that anybody declares is enforced on any host.
+  - Backend and path are chosen once. Another one later is a C(conflict).
+notes:
+  - What is known about pools and volumes is recorded in C(/var/lib/bulkhead), which only root can read.
+  - The backends V(lvm), V(nfs), V(iscsi), V(ceph_rbd) and V(cephfs) are not supported yet and refused with
+    C(unsupported).
+seealso:
+  - module: bulkhead.storage.volume
+  - module: bulkhead.storage.pool_info
+options:
+  name:
+    description:
+      - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without C(..).
+    type: str
+    required: true
+  backend:
+    description:
+      - V(directory) makes directories, bounded by project quota.
+      - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
+      - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
+      - V(memory) is for memory volumes only and has no path.
+      - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced, and V(loop) anywhere else.
+      - Required when O(state=present).
+    type: str
+    choices: [auto, directory, loop, lvm, btrfs, nfs, iscsi, ceph_rbd, cephfs, memory]
+  config:
+    description:
+      - Settings of the backend.
+    type: dict
+    suboptions:
+      path:
+        description:
+          - The directory that volumes lie in. It is made where it is missing, owned by root with mode 0711.
+          - Required for V(directory), V(btrfs), V(loop) and V(auto), except for the pool V(default).
+        type: path
+      vg:
+        description:
+          - The volume group (backend V(lvm)).
+        type: str
+      thin_pool:
+        description:
+          - The thin pool (backend V(lvm)).
+        type: str
+      server:
+        description:
+          - The server (backend V(nfs)).
+        type: str
+      export:
+        description:
+          - The exported path (backend V(nfs)).
+        type: str
+      cluster:
+        description:
+          - Name of the cluster (backends V(ceph_rbd) and V(cephfs)).
+        type: str
+      pool_name:
+        description:
+          - The pool of the cluster (backends V(ceph_rbd) and V(cephfs)).
+        type: str
+      monitors:
+        description:
+          - Addresses of its monitors (backends V(ceph_rbd) and V(cephfs)).
+        type: list
+        elements: str
+      user:
+        description:
+          - The user to connect as (backends V(ceph_rbd) and V(cephfs)).
+        type: str
+      keyring_path:
+        description:
+          - File on the target that holds the user's key (backends V(ceph_rbd) and V(cephfs)).
+        type: path
+      namespace:
+        description:
+          - The namespace inside the pool (backend V(ceph_rbd)).
+        type: str
+  max_volume_size:
+    description:
+      - The largest volume allowed, such as C(100GiB). A larger one is refused with C(limit_exceeded), existing ones
+        stay.
+    type: str
+  max_volumes_per_namespace:
+    description:
+      - How many volumes a namespace may have in this pool, at least 1. One more is refused with C(limit_exceeded).
+    type: int
+  overcommit:
+    description:
+      - How many times its capacity a pool may promise, from 1 to 1000.
+    type: float
+  confirm:
+    description:
+      - The pool's own name, as consent to remove it.
+    type: str
+  state:
+    description:
+      - V(absent) takes O(confirm). A pool that has volumes is refused with C(in_use), which names them.
+    type: str
+    choices: [present, absent]
+    default: present
+extends_documentation_fragment:
+  - bulkhead.storage._attributes
+  - bulkhead.storage._common
+"""
+
+EXAMPLES = r"""
+- name: Volumes as image files on whatever filesystem is there
+  bulkhead.storage.pool:
+    name: images
+    backend: loop
+    config:
+      path: /var/lib/bulkhead/images
+    max_volume_size: 100GiB
+    max_volumes_per_namespace: 20
+
+- name: Volumes as subvolumes of a Btrfs filesystem
+  bulkhead.storage.pool:
+    name: fast
+    backend: btrfs
+    config:
+      path: /srv/pools/fast
+
+- name: Whatever can be enforced there
+  bulkhead.storage.pool:
+    name: builds
+    backend: auto
+    config:
+      path: /srv/pools/builds
+
+- name: Larger volumes are allowed from now on
+  bulkhead.storage.pool:
+    name: images
+    backend: loop
+    config:
+      path: /var/lib/bulkhead/images
+    max_volume_size: 200GiB
+
+- name: Remove an empty pool
+  bulkhead.storage.pool:
+    name: builds
+    state: absent
+    confirm: builds
+"""
+
+RETURN = r"""
+changed:
+  description: Whether anything was changed. In check mode, whether anything would be.
+  returned: always
+  type: bool
+  sample: true
+actions:
+  description:
+    - The first O(actions_limit) actions of the plan, in the order in which they are taken.
+    - The same list in check mode and in the real run.
+  returned: success, or when an action failed
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: The kind of the entry that the action belongs to, or V(implied) for what several entries need.
+      type: str
+      returned: always
+    entry:
+      description: The entry that the action belongs to.
+      type: str
+      returned: always
+    port:
+      description: The interface that carries it out, such as V(mount), V(fstab), V(node), V(quota) or V(superblock).
+      type: str
+      returned: always
+    target:
+      description: What it acts on, for example a path.
+      type: str
+      returned: always
+    verb:
+      description: One of V(create), V(change) and V(remove).
+      type: str
+      returned: always
+    risk:
+      description:
+        - V(reversible) can be walked back. V(forward) cannot, but loses nothing. V(shrinks) and V(destroys) lose
+          content and take a consent.
+      type: str
+      returned: always
+    before:
+      description: What is there, null when there is nothing, V(UNKNOWN) when it lies behind something yet to be opened.
+      type: raw
+      returned: always
+    after:
+      description: What will be there, null when nothing will.
+      type: raw
+      returned: always
+  sample:
+    - kind: pool
+      entry: pool (fast)
+      port: record
+      target: pool fast
+      verb: create
+      risk: reversible
+      before: null
+      after: {id: UNKNOWN, created_at: UNKNOWN, backend: btrfs, path: /srv/pools/fast}
+plan_digest:
+  description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
+  returned: success, or when an action failed
+  type: str
+  sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+summary:
+  description: How many actions there were.
+  returned: success, or when an action failed
+  type: dict
+  contains:
+    planned:
+      description: Actions of the plan.
+      type: int
+      returned: always
+    applied:
+      description: Actions taken and still in force. 0 in check mode.
+      type: int
+      returned: always
+    failed:
+      description: Actions that failed.
+      type: int
+      returned: always
+    undone:
+      description: Actions walked back after a failure.
+      type: int
+      returned: always
+    kept:
+      description: Actions of a failed entry that could not be, or were not to be, walked back.
+      type: int
+      returned: always
+    skipped:
+      description: Actions not tried because what they stand on had failed.
+      type: int
+      returned: always
+  sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
+journal:
+  description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+  returned: success, or when an action failed
+  type: str
+  sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl
+resource:
+  description: The pool as it stands now. In check mode, as it would stand.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: The pool's name.
+      type: str
+      returned: always
+    phase:
+      description:
+        - V(ready), V(pending) when it is not there yet, V(error) when its directory is missing or cannot be read.
+      type: str
+      returned: always
+    backend:
+      description: What holds its volumes, null when the pool is not there.
+      type: str
+      returned: always
+    path:
+      description: The directory that its volumes lie in, empty for a memory pool.
+      type: str
+      returned: always
+    capacity_bytes:
+      description: Size of the filesystem that it lies on, null when that is not known.
+      type: int
+      returned: always
+    used_bytes:
+      description: Bytes of that filesystem that are in use or reserved, by whomever. Null when that is not known.
+      type: int
+      returned: always
+    provisioned_bytes:
+      description: Sum of the sizes of its volumes.
+      type: int
+      returned: always
+    volumes:
+      description: How many volumes it has.
+      type: int
+      returned: always
+    max_volume_size:
+      description: The largest volume allowed in bytes, null when there is no bound.
+      type: int
+      returned: always
+    max_volumes_per_namespace:
+      description: How many volumes a namespace may have in it, null when there is no bound.
+      type: int
+      returned: always
+msg:
+  description: The first error in one line, with its hint.
+  returned: failure
+  type: str
+  sample: "pool (fast): the pool would go (repeat the task with confirm: fast)"
+code:
+  description: The stable code of the first error. The collection's guide on errors explains each.
+  returned: failure
+  type: str
+  sample: would_destroy
+hint:
+  description: What to do about the first error.
+  returned: failure
+  type: str
+  sample: "repeat the task with confirm: fast"
+errors:
+  description: Every refusal or failure, all at once.
+  returned: failure
+  type: list
+  elements: dict
+  contains:
+    entry:
+      description: The entry that the error is about. Empty when it is about the task.
+      type: str
+      returned: always
+    code:
+      description: A stable code.
+      type: str
+      returned: always
+    message:
+      description: What is wrong.
+      type: str
+      returned: always
+    hint:
+      description: What to do about it.
+      type: str
+      returned: always
+    details:
+      description:
+        - What a program may want to know, such as a consent to repeat, users of a device or the option at fault.
+      type: dict
+      returned: always
+errors_total:
+  description: How many errors there are, should RV(errors) have been cut to fit into a result.
+  returned: failure
+  type: int
+  sample: 1
+"""
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
+
+
+def main() -> None:
+    _shell.run(pool, lambda: {"node": Node(), "record": Record(), "fsinfo": FsInfo()})
+
+
+if __name__ == "__main__":
+    main()

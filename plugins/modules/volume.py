@@ -1,0 +1,549 @@
+#!/usr/bin/python
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: volume
+short_description: A named, bounded place for files
+version_added: 0.1.0
+author:
+  - bulkhead.storage contributors (@bulkhead-storage)
+description:
+  - Makes a volume of a pool, bounded in a way that the kernel enforces, attaches it where jobs find it, and removes it.
+  - The volume is recorded before it is made and until it is removed, so that whatever exists is known, even after a run
+    that was killed.
+  - Whoever writes past the size gets an error from the kernel, C(ENOSPC) or C(EDQUOT).
+notes:
+  - O(qos), O(encrypted=true), O(type=block) and every O(source.type) but V(empty) and V(clone) are not supported yet
+    and refused with C(unsupported).
+  - An existing volume is compared on the options that are given only.
+  - A memory volume exists while it is attached. Detaching it loses its content.
+seealso:
+  - module: bulkhead.storage.volume_info
+  - module: bulkhead.storage.pool
+  - module: bulkhead.storage.layout
+options:
+  name:
+    description:
+      - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without C(..).
+    type: str
+    required: true
+  namespace:
+    description:
+      - The namespace of the name, such as a tenant. Written like O(name).
+    type: str
+    default: default
+  pool:
+    description:
+      - The pool that it is made in. V(default) when it is not given. A volume does not move to another pool, that is a
+        C(conflict).
+    type: str
+  type:
+    description:
+      - V(filesystem) keeps its files on the pool. V(memory) is a tmpfs and has no pool. V(block) is a bare device.
+      - V(filesystem) when it is not given. It cannot be changed later.
+    type: str
+    choices: [filesystem, memory, block]
+  size:
+    description:
+      - How much it may hold, such as C(10GiB) or C(10737418240). Units are powers of 1024. Rounded up to 4096 bytes.
+      - At least 4 KiB, 64 KiB on Btrfs and 1 MiB in an image file. Less is refused with C(invalid).
+      - Required to make a volume. A larger size later lets it grow, a smaller one takes O(allow_shrink).
+    type: str
+  provisioning:
+    description:
+      - V(thin) takes room when it is written to, V(thick) at once. V(thin) when it is not given. It cannot be changed
+        later. Only image files can be V(thick).
+    type: str
+    choices: [thin, thick]
+  source:
+    description:
+      - What a new volume holds. Without effect on an existing one.
+    type: dict
+    suboptions:
+      type:
+        description:
+          - V(clone) copies another volume, by reflink or snapshot where the pool can.
+        type: str
+        choices: [empty, clone, snapshot, image, url]
+        default: empty
+      name:
+        description:
+          - The volume or snapshot to copy. Required for V(clone).
+        type: str
+      namespace:
+        description:
+          - The namespace of that name. The volume's own when it is not given.
+        type: str
+      url:
+        description:
+          - Where to download from.
+        type: str
+      checksum:
+        description:
+          - What the download must hash to, V(sha256:) and 64 hexadecimal digits.
+        type: str
+  fstype:
+    description:
+      - The filesystem in an image file. V(ext4) when it is not given. It cannot be changed later.
+    type: str
+    choices: [ext4, xfs, btrfs]
+  owner:
+    description:
+      - Owner of its root directory, a name or a number. root when it is not given.
+    type: str
+  group:
+    description:
+      - Group of its root directory, a name or a number. root when it is not given.
+    type: str
+  mode:
+    description:
+      - Mode of its root directory, octal digits as text. V("0750") when it is not given.
+    type: raw
+  labels:
+    description:
+      - Names and values to find it by, at most 63 and 255 characters. The given ones replace all others.
+    type: dict
+  qos:
+    description:
+      - Limits on its input and output. Not supported yet, refused with C(unsupported).
+    type: dict
+    suboptions:
+      read_bps:
+        description:
+          - The most bytes read in a second.
+        type: str
+      write_bps:
+        description:
+          - The most bytes written in a second.
+        type: str
+      read_iops:
+        description:
+          - The most reads in a second.
+        type: str
+      write_iops:
+        description:
+          - The most writes in a second.
+        type: str
+      min_iops:
+        description:
+          - Reads and writes in a second that are granted.
+        type: str
+      min_bps:
+        description:
+          - Bytes in a second that are granted.
+        type: str
+      burst_iops:
+        description:
+          - Reads and writes in a second during a burst.
+        type: str
+      burst_bps:
+        description:
+          - Bytes in a second during a burst.
+        type: str
+      burst_seconds:
+        description:
+          - How long a burst may last.
+        type: str
+  encrypted:
+    description:
+      - Whether it is encrypted with the key of O(tenant). Not supported yet, refused with C(unsupported).
+    type: bool
+  tenant:
+    description:
+      - The tenant whose key encrypts it.
+    type: str
+  sharing:
+    description:
+      - V(exclusive) lets one job attach it at a time, others are refused with C(in_use). V(read_only) takes
+        O(read_only=true) of whoever attaches it. V(read_write) when it is not given.
+    type: str
+    choices: [exclusive, read_only, read_write]
+  scope:
+    description:
+      - Of a memory volume. V(job) gives each job that attaches it one of its own, V(host) keeps one for all of them.
+      - V(job) when it is not given. It cannot be changed later.
+    type: str
+    choices: [job, host]
+  job:
+    description:
+      - The job that it is attached to or detached from. The host itself when it is not given.
+    type: str
+  target:
+    description:
+      - Absolute path at which an attached volume is seen as well. C(nosuid,nodev) always.
+    type: path
+  read_only:
+    description:
+      - Whether nobody may write through O(target).
+    type: bool
+    default: false
+  force:
+    description:
+      - Whether O(state=absent) detaches it first. It does not stop anybody who uses it.
+    type: bool
+    default: false
+  allow_shrink:
+    description:
+      - Consent to a smaller O(size). A filesystem that does not fit into it is refused all the same.
+    type: bool
+    default: false
+  state:
+    description:
+      - V(present) makes it. An image file is not mounted then.
+      - V(attached) makes it where it is missing, and mounts it.
+      - V(detached) takes it from O(job), from O(target), or from everybody when neither is given.
+      - V(absent) removes it with all it holds. One that is attached is refused with C(in_use) unless O(force=true).
+    type: str
+    choices: [present, absent, attached, detached]
+    default: present
+extends_documentation_fragment:
+  - bulkhead.storage._attributes
+  - bulkhead.storage._common
+"""
+
+EXAMPLES = r"""
+- name: The first volume, in the pool that is there without being declared
+  bulkhead.storage.volume:
+    name: data
+    size: 64MiB
+
+- name: A volume of a tenant in a Btrfs pool
+  bulkhead.storage.volume:
+    name: workspace
+    namespace: blue
+    pool: fast
+    size: 1GiB
+    owner: "20001"
+    group: "20001"
+    labels:
+      tier: pro
+
+- name: Seen by a job at a path of its own
+  bulkhead.storage.volume:
+    name: workspace
+    namespace: blue
+    pool: fast
+    job: build-1138
+    target: /srv/jobs/build-1138/workspace
+    state: attached
+
+- name: It grows while it is in use
+  bulkhead.storage.volume:
+    name: workspace
+    namespace: blue
+    size: 2GiB
+
+- name: A copy of it that shares what neither of them changes
+  bulkhead.storage.volume:
+    name: workspace-copy
+    namespace: blue
+    pool: fast
+    size: 2GiB
+    source:
+      type: clone
+      name: workspace
+
+- name: Memory for one job
+  bulkhead.storage.volume:
+    name: scratch
+    namespace: blue
+    type: memory
+    size: 16MiB
+    owner: "20001"
+    mode: "0700"
+    job: build-1138
+    target: /srv/jobs/build-1138/scratch
+    state: attached
+
+- name: An image file with an XFS of its own, mounted while it is attached
+  bulkhead.storage.volume:
+    name: archive
+    size: 320MiB
+    fstype: xfs
+    target: /mnt/archive
+    state: attached
+
+- name: The job is done
+  bulkhead.storage.volume:
+    name: workspace
+    namespace: blue
+    job: build-1138
+    state: detached
+
+- name: The archive is not needed here any more
+  bulkhead.storage.volume:
+    name: archive
+    state: detached
+
+- name: Remove a volume with all it holds
+  bulkhead.storage.volume:
+    name: workspace-copy
+    namespace: blue
+    state: absent
+
+- name: Remove one that is still attached
+  bulkhead.storage.volume:
+    name: scratch
+    namespace: blue
+    state: absent
+    force: true
+"""
+
+RETURN = r"""
+changed:
+  description: Whether anything was changed. In check mode, whether anything would be.
+  returned: always
+  type: bool
+  sample: true
+actions:
+  description:
+    - The first O(actions_limit) actions of the plan, in the order in which they are taken.
+    - The same list in check mode and in the real run.
+  returned: success, or when an action failed
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: The kind of the entry that the action belongs to, or V(implied) for what several entries need.
+      type: str
+      returned: always
+    entry:
+      description: The entry that the action belongs to.
+      type: str
+      returned: always
+    port:
+      description: The interface that carries it out, such as V(mount), V(fstab), V(node), V(quota) or V(superblock).
+      type: str
+      returned: always
+    target:
+      description: What it acts on, for example a path.
+      type: str
+      returned: always
+    verb:
+      description: One of V(create), V(change) and V(remove).
+      type: str
+      returned: always
+    risk:
+      description:
+        - V(reversible) can be walked back. V(forward) cannot, but loses nothing. V(shrinks) and V(destroys) lose
+          content and take a consent.
+      type: str
+      returned: always
+    before:
+      description: What is there, null when there is nothing, V(UNKNOWN) when it lies behind something yet to be opened.
+      type: raw
+      returned: always
+    after:
+      description: What will be there, null when nothing will.
+      type: raw
+      returned: always
+  sample:
+    - kind: volume
+      entry: volume (blue/workspace)
+      port: quota
+      target: project /srv/pools/fast/blue/workspace
+      verb: change
+      risk: reversible
+      before: {hard: 1073741824, soft: null, inodes_hard: null, inodes_soft: null, parent: null, nested: true}
+      after: {hard: 2147483648, soft: null, inodes_hard: null, inodes_soft: null, parent: null, nested: true}
+plan_digest:
+  description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
+  returned: success, or when an action failed
+  type: str
+  sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+summary:
+  description: How many actions there were.
+  returned: success, or when an action failed
+  type: dict
+  contains:
+    planned:
+      description: Actions of the plan.
+      type: int
+      returned: always
+    applied:
+      description: Actions taken and still in force. 0 in check mode.
+      type: int
+      returned: always
+    failed:
+      description: Actions that failed.
+      type: int
+      returned: always
+    undone:
+      description: Actions walked back after a failure.
+      type: int
+      returned: always
+    kept:
+      description: Actions of a failed entry that could not be, or were not to be, walked back.
+      type: int
+      returned: always
+    skipped:
+      description: Actions not tried because what they stand on had failed.
+      type: int
+      returned: always
+  sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
+journal:
+  description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+  returned: success, or when an action failed
+  type: str
+  sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl
+resource:
+  description: The volume as it stands now. In check mode, as it would stand.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description:
+        - A number of its own that no other volume ever has, V(UNKNOWN) in check mode for one that would be made.
+      type: str
+      returned: always
+    name:
+      description: The volume's name.
+      type: str
+      returned: always
+    namespace:
+      description: The namespace of the name.
+      type: str
+      returned: always
+    pool:
+      description: The pool that it lies in, empty for a memory volume.
+      type: str
+      returned: always
+    type:
+      description: V(filesystem), V(memory) or V(block).
+      type: str
+      returned: always
+    size_bytes:
+      description: Its size.
+      type: int
+      returned: always
+    path:
+      description: Where its files are seen, null when nowhere.
+      type: str
+      returned: always
+    device:
+      description: The block device that it is on while it is attached, null when there is none.
+      type: str
+      returned: always
+    status:
+      description:
+        - V(ready), V(in_use) while it is attached, V(error) when it is recorded but its content is missing or cannot be
+          looked at, V(absent) when there is no such volume.
+      type: str
+      returned: always
+    labels:
+      description: Its labels.
+      type: dict
+      returned: always
+    created_at:
+      description: When it was made, in UTC.
+      type: str
+      returned: always
+    last_used:
+      description: When it was last attached, in UTC. Null when that is not recorded.
+      type: str
+      returned: always
+    job_ids:
+      description: The jobs that it is attached to.
+      type: list
+      elements: str
+      returned: always
+    usage:
+      description: What it holds, each null when that is not known.
+      type: dict
+      returned: always
+      contains:
+        bytes:
+          description: The bytes in use.
+          type: int
+          returned: always
+        inodes:
+          description: The inodes in use.
+          type: int
+          returned: always
+    enforced_by:
+      description: What enforces its size. V(block), V(tmpfs), V(simple_quota), V(qgroup) or V(project_quota).
+      type: str
+      returned: always
+msg:
+  description: The first error in one line, with its hint.
+  returned: failure
+  type: str
+  sample: "volume (blue/workspace): the volume is attached to build-1138 (detach it, or force: true)"
+code:
+  description: The stable code of the first error. The collection's guide on errors explains each.
+  returned: failure
+  type: str
+  sample: in_use
+hint:
+  description: What to do about the first error.
+  returned: failure
+  type: str
+  sample: "detach it, or force: true"
+errors:
+  description: Every refusal or failure, all at once.
+  returned: failure
+  type: list
+  elements: dict
+  contains:
+    entry:
+      description: The entry that the error is about. Empty when it is about the task.
+      type: str
+      returned: always
+    code:
+      description: A stable code.
+      type: str
+      returned: always
+    message:
+      description: What is wrong.
+      type: str
+      returned: always
+    hint:
+      description: What to do about it.
+      type: str
+      returned: always
+    details:
+      description:
+        - What a program may want to know, such as a consent to repeat, users of a device or the option at fault.
+      type: dict
+      returned: always
+errors_total:
+  description: How many errors there are, should RV(errors) have been cut to fit into a result.
+  returned: failure
+  type: int
+  sample: 1
+"""
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota, QuotaEnabled
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
+
+
+def ports() -> dict:
+    record = Record()
+    return {
+        "node": Node(),
+        "data": DataDir(),
+        "mount": Mounts(),
+        "quota": Quota(),
+        "quota_enabled": QuotaEnabled(),
+        "record": record,
+        "superblock": Superblock(_shell.execute, Intents(record)),
+        "fsinfo": FsInfo(),
+    }
+
+
+def main() -> None:
+    _shell.run(volume, ports)
+
+
+if __name__ == "__main__":
+    main()
