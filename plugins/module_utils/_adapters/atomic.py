@@ -103,12 +103,13 @@ def _sweep(at: int) -> None:
     for entry in os.listdir(at):
         if not _TEMPORARY.fullmatch(os.fsencode(entry)):
             continue
-        with contextlib.suppress(FileNotFoundError, BlockingIOError, IsADirectoryError):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            about = os.lstat(entry, dir_fd=at)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != 0:
+                continue
             fd = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
             try:
-                about = os.fstat(fd)
-                if stat.S_ISREG(about.st_mode) and about.st_uid == 0:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(entry, dir_fd=at)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(entry, dir_fd=at)
             finally:
                 os.close(fd)

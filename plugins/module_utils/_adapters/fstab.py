@@ -53,7 +53,7 @@ def parse(data: bytes) -> list[Line]:
 
 
 class Fstab:
-    """Port ``fstab``: (file, mount point) -> ``{source, fstype, options, dump, passno}``. Several lines: ``conflict``."""
+    """Port ``fstab``: (file, mount point) -> ``{source, fstype, options, dump, passno}``."""
 
     name = "fstab"
     behind = False

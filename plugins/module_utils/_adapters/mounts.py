@@ -52,8 +52,11 @@ class Mounts:
         return rows
 
     def resolve(self, target: str, declared: dict[str, Any]) -> dict[str, Any]:
-        """A declaration as plan and kernel will see it: sources by UUID= or LABEL=, identities, whole pages."""
+        """A declaration as plan and kernel will see it: owners by number, sources by path and identity, whole pages."""
         declared = _declared(declared)
+        for key in ("o:uid", "o:gid"):
+            if isinstance(declared.get(key), str):
+                declared[key] = _number(key, declared[key])
         if declared.get("fstype") != "tmpfs" and declared.get("source"):
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
@@ -131,11 +134,23 @@ class Mounts:
 
 
 def _declared(value: dict[str, Any]) -> dict[str, Any]:
-    """``recursive`` is how a bind is made and cannot be seen later; tmpfs sizes are whole pages; ``auto`` says nothing."""
+    """``recursive`` is how a bind is made, unseen later; sizes of tmpfs are whole pages; ``auto`` says nothing."""
     out = {_ALIASES.get(k, k): v for k, v in value.items() if (k, v) != ("fstype", "auto")}
     if isinstance(out.get("o:size"), int) and out.get("fstype", "tmpfs") == "tmpfs":
         out["o:size"] = -(-out["o:size"] // _PAGE) * _PAGE
     return out
+
+
+def _number(key: str, name: str) -> int:
+    if name.isdigit():
+        return int(name)
+    import grp
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid if key == "o:uid" else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise StorageError("not_found", "nobody is named %.80r (%s)" % (name, key[2:])) from None
 
 
 def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
