@@ -15,7 +15,7 @@ options:
     description:
       - Whether to walk back what was already done for an entry when a later step of it fails, newest first.
       - The walk stops at the first step that cannot be taken back, such as making a filesystem. What was kept then is
-        counted in RV(summary) and named in RV(errors[].details).
+        counted in RV(summary) and named in C(errors[].details).
     type: bool
     default: true
   workers:

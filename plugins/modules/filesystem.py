@@ -77,7 +77,7 @@ options:
     default: false
   wipe_token:
     description:
-      - Consent to destroy what is there. The refusal prints it in RV(errors[].details.wipe_token).
+      - Consent to destroy what is there. The refusal prints it in C(errors[].details.wipe_token).
       - It is a digest of the device and of its content, and no longer valid when either changes.
     type: str
   state:

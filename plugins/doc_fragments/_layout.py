@@ -1,0 +1,866 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Written by tools/docs_layout.py from the documentation of the other modules. Do not edit.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  state:
+    description:
+      - The state of all entries that do not say their own. V(absent) tears a whole stack down
+        in one call, V(present) is what entries do anyway.
+    type: str
+    choices:
+      - present
+      - absent
+  src:
+    description:
+      - A YAML or JSON file that holds the lists, instead of the task. It is read on the controller,
+        and may be vaulted.
+      - With O(remote_src=true) it is read on the target. YAML takes PyYAML there, otherwise
+        C(missing_tool).
+    type: path
+  remote_src:
+    description:
+      - Whether O(src) is a file on the target.
+    type: bool
+    default: false
+  purge:
+    description:
+      - Lists whose undeclared things are removed, as far as they are ours. A list that is purged
+        must be given, if need be as an empty one.
+      - Not supported yet, refused with C(unsupported).
+    type: list
+    elements: str
+    default: []
+  confirm_purge:
+    description:
+      - Names of the lists in O(purge) that hold data, as consent to remove what is stored.
+    type: list
+    elements: str
+    default: []
+  return_resources:
+    description:
+      - Whether to return what stands now, for every entry, in RV(resources).
+    type: bool
+    default: false
+  filesystems:
+    description:
+      - Entries take the options of M(bulkhead.storage.filesystem). Make a filesystem on a blank
+        device, label it and let it grow.
+    type: list
+    elements: dict
+    suboptions:
+      device:
+        description:
+          - The device by a stable name, or the absolute path of an image file.
+          - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
+        type: path
+        required: true
+      fstype:
+        description:
+          - Type of the filesystem. Required when O(filesystems[].state=present).
+        type: str
+        choices:
+          - ext4
+          - xfs
+          - btrfs
+          - vfat
+          - swap
+      label:
+        description:
+          - The label, of letters, digits, C(_ . -) and blanks. At most 16 characters on V(ext4),
+            12 on V(xfs), 255 on V(btrfs), 11 in upper case on V(vfat) and 15 on V(swap).
+          - An existing filesystem is given this label. When it is not given, the label stays
+            as it is.
+        type: str
+      uuid:
+        description:
+          - The UUID in lower case, on V(vfat) the serial number such as V(1A2B-3C4D). When
+            it is not given, a random one.
+          - That of an existing filesystem is not changed, but refused with C(unsupported).
+        type: str
+      quota:
+        description:
+          - The kinds of quota that it must be able to account. On V(ext4) they are chosen when
+            it is made, V(xfs) has all of them, V(btrfs) has V(project). Otherwise C(not_enforced).
+        type: list
+        elements: str
+        choices:
+          - project
+          - user
+          - group
+      features:
+        description:
+          - Features that it must have. On V(ext4) C(mmp), C(metadata_csum), C(bigalloc), C(casefold),
+            C(large_dir), C(verity) and C(encrypt), on V(xfs) C(bigtime), C(finobt), C(inobtcount),
+            C(reflink) and C(rmapbt), on V(btrfs) C(block-group-tree), C(free-space-tree) and
+            C(no-holes).
+          - A feature that an existing filesystem lacks is C(unsupported).
+        type: list
+        elements: str
+      grow:
+        description:
+          - Whether to grow it when its device is larger. Without effect on V(vfat) and V(swap).
+        type: bool
+        default: true
+      check:
+        description:
+          - Whether to look for errors, without repairing any. Not supported yet, refused with
+            C(unsupported).
+        type: bool
+        default: false
+      wipe_token:
+        description:
+          - Consent to destroy what is there. The refusal prints it in C(errors[].details.wipe_token).
+          - It is a digest of the device and of its content, and no longer valid when either
+            changes.
+        type: str
+      state:
+        description:
+          - V(absent) wipes the first and the last 4 MiB. A device that holds something takes
+            O(filesystems[].wipe_token).
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+  mounts:
+    description:
+      - Entries take the options of M(bulkhead.storage.mount). Mount a filesystem, an image
+        or a directory.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - Absolute path of the mount point, without C(..) components. A symbolic link is refused
+            with C(unsafe_path).
+        type: path
+        required: true
+      source:
+        description:
+          - A device, C(UUID=), C(LABEL=), C(PARTUUID=) or C(PARTLABEL=), an image file, or
+            a directory when O(mounts[].bind=true).
+          - Required when O(mounts[].state=mounted) or O(mounts[].state=present).
+        type: str
+        aliases:
+          - src
+      fstype:
+        description:
+          - Type of the filesystem, such as C(ext4), C(xfs) or C(btrfs), or V(auto) for what
+            is found on the device.
+          - Required unless O(mounts[].bind=true). A C(tmpfs) is refused with C(invalid), it
+            has a module of its own.
+        type: str
+      options:
+        description:
+          - Mount options, one word or C(name=value) an entry, or all of them in one text with
+            commas.
+          - Options that can lose committed data at power loss, that run a helper or that set
+            a context are refused with C(invalid).
+        type: list
+        elements: str
+        default: []
+        aliases:
+          - opts
+      bind:
+        description:
+          - Whether O(mounts[].source) is a directory or file that is to be seen at O(mounts[].path)
+            too.
+        type: bool
+        default: false
+      recursive:
+        description:
+          - Whether a bind takes the mounts beneath O(mounts[].source) along.
+        type: bool
+        default: false
+      read_only:
+        description:
+          - Whether nobody may write through this mount. When it is not given, as O(mounts[].options)
+            say or as it is.
+        type: bool
+      propagation:
+        description:
+          - Whether mounts made beneath it later are seen elsewhere, see mount_namespaces(7).
+        type: str
+        choices:
+          - private
+          - slave
+          - shared
+      persist:
+        description:
+          - V(fstab) keeps one line in O(mounts[].fstab), every other byte of which stays as
+            it is.
+          - V(none) does not look at O(mounts[].fstab) at all.
+        type: str
+        choices:
+          - fstab
+          - none
+        default: fstab
+      fstab:
+        description:
+          - The file that V(fstab) means.
+        type: path
+        default: /etc/fstab
+      dump:
+        description:
+          - The fifth field of the line, see fstab(5).
+        type: int
+        default: 0
+      passno:
+        description:
+          - The sixth field of the line, the order of checks at boot, see fstab(5). 0 means
+            no check.
+        type: int
+        default: 0
+      nofail:
+        description:
+          - Whether the host boots although the device is missing.
+        type: bool
+        default: false
+      on_drift:
+        description:
+          - What to do where something is mounted at O(mounts[].path) in another way than declared.
+          - V(remount) changes what can be changed in place.
+          - V(replace) also unmounts what cannot, and mounts anew.
+          - V(fail) changes nothing.
+        type: str
+        choices:
+          - remount
+          - fail
+          - replace
+        default: remount
+      state:
+        description:
+          - V(mounted) mounts and persists it.
+          - V(unmounted) unmounts it. The line stays.
+          - V(present) writes the line only.
+          - V(absent) unmounts it and removes the line. The mount point goes when it was made
+            by this collection and is empty.
+          - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use),
+            which names them.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - mounted
+          - unmounted
+          - present
+          - absent
+        default: mounted
+  tmpfs:
+    description:
+      - Entries take the options of M(bulkhead.storage.tmpfs). Mount a memory filesystem with
+        bounds that hold.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - Absolute path of the mount point, without C(..) components. A symbolic link is refused
+            with C(unsafe_path).
+        type: path
+        required: true
+      size:
+        description:
+          - The most bytes that its files may occupy, such as C(64MiB), C(1.5G) or C(1073741824).
+            Units are powers of 1024.
+          - At least one page (4096 bytes), rounded up to whole pages. Less is refused with
+            C(invalid).
+          - Making it smaller than what is in use is refused with C(in_use).
+          - Required when O(tmpfs[].state=mounted).
+        type: str
+      inodes:
+        description:
+          - The most files and directories that it may hold, from 2 to 2147483648.
+          - When it is not given, one for every 16 KiB of O(tmpfs[].size), at least 64.
+        type: int
+      mode:
+        description:
+          - Mode of its root directory, in octal digits as text.
+        type: str
+        default: '1777'
+      owner:
+        description:
+          - Owner of its root directory, a name or a number. When it is not given, root on a
+            new mount.
+        type: str
+      group:
+        description:
+          - Group of its root directory, a name or a number. When it is not given, root on a
+            new mount.
+        type: str
+      noexec:
+        description:
+          - Whether programs on it must not be executed.
+        type: bool
+        default: true
+      noswap:
+        description:
+          - Whether its content must never be written to swap, as for secrets. Needs Linux 6.4,
+            else C(unsupported).
+          - It can be chosen only while the tmpfs is mounted anew.
+        type: bool
+        default: false
+      options:
+        description:
+          - Further mount options, one word or C(name=value) an entry, on top of C(nosuid,nodev),
+            which cannot be lifted.
+          - Flags such as C(noatime), and C(huge=), C(mpol=), C(inode32), C(inode64). Anything
+            else is refused with C(invalid), and so is what has an option of its own here.
+        type: list
+        elements: str
+        default: []
+      persist:
+        description:
+          - Where the mount is written down for the next boot.
+          - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it
+            is.
+          - V(none) does not look at C(/etc/fstab) at all.
+          - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
+        type: str
+        choices:
+          - fstab
+          - unit
+          - none
+        default: fstab
+      state:
+        description:
+          - V(mounted) mounts it, or changes what is mounted, and persists it.
+          - V(unmounted) unmounts it. Its content is lost. The line in C(/etc/fstab) stays,
+            the mount point too.
+          - V(absent) unmounts it and removes the line.
+          - A tmpfs that is used by a process, or has mounts beneath it, is refused with C(in_use),
+            which names them.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - mounted
+          - unmounted
+          - absent
+        default: mounted
+  trees:
+    description:
+      - Entries take the options of M(bulkhead.storage.tree). Directories of one root with owner,
+        mode and ACLs.
+    type: list
+    elements: dict
+    suboptions:
+      root:
+        description:
+          - Absolute path of the directory that all entries lie in. Missing directories on the
+            way to it are made, owned by root with mode 0755.
+        type: path
+        required: true
+      entries:
+        description:
+          - What is in it. Parents may be declared before or after their children. Parents that
+            are not declared are made, owned by root with mode 0755.
+          - Required when O(trees[].state=present). An empty list declares O(trees[].root) alone.
+        type: list
+        elements: dict
+        suboptions:
+          path:
+            description:
+              - Path relative to O(trees[].root), without C(..). V(.) is O(trees[].root) itself.
+            type: str
+            required: true
+          type:
+            description:
+              - V(directory) is also met by a subvolume. V(subvolume) takes Btrfs, elsewhere
+                it is C(unsupported).
+              - V(absent) removes an empty directory. One that is not empty is refused with
+                C(would_destroy), because a tree never removes content.
+            type: str
+            choices:
+              - directory
+              - subvolume
+              - absent
+            default: directory
+          owner:
+            description:
+              - Owner, a name or a number. When it is not given, root on a new directory.
+            type: str
+          group:
+            description:
+              - Group, a name or a number. When it is not given, root on a new directory.
+            type: str
+          mode:
+            description:
+              - Octal digits as text, such as V("0750"). When it is not given, 0755 on a new
+                directory.
+              - Where O(trees[].entries[].acl) names users or groups, the group digits are the
+                rights of the owning group, not the mask.
+            type: raw
+          acl:
+            description:
+              - The named entries of the access ACL as setfacl(1) writes them, such as V("u:builder:rwX")
+                or V("g:ops:r-x"). C(X) is C(x) on directories.
+              - The list is complete. An empty list removes all named entries. The owner's,
+                the group's and others' rights come from O(trees[].entries[].mode), the mask
+                is calculated.
+            type: list
+            elements: str
+          default_acl:
+            description:
+              - The named entries of the default ACL, which new files and directories in it
+                inherit. The list is complete, an empty list removes the default ACL.
+            type: list
+            elements: str
+          selinux:
+            description:
+              - The SELinux context. Not supported yet, refused with C(unsupported).
+            type: dict
+            suboptions:
+              type:
+                description:
+                  - Type of the context.
+                type: str
+              level:
+                description:
+                  - MLS or MCS level of the context.
+                type: str
+          project:
+            description:
+              - Name of a quota to charge it to. Not supported yet, refused with C(unsupported).
+            type: str
+      purge:
+        description:
+          - Whether to remove what is in O(trees[].root) and not declared. Not supported yet,
+            refused with C(unsupported).
+        type: bool
+        default: false
+      state:
+        description:
+          - V(absent) removes the declared entries, deepest first, or O(trees[].root) when none
+            are declared. Only what is empty goes, anything else is refused with C(would_destroy).
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+  quotas:
+    description:
+      - Entries take the options of M(bulkhead.storage.quota). Limit what a directory, a user
+        or a group may store.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - For O(quotas[].kind=project) the directory that is charged, on Btrfs a subvolume.
+            Otherwise any path on the filesystem.
+        type: path
+        required: true
+      paths:
+        description:
+          - For O(quotas[].kind=project) the trees that are charged together. When it is not
+            given, O(quotas[].path).
+          - Other trees than O(quotas[].path) are not supported yet and refused with C(unsupported).
+        type: list
+        elements: path
+      kind:
+        description:
+          - What is charged. Btrfs knows V(project) only, the others are C(unsupported) there.
+        type: str
+        choices:
+          - project
+          - user
+          - group
+        default: project
+      name:
+        description:
+          - Name of the project, user or group. Not supported yet, refused with C(unsupported).
+        type: str
+      id:
+        description:
+          - Number of the project, user or group. Not supported yet, refused with C(unsupported).
+        type: int
+      soft:
+        description:
+          - Bytes that may be exceeded for the time of O(quotas[].grace), such as C(8GiB), or
+            V(none) to lift the limit. At least 4096.
+          - C(unsupported) on Btrfs.
+        type: str
+      hard:
+        description:
+          - Bytes that are never exceeded, such as C(10GiB), or V(none) to lift the limit. At
+            least 4096.
+          - At least one limit is required when O(quotas[].state=present).
+        type: str
+      inodes_soft:
+        description:
+          - Inodes that may be exceeded for the time of O(quotas[].grace), or V(none) to lift
+            the limit. C(unsupported) on Btrfs.
+        type: str
+      inodes_hard:
+        description:
+          - Inodes that are never exceeded, or V(none) to lift the limit. C(unsupported) on
+            Btrfs.
+        type: str
+      grace:
+        description:
+          - How long a soft limit may be exceeded. It holds for a whole filesystem and O(quotas[].kind),
+            so all entries must agree.
+          - Not supported yet, refused with C(unsupported).
+        type: str
+      parent:
+        description:
+          - Another limited subvolume whose limit this one counts against as well. Btrfs only.
+        type: path
+      state:
+        description:
+          - V(absent) lifts all limits. What is stored stays.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+  pools:
+    description:
+      - Entries take the options of M(bulkhead.storage.pool). A place that volumes come from.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
+            C(..).
+        type: str
+        required: true
+      backend:
+        description:
+          - V(directory) makes directories, bounded by project quota.
+          - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
+          - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
+          - V(memory) is for memory volumes only and has no path.
+          - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced, and
+            V(loop) anywhere else.
+          - Required when O(pools[].state=present).
+        type: str
+        choices:
+          - auto
+          - directory
+          - loop
+          - lvm
+          - btrfs
+          - nfs
+          - iscsi
+          - ceph_rbd
+          - cephfs
+          - memory
+      config:
+        description:
+          - Settings of the backend.
+        type: dict
+        suboptions:
+          path:
+            description:
+              - The directory that volumes lie in. It is made where it is missing, owned by
+                root with mode 0711.
+              - Required for V(directory), V(btrfs), V(loop) and V(auto), except for the pool
+                V(default).
+            type: path
+          vg:
+            description:
+              - The volume group (backend V(lvm)).
+            type: str
+          thin_pool:
+            description:
+              - The thin pool (backend V(lvm)).
+            type: str
+          server:
+            description:
+              - The server (backend V(nfs)).
+            type: str
+          export:
+            description:
+              - The exported path (backend V(nfs)).
+            type: str
+          cluster:
+            description:
+              - Name of the cluster (backends V(ceph_rbd) and V(cephfs)).
+            type: str
+          pool_name:
+            description:
+              - The pool of the cluster (backends V(ceph_rbd) and V(cephfs)).
+            type: str
+          monitors:
+            description:
+              - Addresses of its monitors (backends V(ceph_rbd) and V(cephfs)).
+            type: list
+            elements: str
+          user:
+            description:
+              - The user to connect as (backends V(ceph_rbd) and V(cephfs)).
+            type: str
+          keyring_path:
+            description:
+              - File on the target that holds the user's key (backends V(ceph_rbd) and V(cephfs)).
+            type: path
+          namespace:
+            description:
+              - The namespace inside the pool (backend V(ceph_rbd)).
+            type: str
+      max_volume_size:
+        description:
+          - The largest volume allowed, such as C(100GiB). A larger one is refused with C(limit_exceeded),
+            existing ones stay.
+        type: str
+      max_volumes_per_namespace:
+        description:
+          - How many volumes a namespace may have in this pool, at least 1. One more is refused
+            with C(limit_exceeded).
+        type: int
+      overcommit:
+        description:
+          - How many times its capacity a pool may promise, from 1 to 1000.
+        type: float
+      confirm:
+        description:
+          - The pool's own name, as consent to remove it.
+        type: str
+      state:
+        description:
+          - V(absent) takes O(pools[].confirm). A pool that has volumes is refused with C(in_use),
+            which names them.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+  volumes:
+    description:
+      - Entries take the options of M(bulkhead.storage.volume). A named, bounded place for files.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
+            C(..).
+        type: str
+        required: true
+      namespace:
+        description:
+          - The namespace of the name, such as a tenant. Written like O(volumes[].name).
+        type: str
+        default: default
+      pool:
+        description:
+          - The pool that it is made in. V(default) when it is not given. A volume does not
+            move to another pool, that is a C(conflict).
+        type: str
+      type:
+        description:
+          - V(filesystem) keeps its files on the pool. V(memory) is a tmpfs and has no pool.
+            V(block) is a bare device.
+          - V(filesystem) when it is not given. It cannot be changed later.
+        type: str
+        choices:
+          - filesystem
+          - memory
+          - block
+      size:
+        description:
+          - How much it may hold, such as C(10GiB) or C(10737418240). Units are powers of 1024.
+            Rounded up to 4096 bytes.
+          - At least 4 KiB, 64 KiB on Btrfs and 1 MiB in an image file. Less is refused with
+            C(invalid).
+          - Required to make a volume. A larger size later lets it grow, a smaller one takes
+            O(volumes[].allow_shrink).
+        type: str
+      provisioning:
+        description:
+          - V(thin) takes room when it is written to, V(thick) at once. V(thin) when it is not
+            given. It cannot be changed later. Only image files can be V(thick).
+        type: str
+        choices:
+          - thin
+          - thick
+      source:
+        description:
+          - What a new volume holds. Without effect on an existing one.
+        type: dict
+        suboptions:
+          type:
+            description:
+              - V(clone) copies another volume, by reflink or snapshot where the pool can.
+            type: str
+            choices:
+              - empty
+              - clone
+              - snapshot
+              - image
+              - url
+            default: empty
+          name:
+            description:
+              - The volume or snapshot to copy. Required for V(clone).
+            type: str
+          namespace:
+            description:
+              - The namespace of that name. The volume's own when it is not given.
+            type: str
+          url:
+            description:
+              - Where to download from.
+            type: str
+          checksum:
+            description:
+              - What the download must hash to, V(sha256:) and 64 hexadecimal digits.
+            type: str
+      fstype:
+        description:
+          - The filesystem in an image file. V(ext4) when it is not given. It cannot be changed
+            later.
+        type: str
+        choices:
+          - ext4
+          - xfs
+          - btrfs
+      owner:
+        description:
+          - Owner of its root directory, a name or a number. root when it is not given.
+        type: str
+      group:
+        description:
+          - Group of its root directory, a name or a number. root when it is not given.
+        type: str
+      mode:
+        description:
+          - Mode of its root directory, octal digits as text. V("0750") when it is not given.
+        type: raw
+      labels:
+        description:
+          - Names and values to find it by, at most 63 and 255 characters. The given ones replace
+            all others.
+        type: dict
+      qos:
+        description:
+          - Limits on its input and output. Not supported yet, refused with C(unsupported).
+        type: dict
+        suboptions:
+          read_bps:
+            description:
+              - The most bytes read in a second.
+            type: str
+          write_bps:
+            description:
+              - The most bytes written in a second.
+            type: str
+          read_iops:
+            description:
+              - The most reads in a second.
+            type: str
+          write_iops:
+            description:
+              - The most writes in a second.
+            type: str
+          min_iops:
+            description:
+              - Reads and writes in a second that are granted.
+            type: str
+          min_bps:
+            description:
+              - Bytes in a second that are granted.
+            type: str
+          burst_iops:
+            description:
+              - Reads and writes in a second during a burst.
+            type: str
+          burst_bps:
+            description:
+              - Bytes in a second during a burst.
+            type: str
+          burst_seconds:
+            description:
+              - How long a burst may last.
+            type: str
+      encrypted:
+        description:
+          - Whether it is encrypted with the key of O(volumes[].tenant). Not supported yet,
+            refused with C(unsupported).
+        type: bool
+      tenant:
+        description:
+          - The tenant whose key encrypts it.
+        type: str
+      sharing:
+        description:
+          - V(exclusive) lets one job attach it at a time, others are refused with C(in_use).
+            V(read_only) takes O(volumes[].read_only=true) of whoever attaches it. V(read_write)
+            when it is not given.
+        type: str
+        choices:
+          - exclusive
+          - read_only
+          - read_write
+      scope:
+        description:
+          - Of a memory volume. V(job) gives each job that attaches it one of its own, V(host)
+            keeps one for all of them.
+          - V(job) when it is not given. It cannot be changed later.
+        type: str
+        choices:
+          - job
+          - host
+      job:
+        description:
+          - The job that it is attached to or detached from. The host itself when it is not
+            given.
+        type: str
+      target:
+        description:
+          - Absolute path at which an attached volume is seen as well. C(nosuid,nodev) always.
+        type: path
+      read_only:
+        description:
+          - Whether nobody may write through O(volumes[].target).
+        type: bool
+        default: false
+      force:
+        description:
+          - Whether O(volumes[].state=absent) detaches it first. It does not stop anybody who
+            uses it.
+        type: bool
+        default: false
+      allow_shrink:
+        description:
+          - Consent to a smaller O(volumes[].size). A filesystem that does not fit into it is
+            refused all the same.
+        type: bool
+        default: false
+      state:
+        description:
+          - V(present) makes it. An image file is not mounted then.
+          - V(attached) makes it where it is missing, and mounts it.
+          - V(detached) takes it from O(volumes[].job), from O(volumes[].target), or from everybody
+            when neither is given.
+          - V(absent) removes it with all it holds. One that is attached is refused with C(in_use)
+            unless O(volumes[].force=true).
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+          - attached
+          - detached
+        default: present
+"""
