@@ -110,14 +110,14 @@ def resource(name: str) -> Any:
 
 def ports(names: list[str], execute: Any) -> dict[str, Any]:
     """The adapters the named lists need."""
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import MountedRoot, Node
 
     used = set(names)
-    made: dict[str, Any] = {"node": Node()}
+    made: dict[str, Any] = {"node": Node(), "mounted": MountedRoot()}
     if used & {"mounts", "tmpfs", "volumes"}:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mount
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 
-        made["mount"] = Mount()
+        made["mount"] = Mounts()
     if used & {"mounts", "tmpfs"}:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 

@@ -407,6 +407,19 @@ class DataDir(Node):
         return fd, {**value, "_trash": True}
 
 
+class MountedRoot(Node):
+    """The root of what is mounted at a path: another inode than the directory beneath, so a port of its own."""
+
+    name = "mounted"
+
+    def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
+        found = super().scan(targets)
+        return {path: v for path, v in found.items() if isinstance(v, StorageError) or v["_mounted"]}
+
+    def implies(self, target: str, value: Value | None) -> Iterable[tuple[str, str, Value]]:
+        return ()
+
+
 def _stat(at: int, name: bytes, path: str) -> os.stat_result:
     try:
         return os.stat(name, dir_fd=at, follow_symlinks=False)

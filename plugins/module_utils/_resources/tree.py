@@ -43,17 +43,31 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     root = names.path(p["root"], "root")
     if p["purge"]:
         raise StorageError("unsupported", "purge of a tree is not supported yet", "declare entries of type absent")
-    cells, paths = [], []
+    cells, paths = [], [("path", root)]
     for entry in p["entries"] or ():
         where = names.relative(entry["path"])
         path = root if where == "." else names.join(root, where)
         gone = p["state"] == "absent" or entry["type"] == "absent"
-        cells.append(Cell("node", path, None if gone else _value(entry)))
+        value = None if gone else _value(entry)
+        cells.append(Cell(_port(path, root, value, look), path, value))
         paths.append(("path", path))
     if not cells:
         cells.append(Cell("node", root, None if p["state"] == "absent" else {"type": "directory"}))
     cells.sort(key=lambda cell: cell.target.count("/"))  # parents stand below their children
     return Unit((KIND, root), tuple(cells), (("path", root),), tuple(paths), consents={"absent": False})
+
+
+def _port(path: str, root: str, value: Any, look: Any) -> str:
+    """A directory that this declaration mounts over: the root of a tree is what is seen there once it is mounted."""
+    over = [look.declared.get((kind, path)) for kind in ("mount", "tmpfs")]
+    if value is None or not any(p is not None and p["state"] == "mounted" for p in over):
+        return "node"
+    if path == root:
+        return "mounted"
+    if value.keys() - {"type"}:
+        text = "%s is a mount point of this declaration: its rights are those of what is mounted" % path
+        raise StorageError("conflict", text, "give it a tree of its own with root: %s and path: ." % path)
+    return "node"
 
 
 def _value(entry: dict[str, Any]) -> dict[str, Any]:
