@@ -292,7 +292,7 @@ def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]
         if own and not memory:
             cells.append(
                 Cell(
-                    "node",
+                    "mounted",
                     path,
                     {"type": "directory", "owner": row["owner"], "group": row["group"], "mode": row["mode"]},
                 )
