@@ -110,6 +110,8 @@ def _tenant(
     found["trees"].append({"root": root, "entries": entries, "state": state})
     for category, folder in (("total", "."), *CATEGORIES.items()):
         limit = {"hard": str(held[category])} if held else {}
+        if held and folder != ".":
+            limit["parent"] = root
         found["quotas"].append({"path": names.join(root, folder), **limit, "state": state})
     for build in builds:
         found["mounts"].append(_rootfs(root, build, state))
