@@ -51,8 +51,8 @@ class Ground:
         self.puts = 0
         self.scans: list[str] = []
         self.log: list[tuple[Spot, Any, Any]] = []  # every put that had its effect
-        self.before_put: Callable[[int], None] = lambda count: None  # raises a fault, or drifts
-        self.after_put: Callable[[int], None] = lambda count: None  # raises Killed
+        self.before_put: Callable[[int, Spot], None] = lambda count, spot: None  # raises a fault, or drifts
+        self.after_put: Callable[[int, Spot], None] = lambda count, spot: None  # raises Killed
         self.guard = threading.RLock()
 
     def seen(self, spot: Spot, rows: dict[Spot, Any] | None = None) -> bool:
@@ -88,7 +88,7 @@ class Ground:
     def put(self, spot: Spot, before: Any, after: Any) -> None:
         with self.guard:
             self.puts += 1
-            self.before_put(self.puts)
+            self.before_put(self.puts, spot)
             if not self.seen(spot):
                 raise Broken("put behind a closed door: %r" % (spot,))
             now = self.rows.get(spot)
@@ -105,7 +105,7 @@ class Ground:
                 raise StorageError("not_found" if fallen == spot else "in_use", "%r: %r would fall" % (spot, fallen))
             self.rows = rows
             self.log.append((spot, before, after))
-            self.after_put(self.puts)
+            self.after_put(self.puts, spot)
 
     def chosen(self, value: Any) -> Any:
         """The server's choice where it is left to it."""
@@ -328,7 +328,7 @@ def _names(point: str) -> list[str]:
     return ["lv%s" % number, "crypt-lv%s" % number]
 
 
-def scenario(seed: int, slow: float = 0.0, chains: int = 3) -> Scenario:
+def scenario(seed: int, slow: float = 0.0, chains: int = 3, empty: bool = False) -> Scenario:
     """A consistent one: whatever is declared present stands on what is there or declared, absent only beneath absent."""
     rng = random.Random(seed)
     things: list[Thing] = []
@@ -390,7 +390,8 @@ def scenario(seed: int, slow: float = 0.0, chains: int = 3) -> Scenario:
     unique = {t.spot: t for t in things}
     ground = Ground(_lies(points))
     ports = build_ports(ground, points, rng.random() < 0.5, slow)
-    _populate(rng, ground, ports, list(unique.values()))
+    if not empty:
+        _populate(rng, ground, ports, list(unique.values()))
     units = _declarations(rng, ground, ports, [g for g in groups if g], unique)
     return Scenario(seed, ground, ports, list(unique.values()), units)
 

@@ -20,7 +20,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     merged,
     met,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import parent
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import parent, within
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
@@ -106,12 +106,15 @@ class _Planner:
     def run(self) -> Plan:
         for index, unit in enumerate(self.units):
             self._declare(index, unit)
+        for spot in self.released.keys() & (self.implied.keys() | self.owner.keys()):
+            del self.released[spot]
         self._scan()
         self._stand_on_implied()
         self._stand_on_needs()
-        lower, build, now = self._differ(self._order())
-        gone = {(a.port, a.target) for a in lower if a.after is None}
-        actions = lower + self._release(gone) + build
+        order = self._order()
+        down, build, now = self._differ(order)
+        lower, gone = self._tear_down(order, down)
+        actions = lower + build
         self._refuse(actions, gone)
         early = {id(action) for action in now or ()}
         chosen = actions if now is None else [a for a in actions if id(a) in early]
@@ -140,12 +143,13 @@ class _Planner:
                     text = "%s %s is declared by %s too" % (name, target_text(target), other.entry or other.key)
                     self._conflict(unit, text)
                 self.owner[spot] = (index, value)
-            if value is None:
-                for deeper, _value in below:
-                    self.released.setdefault(deeper, []).append(index)
-                below = []
             for deeper, wanted in below:
-                self._imply(deeper, wanted, index, unit)
+                if value is None:
+                    users = self.released.setdefault(deeper, [])
+                    if not users or users[-1] != index:
+                        users.append(index)
+                else:
+                    self._imply(deeper, wanted, index, unit)
             mine.append((None if implied else spot, value, below))
         self.placed.append(mine)
 
@@ -218,38 +222,56 @@ class _Planner:
     # -- the order -------------------------------------------------------------------------------------------------
 
     def _stand_on_implied(self) -> None:
-        """An implied cell joins the unit that alone needs it, else it becomes a unit that all of them stand on."""
+        """An implied cell joins the unit that alone needs it, else it becomes a unit that all of them stand on.
+
+        What absent cells no longer need is placed alike, so that it goes after them and before what it lies behind.
+        """
         givers: dict[Spot, int] = {}
-        for spot, users in self.users.items():
+        homes: dict[Spot, int] = {}
+        for spot, users in [*self.users.items(), *self.released.items()]:
             if spot in self.owner:
                 givers[spot] = self._meet_declared(spot)
-            elif len(users) > 1:
-                givers[spot] = self._add_unit(spot, self.implied[spot], self.units[users[0]].entry)
+            elif len(users) == 1:
+                homes[spot] = users[0]
             else:
-                continue
-            for user in users:
+                home = self._home(spot, users)
+                givers[spot] = self._add_unit(spot, users) if home is None else home
+                if home is not None:
+                    homes[spot] = home
+            for user in users if spot in givers else ():
                 self.needs[user].add(givers[spot])
         for spot, index in givers.items():
             hooks = self.hooks[spot[0]]
-            for deeper, _value in self._beneath(hooks, spot[1], self.implied[spot]) if hooks.implies else ():
+            for deeper, _value in self._beneath(hooks, spot[1], self.implied.get(spot)) if hooks.implies else ():
                 if deeper in givers:
                     self.needs[index].add(givers[deeper])
-        done = set(givers)
         for index, mine in enumerate(self.placed):
             cells = self.cells[index]
             for declared, value, below in mine:
                 for spot, _value in below:
-                    if spot not in done:
-                        done.add(spot)
-                        cells.append((spot, self.implied[spot]))
+                    if homes.get(spot) == index:
+                        del homes[spot]
+                        cells.append((spot, self.implied.get(spot)))
                 if declared is not None:
                     cells.append((declared, value))
 
-    def _add_unit(self, spot: Spot, value: Any, entry: str) -> int:
+    def _home(self, spot: Spot, users: list[int]) -> int | None:
+        """The unit behind whose own door a shared spot lies: its mount comes before, its other cells after."""
+        over = [
+            (len(str(name)), user)
+            for user in users
+            for kind, name in self.units[user].provides
+            if kind == "path" and name != spot[1] and within(str(spot[1]), str(name))
+        ]
+        return max(over)[1] if over else None
+
+    def _add_unit(self, spot: Spot, users: list[int]) -> int:
         name, target = spot
+        value = self.implied.get(spot)
         above: tuple[Spot, ...] = (("above", target),) if isinstance(target, str) and target.startswith("/") else ()
         key = ("implied", "%s %s" % (name, target_text(target)))
-        self.units.append(Unit(key, (Cell(name, target, value, True),), needs=above, entry=entry))
+        cell = Cell(name, target, value, True)
+        self.units.append(Unit(key, (cell,), needs=above, entry=self.units[users[0]].entry))
         self.cells.append([(spot, value)])
         self.needs.append(set())
         return len(self.units) - 1
@@ -300,9 +322,9 @@ class _Planner:
 
     # -- the difference --------------------------------------------------------------------------------------------
 
-    def _differ(self, order: list[int]) -> tuple[list[Action], list[Action], list[Action] | None]:
-        """What to tear down, top first; what to build, bottom first; what may come first while a door is closed."""
-        lower: list[Action] = []
+    def _differ(self, order: list[int]) -> tuple[dict[int, list[Action]], list[Action], list[Action] | None]:
+        """What each unit tears down; what to build, bottom first; what may come first while a door is closed."""
+        down: dict[int, list[Action]] = {}
         build: list[Action] = []
         self.view = [OPEN] * len(self.units)
         blind: set[int] = set()  # units with something UNKNOWN in them or beneath them
@@ -316,7 +338,7 @@ class _Planner:
             for spot, value in self.cells[index]:
                 hooks = self.hooks[spot[0]]
                 for action in self._cell(index, spot, value, see if hooks.behind else OPEN):
-                    (lower if self._lowers(action) else build).append(action)
+                    (down.setdefault(index, []) if self._lowers(action) else build).append(action)
                     made.setdefault(index, []).append(action)
                     if action.before is UNKNOWN:
                         blind.add(index)
@@ -329,8 +351,7 @@ class _Planner:
                             if index not in blind:
                                 doors[index] = len(made[index])
             self.view[index] = see
-        lower.reverse()
-        return lower, build, self._first_stage(doors, made) if blind else None
+        return down, build, self._first_stage(doors, made) if blind else None
 
     def _first_stage(self, doors: dict[int, int], made: dict[int, list[Action]]) -> list[Action]:
         """Open the doors on what they stand on. Nothing goes down whose top may lie behind one."""
@@ -347,9 +368,14 @@ class _Planner:
         name, target = spot
         if name in self.world.failed:
             return []
+        if spot in self.released and (see or isinstance(self.world.rows[name].get(target), StorageError)):
+            return []
         if see == SHUT:
             return [self._action(index, spot, UNKNOWN, value)]
-        before = None if see == EMPTY else self.world.rows[name].get(target)
+        rows = self.world.rows[name]
+        if see == EMPTY:
+            rows.pop(target, None)  # a fresh one will hide it, or took its place
+        before = rows.get(target)
         if before is None and value is None:
             return []
         if isinstance(before, StorageError):
@@ -376,22 +402,19 @@ class _Planner:
             return action.after is None
         return bool(self.hooks[action.port].lowers(action.target, action.before, action.after))
 
-    def _release(self, gone: set[Spot]) -> list[Action]:
-        """An implied thing goes again when its port agrees (ours, and empty once ``gone`` is gone) and nobody needs it."""
-        out: list[Action] = []
-        for spot, users in reversed(list(self.released.items())):
-            name, target = spot
-            row = self.world.rows[name].get(target)
-            if row is None or spot in self.implied or spot in self.owner or isinstance(row, StorageError):
-                continue
-            if any(self.view[user] for user in users) or not self.hooks[name].vanishes(target, row, gone):
-                continue
-            index = self._add_unit(spot, None, self.units[users[0]].entry)
-            for user in users:
-                self.needs[user].add(index)
-            out.append(self._action(index, spot, row, None))
-            gone.add(spot)
-        return out
+    def _tear_down(self, order: list[int], down: dict[int, list[Action]]) -> tuple[list[Action], set[Spot]]:
+        """Top first. A released thing goes when its port agrees: it is ours, and empty once all above it is gone."""
+        lower: list[Action] = []
+        gone: set[Spot] = set()
+        for index in reversed(order):
+            for action in reversed(down.get(index, ())):
+                spot = (action.port, action.target)
+                if spot in self.released and not self.hooks[action.port].vanishes(action.target, action.before, gone):
+                    continue
+                lower.append(action)
+                if action.after is None:
+                    gone.add(spot)
+        return lower, gone
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
         for action in actions:

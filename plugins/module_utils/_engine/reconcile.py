@@ -275,16 +275,22 @@ class Runner:
             error.details["kept"] = left
 
     def _condemn(self, index: int) -> set[Key]:
-        """Nothing is built on a unit that failed; what it stands on is not torn down beneath it, or is put back."""
+        """Nothing is built on a unit that failed; what it stands on is not torn down beneath it, or is put back.
+
+        Returns the units to walk back. A unit beneath that was yet to be torn down is only passed over: what it did
+        in an earlier stage (a door) others may stand on.
+        """
         lost = reach([index], self.users)
+        spared: set[int] = set()
         if index in self.torn:
             for under in reach([index], self.stage.needs) & self.torn:
-                if under not in self.built:
+                if self.lowering:
+                    spared.add(under)
+                    lost |= reach([under], self.users) - {under} if under in self.built else set()
+                elif under not in self.built:
                     lost.add(under)
-                elif self.lowering:
-                    lost |= reach([under], self.users)
         fresh = {self.stage.units[i].key for i in lost} - self.bad
-        self.bad |= fresh
+        self.bad |= fresh | {self.stage.units[i].key for i in spared}
         return fresh
 
     def _abandon(self) -> None:
@@ -299,16 +305,21 @@ class Runner:
     def _walk_back(self, keys: set[Key]) -> list[str]:
         """Undo what units did, newest first, each up to its first action that cannot be undone.
 
-        What a stopped unit stands on stays too. Returns what was kept, in words.
+        What lies beneath something kept is kept too, and nothing is put back on what stays gone. Returns what was
+        kept, in words.
         """
         left: list[str] = []
         stopped: set[Key] = set()
-        for _count, key, action in self._newest(keys):
-            if key in stopped or not (self.options.rollback and action.risk == REVERSIBLE and self._undo(action)):
-                left.append(_words(action))
-                if key not in stopped:
-                    at = [i for i, unit in enumerate(self.stage.units) if unit.key == key]
-                    stopped.update(self.stage.units[i].key for i in reach(at, self.stage.needs))
+        for count, key, action in self._newest(keys):
+            if key not in stopped:
+                if self.options.rollback and action.risk == REVERSIBLE and self._undo(action):
+                    continue
+                kept = [older for place, _key, older in self.done[key] if place <= count]
+                at = [index for index, unit in enumerate(self.stage.units) if unit.key == key]
+                stays = reach(at, self.stage.needs) if any(a.after is not None for a in kept) else set(at)
+                gone = reach(at, self.users) if any(a.after is None for a in kept) else set()
+                stopped.update(self.stage.units[index].key for index in stays | gone)
+            left.append(_words(action))
         for key in keys:
             self.done.pop(key, None)
         self.kept += len(left)

@@ -1,0 +1,393 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine's contract over generated stacked worlds, with a fault at every put and a kill around every put.
+
+``BULKHEAD_SEEDS`` sets how many worlds; a failing one is named by its seed in the test's id.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, met, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import World, plan, reach
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, Report, converge
+from ansible_collections.bulkhead.storage.tests.unit import world
+
+SEEDS = range(int(os.environ.get("BULKHEAD_SEEDS", "250")))
+seeds = pytest.mark.parametrize("seed", SEEDS)
+
+
+def run(s: world.Scenario, **options: Any) -> Report:
+    return converge(lambda look: (s.units, []), s.ports, Options(**{"workers": 1, **options}), time.perf_counter)
+
+
+def reference(seed: int) -> tuple[world.Scenario, Report]:
+    """The world after an undisturbed run; scenarios that are refused or cannot come out are another test's."""
+    s = world.scenario(seed)
+    try:
+        report = run(s)
+    except Refusals:
+        return s, None  # type: ignore[return-value]
+    return s, report if not report.errors else None  # type: ignore[return-value]
+
+
+def fails(count: int) -> Any:
+    def fault(puts: int, spot: Any) -> None:
+        if puts == count:
+            raise StorageError("no_space", "the %d. put fails" % count, spot=spot)
+
+    return fault
+
+
+def kills(count: int) -> Any:
+    def kill(puts: int, spot: Any) -> None:
+        if puts == count:
+            raise world.Killed
+
+    return kill
+
+
+def undisturbed(ground: world.Ground) -> None:
+    ground.before_put = ground.after_put = lambda count, spot: None
+
+
+def test_worlds_are_worth_it() -> None:
+    """The generator makes what the properties are about, often enough."""
+    found: Counter[str] = Counter()
+    for seed in range(300):
+        s = world.scenario(seed)
+        found["worlds"] += 1
+        seen = plan(s.units, World(s.ports))
+        found["refused"] += bool(seen.errors)
+        found["staged"] += seen.conditional
+        found["changing"] += bool(seen.actions)
+        found["idle"] += not seen.actions
+        for action in seen.actions:
+            found[action.risk] += 1
+            found[action.verb] += 1
+        found["implied"] += any(u.key[0] == "implied" for u in seen.units)
+        found["replaced"] += any(b > 1 for b in Counter((a.port, a.target) for a in seen.actions).values())
+    assert found["worlds"] == 300
+    for what, least in {
+        "refused": 10, "staged": 55, "changing": 180, "idle": 15, "destroys": 60, "forward": 60, "shrinks": 15,
+        "remove": 100, "create": 400, "change": 100, "implied": 90, "replaced": 15,
+    }.items():  # fmt: skip
+        assert found[what] >= least, (what, found)
+
+
+@seeds
+def test_e1_one_scan_per_port_and_look(seed: int) -> None:
+    s = world.scenario(seed)
+    looks = []
+    try:
+        converge(lambda look: (looks.append(1) or s.units, []), s.ports, Options(workers=1), time.perf_counter)  # type: ignore[func-returns-value]
+    except Refusals:
+        pass
+    undone = [1 for (_spot, before, after) in s.ground.log if after is None]
+    assert max(Counter(s.ground.scans).values(), default=0) <= len(looks) + len(undone)
+    if not s.ground.puts:
+        assert len(looks) == 1
+        assert max(Counter(s.ground.scans).values(), default=0) <= 1
+
+
+@seeds
+def test_e2_plan_is_pure_and_check_mode_shows_the_same(seed: int) -> None:
+    s, t = world.scenario(seed), world.scenario(seed)
+    before = s.ground.snapshot(True)
+    first, second = plan(s.units, World(s.ports)), plan(s.units, World(s.ports))
+    assert (first.actions, first.now, first.needs) == (second.actions, second.now, second.needs)
+    assert [e.as_dict() for e in first.errors] == [e.as_dict() for e in second.errors]
+    shown: Any
+    done: Any
+    try:
+        shown = run(s, check=True)
+    except Refusals as refused:
+        shown = refused
+    assert s.ground.snapshot(True) == before and s.ground.puts == 0
+    try:
+        done = run(t)
+    except Refusals as refused:
+        done = refused
+    if isinstance(shown, Refusals):
+        assert isinstance(done, Refusals)
+        assert [e.as_dict() for e in shown.errors] == [e.as_dict() for e in done.errors]
+    elif isinstance(done, Report):
+        assert (shown.listed, shown.digest) == (done.listed, done.digest)
+        assert shown.summary["planned"] == done.summary["planned"] == len(first.actions)
+        assert bool(shown.listed) == bool(t.ground.puts)
+
+
+@seeds
+def test_e4_down_from_the_top_and_up_from_the_bottom(seed: int) -> None:
+    """The ground refuses any other order within a unit's stack; here: across a whole plan, by what units stand on."""
+    s = world.scenario(seed)
+    found = plan(s.units, World(s.ports))
+    if any(error.code == "conflict" for error in found.errors):
+        return  # a circle has no order
+    lower = [a for a in found.actions if a.after is None or s.ports[a.port].lowers(a.target, a.before, a.after)]
+    assert found.actions[: len(lower)] == lower, "something is built before everything is down"
+    place = {id(action): at for at, action in enumerate(found.actions)}
+    by_unit: dict[int, list[Any]] = {}
+    for action in found.actions:
+        by_unit.setdefault(action.unit, []).append(action)
+    down = {id(a) for a in lower}
+    for top, actions in by_unit.items():
+        for under in reach([top], found.needs) - {top}:
+            for one in actions:
+                for two in by_unit.get(under, ()):
+                    if id(one) in down and id(two) in down:
+                        assert place[id(one)] < place[id(two)]
+                    if id(one) not in down and id(two) not in down:
+                        assert place[id(two)] < place[id(one)]
+
+
+@seeds
+def test_e5_all_refusals_come_at_once_and_touch_nothing(seed: int) -> None:
+    s = world.scenario(seed)
+    bare = [unit._replace(consents={}) for unit in s.units]
+    before = s.ground.snapshot(True)
+    found = plan(bare, World(s.ports))
+    risky = [a for a in found.actions if a.risk in ("shrinks", "destroys") and a.before is not UNKNOWN]
+    answers = []
+    for check in (True, False):
+        try:
+            report = converge(lambda look: (bare, []), s.ports, Options(check=check, workers=1), time.perf_counter)
+            assert not risky and (check or report is not None)
+            answers.append(None)
+        except Refusals as refused:
+            answers.append([e.as_dict() for e in refused.errors])
+            if risky:
+                assert s.ground.puts == 0 and s.ground.snapshot(True) == before
+        if risky:
+            assert len(answers[-1] or ()) >= len(risky)
+            assert all(e["entry"] for e in answers[-1] or ())
+    if risky:
+        assert answers[0] == answers[1]
+
+
+@seeds
+def test_e5_a_refusal_behind_a_door_closes_it_again(seed: int) -> None:
+    s = world.scenario(seed)
+    bare = [unit._replace(consents={}) for unit in s.units]
+    before = s.ground.snapshot()
+    try:
+        converge(lambda look: (bare, []), s.ports, Options(workers=1), time.perf_counter)
+    except Refusals as refused:
+        kept = refused.errors[0].details.get("kept", [])
+        assert (s.ground.snapshot() == before) == (not kept), (kept, s.ground.log)
+        forward = [1 for _spot, was, is_ in s.ground.log if was is None and s.ports[_spot[0]].forward]
+        assert not kept or forward
+
+
+@seeds
+def test_e6_a_stranger_is_never_overwritten(seed: int) -> None:
+    _s, report = reference(seed)
+    for count in range(1, (_s.ground.puts if report else 0) + 1):
+        s = world.scenario(seed)
+        strange: dict[Any, Any] = {}
+
+        def drift(puts: int, spot: Any, s: world.Scenario = s, strange: Any = strange, count: int = count) -> None:
+            row = s.ground.rows.get(spot)
+            if puts == count and isinstance(row, dict):
+                strange[spot] = s.ground.rows[spot] = {**row, "stranger": count}
+
+        s.ground.before_put = drift
+        result = run(s)
+        for spot, row in strange.items():
+            assert s.ground.rows.get(spot) == row, "the stranger's value was overwritten"
+            assert "moved" in {e.code for e in result.errors}
+
+
+@seeds
+def test_e7_a_fault_at_every_put(seed: int) -> None:
+    ideal, report = reference(seed)
+    if report is None:
+        return
+    for count in range(1, ideal.ground.puts + 1):
+        s = world.scenario(seed)
+        start = s.ground.snapshot()
+        staged = plan(s.units, World(s.ports)).conditional
+        s.ground.before_put = fails(count)
+        result = run(s)
+        assert [e.code for e in result.errors] == ["no_space"]
+        error = result.errors[0]
+        summary = result.summary
+        assert summary["failed"] == 1
+        assert len(s.ground.log) == summary["applied"] + 2 * summary["undone"]
+        assert summary["kept"] >= len(error.details.get("kept", ()))
+        if not staged:
+            assert summary["planned"] == summary["applied"] + summary["undone"] + summary["skipped"] + 1
+        end = s.ground.snapshot()
+        lost = {spot for spot, _before, after in s.ground.log if after is None and spot[0] in ("tmpfs", "fs")}
+        lost |= {("mount", s) for s in lost and [c.target for u in s.units for c in u.cells if c.port == "mount"]}
+        found = plan(world.scenario(seed).units, World(world.scenario(seed).ports))
+        at = next(a.unit for a in found.actions if (a.port, a.target) == error.details["spot"])
+        if not error.details.get("kept"):
+            for cell in found.units[at].cells:
+                spot = (cell.port, cell.target)
+                if s.ground.lies(spot) not in lost:
+                    assert end.get(spot) == start.get(spot), "a failed unit is left as it was found"
+        for index in _strangers(found, at):
+            for cell in found.units[index].cells:
+                spot = (cell.port, cell.target)
+                assert end.get(spot) == ideal.ground.snapshot().get(spot), "an unrelated unit goes on"
+        undisturbed(s.ground)
+        again = run(s)
+        assert not again.errors
+        assert s.ground.snapshot() == ideal.ground.snapshot(), "the next run converges"
+
+
+def _strangers(found: Any, at: int) -> set[int]:
+    """Units that share no stack with unit ``at`` (an implied parent does not make kin, unless it is the one)."""
+    users: list[set[int]] = [set() for _ in found.units]
+    for index, needs in enumerate(found.needs):
+        for need in needs:
+            users[need].add(index)
+    kin = reach([at], users) | {i for i in reach([at], found.needs) if found.units[i].key[0] != "implied"}
+    kin = reach(kin, users)
+    return {i for i in range(len(found.units)) if i not in kin and found.units[i].key[0] != "implied"}
+
+
+@seeds
+def test_e7_without_rollback_everything_done_is_kept(seed: int) -> None:
+    ideal, report = reference(seed)
+    for count in range(1, (ideal.ground.puts if report else 0) + 1):
+        s = world.scenario(seed)
+        s.ground.before_put = fails(count)
+        result = run(s, rollback=False)
+        assert result.summary["undone"] == 0 and len(s.ground.log) == result.summary["applied"]
+        undisturbed(s.ground)
+        assert not run(s).errors and s.ground.snapshot() == ideal.ground.snapshot()
+
+
+@seeds
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_e8_killed_around_every_put(seed: int, when: str) -> None:
+    ideal, report = reference(seed)
+    for count in range(1, (ideal.ground.puts if report else 0) + 1):
+        s = world.scenario(seed)
+        setattr(s.ground, when + "_put", kills(count))
+        with pytest.raises(world.Killed):
+            run(s)
+        undisturbed(s.ground)
+        assert not run(s).errors
+        assert s.ground.snapshot() == ideal.ground.snapshot()
+        puts = s.ground.puts
+        assert not run(s).listed and s.ground.puts == puts, "nothing is left to do"
+
+
+@seeds
+def test_e8_killed_while_walking_back(seed: int) -> None:
+    ideal, report = reference(seed)
+    for count in range(2, (ideal.ground.puts if report else 0) + 1):
+        s = world.scenario(seed)
+        s.ground.before_put = fails(count)
+        s.ground.after_put = kills(count + 1)
+        try:
+            run(s)
+        except world.Killed:
+            undisturbed(s.ground)
+            assert not run(s).errors
+            assert s.ground.snapshot() == ideal.ground.snapshot()
+
+
+@seeds
+def test_e9_predicted_is_what_the_next_scan_finds(seed: int) -> None:
+    _ideal, report = reference(seed)
+    if report is None:
+        return
+    s = world.scenario(seed)
+    blind = {(a.port, a.target) for a in plan(s.units, World(s.ports)).actions if a.before is UNKNOWN}
+    shown = run(s, check=True).rows
+    done = run(s).rows
+    for port, rows in shown.items():
+        for target, value in rows.items():
+            real = done[port].get(target)
+            if (port, target) in blind:
+                assert met(real, state_of(value)), (port, target)
+            elif not _hidden(s, (port, target)):
+                assert met(state_of(real), state_of(value)) and state_of(real).keys() == state_of(value).keys()
+    for port, rows in done.items():
+        for target in rows:
+            assert target in shown[port] or (port, target) in blind or s.ground.lies((port, target))
+
+
+def _hidden(s: world.Scenario, spot: Any) -> bool:
+    return s.ground.lies(spot) is not None and not s.ground.seen(spot)
+
+
+@seeds
+def test_e9_absent_after_present_restores_the_start(seed: int) -> None:
+    s = world.scenario(seed, empty=True)
+    present = [u._replace(cells=tuple(c for c in u.cells if c.value is not None)) for u in s.units]
+    try:
+        report = converge(lambda look: (present, []), s.ports, Options(workers=1), time.perf_counter)
+    except Refusals:
+        return
+    if report.errors:
+        return
+    everything = {"allow_shrink": True, "absent": True}
+    gone = [
+        u._replace(
+            cells=tuple(c._replace(value=None) for c in u.cells),
+            consents={**everything, **{"wipe_token": "token of %s" % c.target for c in u.cells if c.port == "fs"}},
+        )
+        for u in present
+    ]
+    report = converge(lambda look: (gone, []), s.ports, Options(workers=1), time.perf_counter)
+    assert not report.errors and s.ground.rows == {}
+
+
+@seeds
+def test_e10_the_digest_is_the_plans(seed: int) -> None:
+    s = world.scenario(seed)
+    found = plan(s.units, World(s.ports))
+    listed = render.rows(found.actions, found.units)
+    assert "first" not in str(listed) and "second" not in str(listed), "a secret is shown"
+    if not found.errors:
+        assert run(s, check=True).digest == render.digest(listed)
+
+
+@pytest.mark.parametrize("seed", range(min(60, len(SEEDS))))
+def test_e11_concurrent_is_as_serial(seed: int) -> None:
+    serial, beside = world.scenario(seed, chains=5), world.scenario(seed, slow=0.003, chains=5)
+    outcomes = []
+    for s, workers in ((serial, 1), (beside, 4)):
+        try:
+            report = run(s, workers=workers)
+            outcomes.append((report.summary, [e.as_dict() for e in report.errors], report.digest))
+        except Refusals as refused:
+            outcomes.append(([e.as_dict() for e in refused.errors],))
+    assert outcomes[0] == outcomes[1]
+    assert serial.ground.snapshot() == beside.ground.snapshot()
+
+
+@pytest.mark.parametrize("seed", range(min(40, len(SEEDS))))
+def test_e11_concurrent_failures_are_as_serial(seed: int) -> None:
+    ideal = world.scenario(seed, chains=5)
+    try:
+        run(ideal)
+    except Refusals:
+        return
+    for spot in {s for s, before, _after in ideal.ground.log if before is None and s[0] in ("fs", "crypt")}:
+        outcomes = []
+        for slow, workers in ((0.0, 1), (0.003, 3)):
+            s = world.scenario(seed, slow=slow, chains=5)
+
+            def fault(puts: int, at: Any, spot: Any = spot) -> None:
+                if at == spot:
+                    raise StorageError("no_space", "full")
+
+            s.ground.before_put = fault
+            report = run(s, workers=workers)
+            outcomes.append((report.summary, [e.as_dict() for e in report.errors], s.ground.snapshot()))
+        assert outcomes[0] == outcomes[1]
