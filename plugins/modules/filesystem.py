@@ -303,17 +303,11 @@ errors_total:
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
 
-def ports() -> dict:
-    record = Record()
-    return {"node": Node(), "record": record, "superblock": Superblock(_shell.execute, Intents(record))}
-
-
 def main() -> None:
-    _shell.run(filesystem, ports)
+    _shell.run(filesystem, lambda: {"superblock": Superblock(_shell.execute, Intents(Record()))})
 
 
 if __name__ == "__main__":

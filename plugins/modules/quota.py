@@ -329,13 +329,12 @@ errors_total:
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
 
 
 def main() -> None:
-    _shell.run(quota, lambda: {"node": Node(), "quota": Quota(), "quota_enabled": QuotaEnabled()})
+    _shell.run(quota, lambda: {"quota": Quota(), "quota_enabled": QuotaEnabled()})
 
 
 if __name__ == "__main__":

@@ -527,22 +527,21 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup 
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
 
-def ports() -> dict:
-    record = Record()
-    return {
-        "node": Node(),
-        "data": DataDir(),
-        "mount": Mounts(),
-        "quota": Quota(),
-        "quota_enabled": QuotaEnabled(),
-        "record": record,
-        "superblock": Superblock(_shell.execute, Intents(record)),
-        "fsinfo": FsInfo(),
-    }
-
-
 def main() -> None:
-    _shell.run(volume, ports)
+    record = Record()
+    _shell.run(
+        volume,
+        lambda: {
+            "node": Node(),
+            "data": DataDir(),
+            "mount": Mounts(),
+            "quota": Quota(),
+            "quota_enabled": QuotaEnabled(),
+            "record": record,
+            "superblock": Superblock(_shell.execute, Intents(record)),
+            "fsinfo": FsInfo(),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {
     "persist": {"type": "str", "choices": ["fstab", "none"], "default": "fstab"},
     "fstab": {"type": "path", "default": "/etc/fstab"},
     "dump": {"type": "int", "default": 0},
-    "passno": {"type": "int", "default": 0},
+    "passno": {"type": "int", "default": 0, "no_log": False},
     "nofail": {"type": "bool", "default": False},
     "on_drift": {"type": "str", "choices": ["remount", "fail", "replace"], "default": "remount"},
     "state": {"type": "str", "choices": ["mounted", "unmounted", "present", "absent"], "default": "mounted"},

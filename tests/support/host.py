@@ -1,0 +1,113 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host to play with: the folders and disks that examples name, private to this process on the real kernel.
+
+``/etc`` is a layer over the real one, ``/run``, ``/var/lib`` and ``/mnt`` are empty, ``/srv`` is a Btrfs filesystem,
+and ``/dev/disk/by-id`` names loop devices. Nothing of it is seen outside, and nothing of it is left afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from typing import Any, Iterator
+
+from ansible_collections.bulkhead.storage.tests.support import namespace
+
+FOLDERS = ("/mnt", "/run", "/srv", "/var/lib")
+
+
+@contextlib.contextmanager
+def host() -> Iterator[None]:
+    """Everything that the examples of the documentation stand on."""
+    with contextlib.ExitStack() as held:
+        base = held.enter_context(namespace.place("3g"))
+        for name in ("upper", "work"):
+            os.mkdir(os.path.join(base, name))
+        layers = "lowerdir=/etc,upperdir=%s/upper,workdir=%s/work" % (base, base)
+        _mount(held, "/etc", "-t", "overlay", "-o", layers, "overlay")
+        for folder in ("/run", "/var/lib", "/mnt"):
+            _mount(held, folder, "-t", "tmpfs", "-o", "mode=0755", "host")
+        held.enter_context(_folder("/dev/disk"))
+        _mount(held, "/dev/disk", "-t", "tmpfs", "-o", "mode=0755", "host")
+        os.mkdir("/dev/disk/by-id")
+        _disk(held, base, "virtio-data-0001", 64 << 20, "ext4")
+        _disk(held, base, "virtio-blank-0001", 64 << 20)
+        _disk(held, base, "virtio-blank-0002", 320 << 20)
+        _mount(held, "/srv", namespace.image(os.path.join(base, "srv.img"), 1 << 30, "btrfs"))
+        os.chmod("/srv", 0o755)
+        for folder in ("/srv/data/public", "/srv/images", "/srv/projects"):
+            os.makedirs(folder)
+        for subvolume in ("/srv/projects/blue", "/srv/projects/blue/builds"):
+            _run("btrfs", "subvolume", "create", subvolume)
+        namespace.image("/srv/images/tools.img", 64 << 20, "ext4")
+        namespace.image("/srv/images/pool.img", 128 << 20)
+        with open("/srv/images/noise.img", "wb") as f:
+            f.write(b"\xa5" * (1 << 20))
+        yield
+
+
+def picture() -> dict[str, Any]:
+    """What check mode must leave as it is, seen through other eyes than ours."""
+    os.sync()
+    seen: dict[str, Any] = {}
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        seen["mounts"] = f.read()
+    with open("/etc/fstab", "rb") as f:
+        seen["fstab"] = f.read()
+    for folder in FOLDERS:
+        for at, folders, files in os.walk(folder):
+            for name in [".", *folders, *files]:
+                path = os.path.join(at, name)
+                found = os.lstat(path)
+                # A filesystem that is mounted from an image writes to it whenever it likes.
+                still = () if name.endswith(".img") else (found.st_size, found.st_mtime_ns)
+                seen[path] = (found.st_mode, found.st_uid, found.st_gid, found.st_ino, *still)
+                seen[path + " xattr"] = sorted((n, os.getxattr(path, n)) for n in _attributes(path))
+    blank = ["/dev/disk/by-id/virtio-blank-0001", "/dev/disk/by-id/virtio-blank-0002", "/srv/images/pool.img"]
+    for path in blank:
+        with open(path, "rb") as f:
+            seen[path + " head"] = hashlib.sha256(f.read(8 << 20)).hexdigest()
+    quota = ["btrfs", "qgroup", "show", "-re", "--raw", "/srv"]
+    seen["quota"] = subprocess.run(quota, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    return seen
+
+
+def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What differs between two pictures, in words."""
+    names = sorted(before.keys() | after.keys())
+    return ["%s: %r became %r" % (n, before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)]
+
+
+def _attributes(path: str) -> list[str]:
+    return [] if os.path.islink(path) else os.listxattr(path)
+
+
+def _run(*argv: str) -> None:
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+
+def _mount(held: contextlib.ExitStack, path: str, *argv: str) -> None:
+    _run("mount", *argv, path)
+    held.callback(namespace.take_down, path)
+
+
+@contextlib.contextmanager
+def _folder(path: str) -> Iterator[None]:
+    """``/dev`` is the same in every namespace, so that a folder made in it is taken away again."""
+    made = not os.path.isdir(path)
+    if made:
+        os.mkdir(path)
+    try:
+        yield
+    finally:
+        if made:
+            os.rmdir(path)
+
+
+def _disk(held: contextlib.ExitStack, base: str, name: str, size: int, fstype: str = "") -> None:
+    path = namespace.image(os.path.join(base, name + ".img"), size, fstype)
+    os.symlink(held.enter_context(namespace.loop_device(path)), "/dev/disk/by-id/" + name)

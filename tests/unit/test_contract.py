@@ -1,0 +1,337 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every module promises: thin, documented, and each of its examples does on a real kernel what it says.
+
+An example that needs what this kernel may lack is marked by a comment above it, ``# needs: xfs``; it must be refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple
+
+import docs_layout
+import pytest
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import errors
+from ansible_collections.bulkhead.storage.tests.support import host, module
+from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FILES = sorted((ROOT / "plugins" / "modules").glob("*.py"))
+NAMES = [path.stem for path in FILES]
+CHANGING = [name for name in NAMES if not name.endswith("_info")]
+ATTRIBUTES = {"check_mode", "diff_mode", "idempotent", "platform", "action_group"}
+NOBODYS = {"invocation", "diff", "failed", "warnings", "deprecations", "exception"}  # Ansible's own keys
+FAST = {"name": "fast", "backend": "btrfs", "config": {"path": "/srv/pools/fast"}}
+WORKSPACE = {"name": "workspace", "namespace": "blue", "pool": "fast", "size": "1GiB", "labels": {"tier": "pro"}}
+# What must be there before the examples of a module make sense: the examples of others.
+BEFORE: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "volume": [("pool", FAST)],
+    "pool_info": [("pool", FAST)],
+    "volume_info": [
+        ("pool", FAST),
+        ("volume", {**WORKSPACE, "job": "build-1138", "target": "/srv/jobs/1138", "state": "attached"}),
+        ("volume", {"name": "data", "size": "64MiB"}),
+    ],
+    "quota_info": [("quota", {"path": "/srv/projects/blue", "hard": "1GiB"})],
+}
+
+
+class Example(NamedTuple):
+    name: str
+    options: dict[str, Any]
+    needs: str
+
+
+class Texts(NamedTuple):
+    """A module's file, taken apart."""
+
+    tree: ast.Module
+    source: str
+    documentation: Any
+    examples: str
+    returns: Any
+
+
+def texts(name: str) -> Texts:
+    source = (ROOT / "plugins" / "modules" / (name + ".py")).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    said = {n.targets[0].id: ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign)}  # type: ignore[attr-defined]
+    documentation = yaml.safe_load(said["DOCUMENTATION"])
+    for fragment in documentation.get("extends_documentation_fragment", []):
+        _extend(documentation, fragment)
+    return Texts(tree, source, documentation, said["EXAMPLES"], yaml.safe_load(said["RETURN"]))
+
+
+def _extend(documentation: Any, fragment: str) -> None:
+    _namespace, _collection, file, *variable = fragment.split(".")
+    plugin = importlib.import_module("ansible_collections.bulkhead.storage.plugins.doc_fragments." + file)
+    said = getattr(plugin.ModuleDocFragment, variable[0].upper() if variable else "DOCUMENTATION")
+    for key, value in yaml.safe_load(said).items():
+        documentation.setdefault(key, {}).update(value)
+
+
+def examples(name: str) -> list[Example]:
+    text = texts(name).examples
+    lines = text.splitlines()
+    found = []
+    for node, task in zip(yaml.compose(text).value, yaml.safe_load(text)):
+        mark = re.fullmatch(r"# needs: (\w+)", lines[node.start_mark.line - 1].strip())
+        action = "bulkhead.storage." + name
+        found.append(Example(task.get("name", ""), task.get(action) or {}, mark.group(1) if mark else ""))
+        extra = set(task) - {"name", action, "register"}
+        if not task.get("name") or action not in task or extra:
+            raise ValueError("an example of %s is not a named task of it alone: %s" % (name, task))
+    return found
+
+
+def spec(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The argument spec and the rules that the module is built with."""
+    if name == "layout":
+        generic = {option: {"type": said["type"]} for option, said in yaml.safe_load(docs_layout._GENERIC).items()}
+        return {**_shell.COMMON, **generic, **{each: _kinds.option(each) for each in _kinds.LISTS}}, {}
+    found = importlib.import_module("ansible_collections.bulkhead.storage.plugins.modules." + name)
+    (resource,) = (getattr(found, n) for n in dir(found) if hasattr(getattr(found, n), "KIND"))
+    if name.endswith("_info"):
+        return resource.FILTERS, {}
+    return {**_shell.COMMON, **resource.OPTIONS}, resource.RULES
+
+
+# -- the text ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_is_documentation_and_a_main(name: str) -> None:
+    tree, source = texts(name).tree, texts(name).source
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert functions == ["main"]
+    rest = [
+        n for n in tree.body if not isinstance(n, (ast.FunctionDef, ast.Import, ast.ImportFrom, ast.Assign, ast.If))
+    ]
+    assert rest == []
+    last = max(node.end_lineno or 0 for node in tree.body if isinstance(node, ast.Assign))
+    code = [line for line in source.splitlines()[last:] if line.strip() and not line.strip().startswith("#")]
+    assert len(code) <= 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_is_described(name: str) -> None:
+    said = texts(name).documentation
+    assert said["module"] == name
+    assert said["version_added"] and said["author"] and said["short_description"] and said["description"]
+    assert set(said["attributes"]) >= ATTRIBUTES
+    for attribute in ("check_mode", "diff_mode", "idempotent"):
+        assert said["attributes"][attribute]["support"] == "full"
+    assert said["attributes"]["action_group"]["membership"] == ["bulkhead.storage.storage"]
+    assert list(_undescribed(said["options"], "suboptions")) == []
+    assert list(_undescribed(texts(name).returns, "contains")) == []
+
+
+def _undescribed(options: dict[str, Any], below: str) -> Iterator[str]:
+    for option, said in options.items():
+        if not said.get("description") or not said.get("type"):
+            yield option
+        yield from _undescribed(said.get(below) or {}, below)
+
+
+def test_every_module_is_in_the_action_group() -> None:
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    assert runtime["action_groups"]["storage"] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documented_options_are_the_real_ones(name: str) -> None:
+    wanted, _rules = spec(name)
+    assert _documented(texts(name).documentation["options"]) == _specified(wanted, name == "layout")
+
+
+def _documented(options: dict[str, Any]) -> dict[str, Any]:
+    kept = ("type", "required", "default", "choices", "elements", "aliases")
+    return {
+        option: {**{k: said[k] for k in kept if k in said}, "below": _documented(said.get("suboptions") or {})}
+        for option, said in options.items()
+    }
+
+
+def _specified(options: dict[str, Any], layout: bool) -> dict[str, Any]:
+    kept = ("type", "required", "default", "choices", "elements", "aliases")
+    found = {
+        option: {**{k: said[k] for k in kept if k in said}, "below": _specified(said.get("options") or {}, False)}
+        for option, said in options.items()
+    }
+    if layout:  # its own few options are held by the sanity test
+        documented = _documented(yaml.safe_load(docs_layout._GENERIC))
+        found.update(documented)
+    return found
+
+
+def test_the_options_of_layout_are_those_of_its_kinds() -> None:
+    assert docs_layout.FRAGMENT.read_text(encoding="utf-8") == docs_layout.text()
+
+
+def test_results_are_documented_alike() -> None:
+    """What every module returns is described in the same words."""
+    common = ("actions", "plan_digest", "summary", "journal", "code", "hint", "errors", "errors_total")
+    for key in common:
+        described = []
+        for name in CHANGING:
+            said = {k: v for k, v in texts(name).returns[key].items() if k != "sample"}
+            described.append(said)
+        assert [said for said in described if said != described[0]] == []
+
+
+def test_every_code_is_explained() -> None:
+    text = (ROOT / "docs" / "docsite" / "rst" / "errors.rst").read_text(encoding="utf-8")
+    rows = re.findall(r"^   \* - ``(\w+)``\n     - (.+)\n     - (.+)\n     - (.+)$", text, re.MULTILINE)
+    assert [row[0] for row in rows] == sorted(errors.CODES)
+    assert text.count("   * - ") == len(rows) + 1  # and the heading
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_are_valid(name: str) -> None:
+    options, rules = spec(name)
+    for example in examples(name):
+        checked = ArgumentSpecValidator(options, **rules).validate(dict(example.options))
+        assert checked.error_messages == [], example.name
+
+
+# -- the world -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(private_mounts: None) -> Iterator[None]:  # noqa: F811
+    with host.host():
+        yield
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_examples_do_what_check_mode_says(name: str, world: None) -> None:
+    prepare(name)
+    for example in examples(name):
+        before = host.picture()
+        foreseen = module.run(name, example.options, check=True, diff=True)
+        assert host.changed(before, host.picture()) == [], example.name
+        if example.needs:
+            assert foreseen.result["code"] in ("not_enforced", "unsupported"), example.name
+            continue
+        done = module.run(name, example.options)
+        assert _said(foreseen) == _said(done), example.name
+        assert done.rc == 0 and done.result["changed"], example.name
+        assert foreseen.result["actions"] == done.result["actions"], example.name
+        assert foreseen.result["plan_digest"] == done.result["plan_digest"], example.name
+        assert host.changed(before, host.picture()), example.name
+        again = module.run(name, example.options)
+        assert (_said(again), again.result["changed"], again.result["actions"]) == ("", False, []), example.name
+        before = host.picture()
+        last = module.run(name, example.options, check=True)
+        assert (_said(last), last.result["changed"], last.result["actions"]) == ("", False, []), example.name
+        assert host.changed(before, host.picture()) == [], example.name
+        for run in (foreseen, done, again, last):
+            documented(name, run.result, ("always", "success", "success, or when an action failed"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_info")])
+def test_examples_that_only_look_change_nothing(name: str, world: None) -> None:
+    prepare(name)
+    for example in examples(name):
+        before = host.picture()
+        for check in (False, True):
+            done = module.run(name, example.options, check=check)
+            assert _said(done) == "" and done.result["changed"] is False, example.name
+            (rows,) = (value for key, value in done.result.items() if isinstance(value, list))
+            assert rows, example.name
+            documented(name, done.result, ("always", "success"))
+        assert host.changed(before, host.picture()) == [], example.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_refusal_has_the_documented_shape(name: str, world: None) -> None:
+    done = module.run(name, {"no_such_option": 1})
+    assert done.rc == 1 and done.result["code"] == "invalid"
+    documented(name, done.result, ("always", "failure"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code"),
+    [
+        ("tmpfs", {"path": "relative", "size": "1MiB"}, "invalid"),
+        ("tmpfs", {"path": "/mnt/x", "size": "1MiB", "persist": "unit"}, "unsupported"),
+        ("tree", {"root": "/srv/t", "entries": [{"path": "../x"}]}, "invalid"),
+        ("mount", {"path": "/mnt/x", "source": "/dev/disk/by-id/none", "fstype": "ext4"}, "not_found"),
+        ("quota", {"path": "/srv/projects", "hard": "1GiB"}, "unsupported"),
+        ("quota", {"path": "/mnt", "hard": "1GiB"}, "not_enforced"),
+        ("quota", {"path": "/srv/projects/blue", "hard": "1GiB", "grace": "1d"}, "unsupported"),
+        ("quota_info", {"path": "/srv/projects"}, "unsupported"),
+        ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "xfs"}, "not_blank"),
+        ("filesystem", {"device": "/srv/images/noise.img", "fstype": "ext4"}, "not_blank"),
+        ("filesystem", {"device": "/srv/images/pool.img", "fstype": "btrfs", "check": True}, "unsupported"),
+        ("pool", {"name": "Fast", "backend": "loop", "config": {"path": "/srv/p"}}, "invalid"),
+        ("volume", {"name": "data"}, "invalid"),
+        ("volume", {"name": "data", "size": "1GiB", "pool": "none"}, "not_found"),
+    ],
+)
+def test_refusals(name: str, options: dict[str, Any], code: str, world: None) -> None:
+    """The same in check mode and in the real run, documented, and nothing has changed."""
+    before = host.picture()
+    for check in (True, False):
+        done = module.run(name, options, check=check)
+        assert (done.rc, done.result.get("code")) == (1, code), done.result.get("msg")
+        assert done.result["errors"][0]["code"] == code and done.result["errors_total"] == len(done.result["errors"])
+        documented(name, done.result, ("always", "failure"))
+    assert host.changed(before, host.picture()) == []
+
+
+def test_an_action_that_fails_has_the_documented_shape(world: None) -> None:
+    options = {"path": "/mnt/noise", "source": "/srv/images/noise.img", "fstype": "ext4", "persist": "none"}
+    done = module.run("mount", options)
+    assert done.rc == 1 and done.result["summary"]["failed"] == 1
+    documented("mount", done.result, ("always", "failure", "success, or when an action failed"))
+
+
+def prepare(name: str) -> None:
+    for other, options in BEFORE.get(name, []):
+        done = module.run(other, options)
+        assert done.rc == 0, done.result.get("msg")
+
+
+def _said(done: module.Done) -> str:
+    return (done.result.get("msg", "") if done.rc else "") + done.stderr
+
+
+def documented(name: str, result: dict[str, Any], when: tuple[str, ...]) -> None:
+    """The keys of a result are those that RETURN says come then, at every depth."""
+    returns = texts(name).returns
+    sometimes = {key for key, said in returns.items() if said["returned"].startswith("when ")}
+    wanted = {key for key, said in returns.items() if said["returned"] in when}
+    found = set(result) - NOBODYS
+    assert (sorted(found - wanted - sometimes), sorted(wanted - found)) == ([], [])
+    for key in found:
+        _alike(returns[key], result[key], key)
+
+
+def _alike(said: dict[str, Any], value: Any, where: str) -> None:
+    kinds = {"str": str, "bool": bool, "int": int, "float": (float, int), "list": list, "dict": dict}
+    assert value is None or said["type"] == "raw" or isinstance(value, kinds[said["type"]]), where
+    for each in value if isinstance(value, list) else [value] if isinstance(value, dict) else []:
+        if "contains" in said:
+            assert set(each) == set(said["contains"]), where
+            for key, below in said["contains"].items():
+                _alike(below, each[key], "%s.%s" % (where, key))
+
+
+def test_the_runner_takes_a_module_as_ansible_does() -> None:
+    """No output but the result, whatever Python runs it, and a broken module is an error rather than a result."""
+    assert (
+        module.run("tmpfs", {"path": "/x", "state": "absent", "persist": "none"}, check=True).result["changed"] is False
+    )
+    with pytest.raises(ValueError, match="No module named"):
+        module.run("no_such_module", {}, python=sys.executable)
