@@ -9,6 +9,7 @@ number. A quota group id is ``level << 48 | number``; ``0/<n>`` belongs to the s
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -34,6 +35,7 @@ _SUBVOL_CREATE, _SNAP_DESTROY, _RESIZE = 0x5000940E, 0x5000940F, 0x50009403
 _TREE_SEARCH_V2, _INO_LOOKUP, _SNAP_CREATE_V2, _FS_INFO = 0xC0709411, 0xD0009412, 0x50009417, 0x8400941F
 _QUOTA_CTL, _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0xC0109428, 0x40189429, 0x4010942A, 0x8030942B
 _QUOTA_RESCAN = 0x4040942C
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on x86_64 and aarch64
 _PAGE = 1 << 17  # bytes of one page of a tree search
 
 
@@ -137,6 +139,30 @@ def filesystem_id(fd: int) -> str:
     """The UUID by which sysfs names the filesystem."""
     raw = bytes(_ioctl(fd, _FS_INFO, bytes(1024), "look at the filesystem")[16:32]).hex()
     return "-".join((raw[:8], raw[8:12], raw[12:16], raw[16:20], raw[20:]))
+
+
+@contextlib.contextmanager
+def top(fd: int) -> Iterator[int]:
+    """A descriptor of the top of the filesystem of ``fd``, by a mount that nobody sees; ``denied`` when read-only.
+
+    Newer kernels charge an ioctl on quota groups to the subvolume it comes through: from within a full one, its limit
+    could neither be raised nor lifted (EDQUOT).
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            if os.fstatvfs(fd).f_flag & os.ST_RDONLY:  # our mount would turn a read-only filesystem writable
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            devices = os.listdir("/sys/fs/btrfs/%s/devices" % filesystem_id(fd))
+            context = _held(held, _FSOPEN, b"btrfs", 1)
+            for key, value in ((b"source", b"/dev/" + os.fsencode(devices[0])), (b"subvolid", b"%d" % TOP)):
+                _syscall(_FSCONFIG, context, 1, key, value, 0)
+            _syscall(_FSCONFIG, context, 6, None, None, 0)
+            tree = _held(held, _FSMOUNT, context, 1, 0)
+            above = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+            held.callback(os.close, above)
+        except OSError as error:
+            raise failure(error, "cannot reach the top of the btrfs filesystem") from error
+        yield above
 
 
 # -- quota groups --------------------------------------------------------------------------------------------------
@@ -256,6 +282,16 @@ def tree_search(
             low = objectid, kind, offset + 1
         else:
             low = (objectid, kind + 1, 0) if kind < 255 else (objectid + 1, 0, 0)
+
+
+def _syscall(number: int, *args: object) -> int:
+    return check(libc.syscall(ctypes.c_long(number), *args))
+
+
+def _held(held: contextlib.ExitStack, number: int, *args: object) -> int:
+    fd = _syscall(number, *args)
+    held.callback(os.close, fd)
+    return fd
 
 
 def _quota_items(

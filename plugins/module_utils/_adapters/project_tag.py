@@ -15,7 +15,7 @@ import stat
 import struct
 from typing import Any, Iterable, NamedTuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, beneath
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2, refused
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, state_of
@@ -88,15 +88,13 @@ def set_tag(fd: int, project: int, inherit: bool, where: str) -> None:
 
 
 def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> Tagged:
-    """Tag what lies in a directory, by descriptor, on this mount only. ``limit_exceeded`` past so many entries or levels.
+    """Tag what lies in a directory, by descriptor, on this mount only; ``limit_exceeded`` past so many entries, levels.
 
     Directories get the id before their content does, so that what is made meanwhile inherits it. Can be repeated.
     """
     tagged, seen, left = 0, 0, []
-    here, above = (
-        os.open(".", _OPEN | os.O_DIRECTORY, dir_fd=fd),
-        [],
-    )  # above: what is left to see there
+    here = os.open(".", _OPEN | os.O_DIRECTORY, dir_fd=fd)
+    above: list[tuple[int, list[str], str]] = []  # what is left to see there
     names, path = os.listdir(here), ""
     try:
         while True:
@@ -109,11 +107,16 @@ def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> T
             where, seen = os.path.join(path, name), seen + 1
             if seen > limit or len(above) >= depth:
                 raise StorageError("limit_exceeded", "more than %d entries or %d levels beneath" % (limit, depth))
-            kind = _kind(here, name)
-            if kind is None:
-                left.append(where)
-                continue
-            child = beneath(here, name, _OPEN)
+            try:
+                mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+                if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):  # to open a device or a fifo may do something
+                    left.append(where)
+                    continue
+                child = openat2(here, os.fsencode(name), _OPEN)
+            except FileNotFoundError:
+                continue  # its owner was faster
+            except OSError as error:
+                raise refused(error, where, tenant=True) from error
             try:
                 found = os.fstat(child)
                 folder = stat.S_ISDIR(found.st_mode)
@@ -132,12 +135,6 @@ def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> T
     finally:
         for number in [here] + [entry[0] for entry in above]:
             os.close(number)
-
-
-def _kind(at: int, name: str) -> int | None:
-    """Only files and directories are opened: opening a device or a fifo may do something."""
-    mode = os.stat(name, dir_fd=at, follow_symlinks=False).st_mode
-    return mode if stat.S_ISDIR(mode) or stat.S_ISREG(mode) else None
 
 
 def _ioctl(fd: int, request: int, data: bytearray, where: str) -> bytearray:

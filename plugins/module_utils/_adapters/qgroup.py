@@ -11,6 +11,7 @@ is part of the state: False when something nested is charged elsewhere, and put 
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any, Hashable, Iterable, Iterator, Tuple
 
@@ -65,20 +66,21 @@ class BtrfsLimits:
         error = self.refusal(target, after) if after else None
         if error is not None:
             raise error
-        self.sweep(fd)
         paths = _parent(fd, after)
         now = _point(fd, me, paths).value(me)
         if not _agree(now, before):
             if _agree(now, after):
                 return
             raise StorageError("moved", "the limit of %s changed since it was read" % target[1], "run it again")
-        if after is None or after.get("_by_hand"):
-            self._lift(fd, me, now, after)
-        elif btrfs.quota_status(fd) is None:
+        if after and btrfs.quota_status(fd) is None:
             raise StorageError("not_enforced", "quota is off on the filesystem of %s" % target[1], "enable it first")
-        else:
-            self._limit(fd, me, now, after, paths)
-        self._settle(fd)
+        with btrfs.top(fd) as top:
+            self._sweep(top)
+            if after is None or after.get("_by_hand"):
+                self._lift(top, me, now, after)
+            else:
+                self._limit(top, me, now, after, paths)
+            self._settle(top)
         now = _point(fd, me, paths).value(me)
         if not _agree(now, after) or (after and not after.get("_by_hand") and not now["nested"]):
             text = "%s: the kernel did not keep the limit, or a subvolume nested in it escapes it" % target[1]
@@ -126,7 +128,12 @@ class BtrfsLimits:
         if status is not None and (status.inconsistent or status.rescanning):
             btrfs.rescan(fd, self.rescan_timeout)
 
-    def sweep(self, fd: int) -> None:
+    def forget(self, fd: int) -> None:
+        """A limited directory is gone: so may be what was kept for it."""
+        with btrfs.top(fd) as top:
+            self._sweep(top)
+
+    def _sweep(self, fd: int) -> None:
         """Once per filesystem: remove groups of ours whose subvolume is gone and that charge nobody any more."""
         fs = btrfs.filesystem_id(fd)
         if fs in self._swept:
@@ -145,15 +152,12 @@ class BtrfsLimits:
         return {"on": True, "mode": status.mode, "_inconsistent": status.inconsistent} if status else None
 
     def enable(self, fd: int, mode: Any) -> None:
-        if mode == "full":
-            btrfs.quota_enable(fd, simple=False)
-        else:
-            try:
-                btrfs.quota_enable(fd, simple=True)
-            except StorageError:
-                if mode == "simple":
-                    raise
-                btrfs.quota_enable(fd, simple=False)  # Linux before 6.7
+        try:
+            btrfs.quota_enable(fd, simple=mode != "full")
+        except StorageError as error:
+            if mode != UNKNOWN or error.details.get("errno") != errno.EINVAL:
+                raise
+            btrfs.quota_enable(fd, simple=False)  # Linux before 6.7
         self._settle(fd)
 
 
@@ -261,7 +265,7 @@ class Quota:
                 if there:
                     limits.write(fd, target, before, after)
                 elif after is None:
-                    limits.sweep(fd)  # the limit went with its directory
+                    limits.forget(fd)  # the limit went with its directory
                 else:
                     raise StorageError("moved", "%s is not there any more" % target[1], "run it again")
             finally:
@@ -363,9 +367,11 @@ def _point(fd: int, me: int, paths: dict[int, str]) -> _Look:
 
 def _regroup(fd: int, me: int, drop: Iterable[int]) -> bool:
     """Charge what is nested where ``me`` is charged, ``drop`` left out. True when something was to do."""
-    strays = list(_point(fd, me, {}).strays(me, drop))
+    look = _point(fd, me, {})
+    strays = list(look.strays(me, drop))
     for subvolume, missing, extra in strays:
-        btrfs.qgroup_create(fd, subvolume)
+        if subvolume not in look.groups:  # recent kernels make it with the subvolume and refuse to do so again
+            btrfs.qgroup_create(fd, subvolume)
         for group in missing:
             btrfs.qgroup_assign(fd, subvolume, group)
         for group in extra:
