@@ -87,12 +87,18 @@ def image(path: str, size: int = 64 << 20, fstype: str = "") -> str:
 
 
 @contextlib.contextmanager
-def loop_device(path: str, *options: str) -> Iterator[str]:
-    """A loop device over ``path`` for the time of the block; autoclear, so that even a killed test leaves none."""
+def loop_device(path: str, *options: str, stays: bool = False) -> Iterator[str]:
+    """A loop device over ``path`` for the time of the block; autoclear, so that even a killed test leaves none.
+
+    ``stays``: without autoclear and not held open, as an administrator attaches one.
+    """
     argv = ["losetup", "--find", "--show", *options, path]
     device = subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
-    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open("/dev/null" if stays else device, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if stays:
+            yield device
+            return
         info = bytearray(232)  # struct loop_info64, linux/loop.h
         fcntl.ioctl(fd, LOOP_GET_STATUS64, info)
         flags = struct.unpack_from("=I", info, 52)[0]

@@ -36,6 +36,7 @@ class Attached(NamedTuple):
     read_only: bool
     autoclear: bool
     size: int
+    whole: bool  # no offset into the file and no limit of its size
 
 
 def attach(backing: int, read_only: bool = False, autoclear: bool = False, direct_io: bool = False) -> tuple[int, str]:
@@ -128,7 +129,7 @@ def attached(device: str) -> Attached | None:
             deleted = True
     backing = raw[: -len(b" (deleted)")] if deleted else raw
     flags = info[8]
-    return Attached(device, backing, deleted, info[:2], bool(flags & 1), bool(flags & 4), size)
+    return Attached(device, backing, deleted, info[:2], bool(flags & 1), bool(flags & 4), size, info[3:5] == (0, 0))
 
 
 def find(file: File) -> Attached | None:

@@ -40,7 +40,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 # System calls: the same numbers on x86_64 and aarch64.
 _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 442
 _SET_FLAG, _SET_STRING, CREATE, RECONFIGURE = 0, 1, 6, 7
-_EMPTY_PATH, _RECURSIVE, _UMOUNT_NOFOLLOW = 0x1000, 0x8000, 8
+_EMPTY_PATH, _RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
 _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
 
 _syscall = libc["syscall"]
@@ -55,12 +55,12 @@ def put(target: str, before: Any, after: Any) -> None:
     verb = "mount" if before is None else "unmount" if after is None else "change"
     try:
         with ExitStack() as held, Walk() as walk:
-            at, name, _trusted = walk.parent(target)
             if before is None:
-                create(held, target, at, name, after)
+                create(held, walk, target, after)
             else:
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountchange
 
+                at, name, _trusted = walk.parent(target)
                 mountchange.put(held, target, at, name, before, after)
     except OSError as exc:
         raise failure(exc, "cannot %s %s" % (verb, target)) from exc
@@ -152,7 +152,8 @@ def options_of(value: dict[str, Any]) -> dict[str, Any]:
     return {k[2:]: v for k, v in value.items() if k[:2] == "o:"}
 
 
-def create(held: ExitStack, target: str, at: int, name: bytes, after: dict[str, Any]) -> None:
+def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> None:
+    at, name, _trusted = walk.parent(target)
     point = own(held, open_at(at, name))
     if mount_id(point) != mount_id(at):
         raise StorageError("moved", "something is mounted at %s already" % target, "run it again")
@@ -166,11 +167,13 @@ def create(held: ExitStack, target: str, at: int, name: bytes, after: dict[str, 
     try:
         # A shared mount around the mount point makes what is put there shared: said again after the move.
         set_flags(tree, None, {"propagation": after.get("propagation", UNKNOWN)}, bool(after.get("_recursive")))
-        enforced(tree, target, after)
+        now = look(tree, target)
+        if now["_row"].path != walk.real(target):
+            raise StorageError("unsafe_path", "%s was renamed while it was mounted" % target, "look at it by hand")
+        enforced(now, target, after)
     except BaseException:
-        number = mount_id(tree)
-        held.close()
-        unmount(at, name, number)
+        # Our own, a moment old, and its name may be somebody else's by now: by descriptor there is only the lazy way.
+        check(libc.umount2(b"/proc/self/fd/%d" % tree, _MNT_DETACH))
         raise
 
 
@@ -189,9 +192,8 @@ def filesystem(held: ExitStack, target: str, fstype: str, source: dict[str, Any]
     return syscall(_FSMOUNT, context, 1, bits)
 
 
-def enforced(fd: int, target: str, after: dict[str, Any]) -> None:
+def enforced(now: dict[str, Any], target: str, after: dict[str, Any]) -> None:
     """What the kernel drops silently is a failure, not a detail."""
-    now = look(fd, target)
     wrong = differing(now, after)
     if wrong:
         text = ", ".join("%s is %r instead of %r" % (k, now.get(k, False), after[k]) for k in wrong)

@@ -67,7 +67,7 @@ def _change(held: ExitStack, target: str, at: int, name: bytes, before: dict[str
             if options:
                 context = own(held, syscall(_FSPICK, root, b"", 0xD))  # close-on-exec, no automount, empty path
                 configure(context, target, options_of(options), RECONFIGURE)
-            enforced(root, target, after)
+            enforced(look(root, target), target, after)
             undo.pop_all()
     except StorageError as error:
         raise too_small(target, look(root, target), after) or error from error

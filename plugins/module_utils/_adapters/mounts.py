@@ -76,8 +76,7 @@ class Mounts:
             seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
             kind = None if declared.get("bind") else declared.get("fstype")
             if _same_source(target, seen, declared) and kind in (None, seen.get("fstype")):
-                shown = ("source", "fstype", "bind")
-                after = {**now, **{k: v for k, v in declared.items() if k not in shown}}
+                after = {**now, **{k: declared[k] for k in differing(seen, declared)}}
                 # A journal left unread must be replayed before anybody writes: that takes a fresh mount.
                 if now["read_only"] and not after["read_only"]:
                     after = {k: v for k, v in after.items() if k != "o:norecovery" or k in declared}
@@ -204,7 +203,7 @@ def _value(table: Table, row: Mount) -> dict[str, Any]:
     fs = superblock(row, options, encode(row.path)) if whole else {}
     if whole and table.first(row):
         return {**value, **fs}
-    others = [path for path in paths if path in value["_sources"] and path != row.path]
+    others = [path for path in paths if path in value["_sources"] and (path != row.path) != value["_again"]]
     return {**value, "bind": True, "source": others[0] if others else row.root, "_fs": {**fs, "bind": False}}
 
 

@@ -54,7 +54,11 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     if stat.S_ISDIR(about.st_mode):
         raise StorageError("invalid", "source %s is a directory" % source, "set bind: true to show it elsewhere")
     if stat.S_ISBLK(about.st_mode):
-        declared = {**declared, "_rdev": "%d:%d" % (os.major(about.st_rdev), os.minor(about.st_rdev))}
+        dev = "%d:%d" % (os.major(about.st_rdev), os.minor(about.st_rdev))
+        declared = {**declared, "_rdev": dev}
+        held = _loop(dev)
+        if held is not None and not held.deleted:  # known by its file, as the scan shows it
+            declared.update(source=held.backing.decode("utf-8", "surrogateescape"), _file=held.file)
     elif stat.S_ISREG(about.st_mode):
         _linkless(source)
         declared = {**declared, "_file": (about.st_dev, about.st_ino)}
@@ -94,19 +98,28 @@ def identity(row: Mount) -> dict[str, Any]:
             return {}
         dev = "%d:%d" % (os.major(about.st_rdev), os.minor(about.st_rdev)) if stat.S_ISBLK(about.st_mode) else dev
     found = {"_rdev": dev, "_silent": _silent(dev) if row.fstype in ("ext2", "ext3", "ext4") else {}}
-    held = loop.attached(row.source) if row.source.startswith("/dev/loop") else None
+    held = _loop(dev)
     if held is None:
         return found
     backing = held.backing.decode("utf-8", "surrogateescape")
-    backed = {"_file": held.file, "_device": row.source, "_deleted": held.deleted, "_frozen": held.read_only}
+    backed = {"_file": held.file, "_device": held.device, "_deleted": held.deleted, "_frozen": held.read_only}
     return {**found, "source": backing, **backed}
+
+
+def _loop(dev: str) -> loop.Attached | None:
+    """The loop device of a number, if it shows a whole file."""
+    held = loop.attached("/dev/" + _kernel_name(dev)) if dev.startswith("7:") else None
+    return held if held is not None and held.whole else None
+
+
+def _kernel_name(dev: str) -> str:
+    return os.path.basename(os.readlink("/sys/dev/block/" + dev))
 
 
 def _silent(dev: str) -> dict[str, Any]:
     """mountinfo leaves out the options of ext4 that are defaults; its own file in /proc has them all."""
     try:
-        name = os.path.basename(os.readlink("/sys/dev/block/" + dev))
-        with open("/proc/fs/ext4/%s/options" % name, "rb") as f:
+        with open("/proc/fs/ext4/%s/options" % _kernel_name(dev), "rb") as f:
             return {"o:" + k: v for k, v in mountinfo.options(f.read().replace(b"\n", b",")).items()}
     except OSError:
         return {}  # then mountinfo alone must tell
@@ -161,8 +174,9 @@ def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
         fd, device = loop.attach(backing, read_only, autoclear=True)
         mountapi.own(held, fd)
     else:  # a second loop device over the same file would corrupt it
-        if other.read_only and not read_only:
-            raise StorageError("in_use", "%s is attached read-only as %s" % (source, other.device), device=other.device)
+        if other.read_only > read_only or not other.whole:
+            what = "in part" if not other.whole else "read-only"
+            raise StorageError("in_use", "%s is attached %s as %s" % (source, what, other.device), device=other.device)
         device = other.device
         mountapi.own(held, os.open(device, os.O_RDONLY | os.O_CLOEXEC))
     return device, probe(backing)
