@@ -108,7 +108,7 @@ def subvolume_path(fs_fd: int, subvolid: int) -> str:
         _child, _type, parent, data = up
         folder, _sequence, length = struct.unpack_from("=QQH", data)
         found = _ioctl(fs_fd, _INO_LOOKUP, struct.pack("=QQ4080x", parent, folder), "find the directory of a subvolume")
-        parts.append(found[16 : found.index(0, 16)] + data[18 : 18 + length])
+        parts.append(bytes(found[16 : found.index(0, 16)]) + data[18 : 18 + length])
         subvolid = parent
     return os.fsdecode(b"/".join(reversed(parts)))
 
@@ -312,7 +312,7 @@ def _qgroup(fd: int, request: int, data: bytes, verb: str, qgroupid: int, fine: 
             raise
 
 
-def _ioctl(fd: int, request: int, data: bytes, doing: str) -> bytearray:
+def _ioctl(fd: int, request: int, data: bytes | bytearray, doing: str) -> bytearray:
     """The buffer as the kernel left it; a bytearray is used in place."""
     buffer = data if isinstance(data, bytearray) else bytearray(data)
     try:

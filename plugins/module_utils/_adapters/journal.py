@@ -36,33 +36,35 @@ class Journal:
         head = {"digest": digest, "actions": len(actions), "pid": os.getpid()}
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._write([head] + [{"action": action} for action in actions])
-            os.fsync(self._fd)
+            self._write([head] + [{"action": action} for action in actions], True)
             sync_directory(self.base)
             for old in self._files()[:-KEPT]:
                 os.unlink(old)
         except OSError as error:
-            raise failure(error, "cannot write %s" % path, "nothing is done without a journal") from error
+            raise failure(error, "cannot write %s" % path) from error
         return path
 
     def step(self, index: int, outcome: str, sync: bool) -> None:
         """One line. With ``sync`` on disk before we return, or an error; without, a failure is kept in ``broken``."""
-        self._note({"step": index, "outcome": outcome, "at": round(time.time(), 3)}, sync)
+        self._write([{"step": index, "outcome": outcome, "at": round(time.time(), 3)}], sync)
 
     def end(self, summary: dict[str, Any]) -> None:
-        self._note({"end": summary}, False)
+        self._write([{"end": summary}], False)
         os.close(self._fd)
         self._fd = -1
 
-    def _note(self, row: dict[str, Any], sync: bool) -> None:
+    def _write(self, rows: list[dict[str, Any]], sync: bool) -> None:
+        data = "".join(json.dumps(row, default=str) + "\n" for row in rows).encode("ascii")
         try:
-            self._write([row])
+            while data:  # a short write is followed by the error that cut it short
+                data = data[os.write(self._fd, data) :]
             if sync:
                 os.fsync(self._fd)
         except OSError as error:
             self.broken = str(error)
             if sync:
-                raise failure(error, "cannot write in %s" % self.base, "no such step without a journal") from error
+                text = "cannot write the journal in %s" % self.base
+                raise failure(error, text, "nothing that must be undoable is done without it") from error
 
     def last(self) -> dict[str, Any] | None:
         """The newest journal: ``path, digest, actions, steps, end`` (``end`` None when the run did not get there)."""
@@ -79,11 +81,6 @@ class Journal:
         except FileNotFoundError:
             return []
         return [os.path.join(self.base, name) for name in sorted(names) if _FILE.fullmatch(name)]
-
-    def _write(self, lines: list[dict[str, Any]]) -> None:
-        data = "".join(json.dumps(line, default=str) + "\n" for line in lines).encode("ascii")
-        while data:  # a short write is followed by the error that cut it short
-            data = data[os.write(self._fd, data) :]
 
 
 def _read(path: str) -> dict[str, Any]:

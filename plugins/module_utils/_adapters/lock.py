@@ -58,13 +58,15 @@ class Lock:
                 raise self._locked()
             time.sleep(min(0.05, self.timeout))
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, ascii("%d %s %s" % (os.getpid(), since, self.what))[1:-1].encode()[:512], 0)
+        with contextlib.suppress(OSError):  # a full /run takes the courtesy away, not the lock
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, ascii("%d %s %s" % (os.getpid(), since, self.what))[1:-1].encode()[:512], 0)
         return self
 
     def __exit__(self, *exc: Any) -> None:
         fd, self._fd = self._fd, -1
-        os.ftruncate(fd, 0)  # the next holder may be slow to write its own name
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)  # the next holder may be slow to write its own name
         os.close(fd)
 
     def _try(self) -> bool:
@@ -88,7 +90,8 @@ class Lock:
         """The holder by its own text, if that process still lives: a dead holder's text says nothing about the lock."""
         holder = "a process that left no name"
         details: dict[str, Any] = {}
-        with open(self.path, "rb") as f:
+        pid = rest = ""
+        with contextlib.suppress(OSError), open(self.path, "rb") as f:
             pid, _, rest = f.read(512).decode("ascii", "replace").partition(" ")
         if pid.isdigit() and os.path.exists("/proc/" + pid):
             since, _, what = rest.partition(" ")

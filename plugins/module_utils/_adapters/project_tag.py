@@ -92,7 +92,8 @@ def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> T
 
     Directories get the id before their content does, so that what is made meanwhile inherits it. Can be repeated.
     """
-    tagged, seen, left = 0, 0, []
+    tagged, seen = 0, 0
+    left: list[str] = []
     here = os.open(".", _OPEN | os.O_DIRECTORY, dir_fd=fd)
     above: list[tuple[int, list[str], str]] = []  # what is left to see there
     names, path = os.listdir(here), ""

@@ -82,7 +82,7 @@ class BtrfsLimits:
                 self._limit(top, me, now, after, paths)
             self._settle(top)
         now = _point(fd, me, paths).value(me)
-        if not _agree(now, after) or (after and not after.get("_by_hand") and not now["nested"]):
+        if not _agree(now, after) or (now and not now["nested"] and not now["_by_hand"]):
             text = "%s: the kernel did not keep the limit, or a subvolume nested in it escapes it" % target[1]
             raise StorageError("not_enforced", text, "does something else change its quota groups?", found=now)
 

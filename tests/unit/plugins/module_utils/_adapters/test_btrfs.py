@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import namespace
@@ -249,9 +250,8 @@ def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     subprocess.check_call(["mount", "-o", "remount,ro", mount + "/../inner"])
     subprocess.check_call(["mount", "-o", "remount,ro", mount])
     with opened(mount + "/../inner") as sub:
-        with pytest.raises(StorageError) as caught:
-            with btrfs.top(sub):
-                pass
+        with pytest.raises(StorageError) as caught, btrfs.top(sub):
+            pass
         assert caught.value.code == "denied"
     assert "ro" in subprocess.check_output(["findmnt", "-no", "FS-OPTIONS", mount]).decode().split(",")
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import catalogue
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -261,8 +262,9 @@ def test_killed_in_a_transaction(record):
         "with r._session('rw') as db:\n"
         "    db.execute('PRAGMA cache_size = 1'); db.execute('PRAGMA cache_spill = 1')\n"
         "    db.execute(\"UPDATE rows SET value = '{}'\")\n"
-        "    for n in range(500): db.execute('INSERT INTO rows VALUES (?, ?, 1, NULL, NULL, ?)', ('made', str(n), 'x' * 900))\n"
-        "    print('in', flush=True); sys.stdin.read()\n"
+        "    row = 'INSERT INTO rows VALUES (?, ?, 1, NULL, NULL, ?)'\n"
+        "    for n in range(500): db.execute(row, ('made', str(n), 'x' * 900))\n"
+        "    print('in', flush=True); time.sleep(60)\n"
     )
     writer = start(code, record.base)
     assert writer.stdout.readline() == b"in\n"
@@ -281,7 +283,8 @@ def test_hot_journal_on_a_read_only_filesystem_is_not_guessed(arena):  # noqa: F
     code = test_killed + (
         "with r._session('rw') as db:\n"
         "    db.execute('PRAGMA cache_size = 1'); db.execute('PRAGMA cache_spill = 1')\n"
-        "    for n in range(500): db.execute('INSERT INTO rows VALUES (?, ?, 1, NULL, NULL, ?)', ('made', str(n), 'x' * 900))\n"
+        "    row = 'INSERT INTO rows VALUES (?, ?, 1, NULL, NULL, ?)'\n"
+        "    for n in range(500): db.execute(row, ('made', str(n), 'x' * 900))\n"
         "    import os; os.kill(os.getpid(), 9)\n"
     )
     assert start(code, record.base).wait(30) == -9

@@ -7,6 +7,7 @@ import os
 import subprocess
 
 import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import namespace

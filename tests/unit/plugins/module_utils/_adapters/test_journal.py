@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import KEPT, Journal
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
@@ -117,10 +118,9 @@ def test_full_disk_later_stops_only_what_must_be_synced(arena):  # noqa: F811
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=16k", "x", arena + "/small"])
     journal = Journal(arena + "/small/a/j")
     journal.begin([], "d")
-    with open(arena + "/small/fill", "wb", buffering=0) as f:
-        with pytest.raises(OSError):
-            for _ in range(99):
-                f.write(b"x" * 4096)
+    with open(arena + "/small/fill", "wb", buffering=0) as f, pytest.raises(OSError):
+        for _ in range(99):
+            f.write(b"x" * 4096)
     for number in range(200):
         journal.step(number, "done", False)
     assert "space" in journal.broken

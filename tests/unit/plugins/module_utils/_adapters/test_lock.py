@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
@@ -162,6 +163,18 @@ def test_read_only_place_is_denied(arena):  # noqa: F811
     os.mkdir(arena + "/ro")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "ro", "x", arena + "/ro"])
     assert error_of(enter, base=arena + "/ro/b").code == "denied"
+
+
+def test_full_place_takes_the_name_not_the_lock(arena):  # noqa: F811
+    os.mkdir(arena + "/small")
+    subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=4k", "x", arena + "/small"])
+    enter(base=arena + "/small/b")
+    with open(arena + "/small/fill", "wb", buffering=0) as f:
+        f.write(b"x" * 4096)
+    with Lock(base=arena + "/small/b"):
+        error = error_of(enter, base=arena + "/small/b", timeout=0)
+    assert error.code == "locked" and "no name" in error.message
+    enter(base=arena + "/small/b", timeout=0)
 
 
 def test_details_are_plain(arena, holder):  # noqa: F811

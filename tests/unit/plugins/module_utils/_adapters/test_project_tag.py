@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.project_tag import ProjectTag, tag_tree
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401

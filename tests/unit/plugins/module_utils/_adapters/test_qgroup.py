@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
