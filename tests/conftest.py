@@ -1,54 +1,17 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every test gets: our plugins importable as the collection they are, and a gate on skipped tests."""
+"""What every test gets: our plugins importable as the collection they are, and the plugins of pytest that are ours."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import pytest
-
-TESTS = Path(__file__).resolve().parent
-sys.path.insert(0, str(TESTS.parent / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
 import trees  # noqa: E402
 
 sys.path.insert(0, str(trees.linked()))
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--skip-gate", action="store_true", help="fail unless exactly the tests of tests/skipped.txt skip")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--skip-gate"):
-        config.pluginmanager.register(SkipGate(config), "skip-gate")
-
-
-class SkipGate:
-    """Compares what was skipped, or failed as expected, with the committed list for the folders of this run."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        folders = tuple(str(Path(name)).rstrip("/") + "/" for name in config.args)
-        lines = (TESTS / "skipped.txt").read_text(encoding="utf-8").splitlines()
-        self.allowed = {line for line in lines if line and not line.startswith("#") and line.startswith(folders)}
-        self.skipped: set[str] = set()
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.skipped:
-            self.skipped.add(report.nodeid)
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.skipped:
-            self.skipped.add(report.nodeid)
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.skipped != self.allowed and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        for nodeid in sorted(self.skipped - self.allowed):
-            terminalreporter.write_line("skipped, but not listed in tests/skipped.txt: " + nodeid, red=True)
-        for nodeid in sorted(self.allowed - self.skipped):
-            terminalreporter.write_line("listed in tests/skipped.txt, but not skipped: " + nodeid, red=True)
+_SUPPORT = "ansible_collections.bulkhead.storage.tests.support."
+pytest_plugins = [_SUPPORT + "namespace", _SUPPORT + "skip_gate"]

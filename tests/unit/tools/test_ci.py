@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ import packages
 import pytest
 import trees
 
+GATE = "ansible_collections.bulkhead.storage.tests.support.skip_gate"
 OUTCOMES = """\
 import pytest
 
@@ -30,15 +31,13 @@ BOTH = ["tests/unit/test_it.py::test_skips", "tests/unit/test_it.py::test_fails_
 
 
 def gated(project: Path, listed: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest in a project of its own, with this repository's conftest and a list of allowed skips."""
-    for name in ("tests/conftest.py", "tools/trees.py"):
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(trees.ROOT / name, project / name)
-    (project / "tests" / "unit").mkdir(exist_ok=True)
+    """Run pytest in a project of its own, with our gate and a list of allowed skips."""
+    (project / "tests" / "unit").mkdir(parents=True, exist_ok=True)
     (project / "tests" / "unit" / "test_it.py").write_text(OUTCOMES)
     (project / "tests" / "skipped.txt").write_text("# why\n" + "".join(line + "\n" for line in listed))
-    argv = [sys.executable, "-m", "pytest", "--rootdir", str(project), "-c", "/dev/null", *arguments]
-    return subprocess.run(argv, cwd=project, stdout=-1, stderr=subprocess.STDOUT, encoding="utf-8", check=False)
+    argv = [sys.executable, "-m", "pytest", "-p", GATE, "--rootdir", str(project), "-c", "/dev/null", *arguments]
+    env = dict(os.environ, PYTHONPATH=str(trees.linked()))
+    return subprocess.run(argv, cwd=project, env=env, stdout=-1, stderr=-2, encoding="utf-8", check=False)
 
 
 def test_listed_skips_pass_the_gate(tmp_path: Path) -> None:
