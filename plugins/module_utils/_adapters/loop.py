@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import time
-from typing import Any, Callable, Iterable, NamedTuple, Tuple
+from typing import Any, Iterable, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
@@ -168,12 +168,12 @@ def detach(device: str) -> None:
     wait_gone(device)
 
 
-def wait_gone(device: str, patience: float = _PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
+def wait_gone(device: str, patience: float = _PATIENCE) -> None:
     """Until the device is free, which is after its last user has closed it; ``in_use`` after ``patience`` seconds."""
-    deadline = clock() + patience
+    deadline = time.monotonic() + patience
     name = device.rpartition("/")[2]
     while _sysfs(name) is not None:
-        if clock() > deadline:
+        if time.monotonic() > deadline:
             hint = "another mount namespace or process holds it"
             raise StorageError("in_use", "%s is still attached after %.0f s" % (device, patience), hint, device=device)
         time.sleep(0.005)

@@ -18,6 +18,13 @@ def case_mount() -> Iterator[tuple[Any, str, Any, Any]]:
     with namespace.place() as path:
         os.mkdir(path + "/m")
         flags = {"read_only": False, "nosuid": True, "nodev": True, "noexec": True, "nodiratime": False}
-        first = {"source": "tmpfs", "fstype": "tmpfs", "bind": False, "propagation": "private", "atime": "relatime", **flags}
+        first = {
+            "source": "tmpfs",
+            "fstype": "tmpfs",
+            "bind": False,
+            "propagation": "private",
+            "atime": "relatime",
+            **flags,
+        }
         first.update({"o:size": 1 << 20, "o:nr_inodes": 100, "o:mode": 0o1777, "o:uid": 0, "o:gid": 0})
         yield Mounts(), path + "/m", first, {**first, "o:size": 2 << 20, "noexec": False, "o:mode": 0o755}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files replaced whole: metadata by stat, getfacl, getfattr; full disk, kill at every system call, links, stale leavings."""
+"""Files replaced whole: metadata by stat and getfacl; full disk, kill at every system call, links, stale leavings."""
 
 from __future__ import annotations
 

@@ -172,7 +172,17 @@ def test_a_newline_in_the_mount_point_adds_no_line(arena):  # noqa: F811
     assert read(path) == SAMPLE
 
 
-HOSTILE = ["/srv/a b", "/srv/a\\040b", "/srv/#x", "/srv/\u00e9", "/srv/e\u0301", "/srv/\u2028x", "/srv/a,b", "/srv/%n", "/srv/-rf"]
+HOSTILE = [
+    "/srv/a b",
+    "/srv/a\\040b",
+    "/srv/#x",
+    "/srv/\u00e9",
+    "/srv/e\u0301",
+    "/srv/\u2028x",
+    "/srv/a,b",
+    "/srv/%n",
+    "/srv/-rf",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

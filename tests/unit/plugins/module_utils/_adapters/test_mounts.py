@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mounts on the real kernel, in a private namespace; what came of them is told by findmnt, losetup, stat and mountinfo."""
+"""Mounts on the real kernel, in a private namespace; what came of them is told by findmnt, losetup and stat."""
 
 from __future__ import annotations
 
@@ -674,7 +674,7 @@ CALLS = ["ioctl", "fsopen", "fsconfig", "fsmount", "move_mount", "umount2"]
 
 
 def test_killed_at_every_step_nothing_stays_half_made(arena):  # noqa: F811
-    """SIGKILL at each system call that changes the world: mounted with all its flags or not at all, and no loop device."""
+    """SIGKILL at each call that changes the world: mounted with all its flags or not at all, and no loop device."""
     file, target = image(arena + "/image", 64 << 20, "ext4"), directory(arena + "/m")
     run = [sys.executable, "-c", SCRIPT, target, file]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
