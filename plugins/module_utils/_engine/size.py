@@ -34,7 +34,7 @@ def parse(value: Any, what: str = "size", minimum: int = 1, maximum: int = MAXIM
     size = -(-number // unit) * unit
     if size < 1:
         raise _invalid(what, value, "must be greater than zero", "")
-    if size < minimum:
+    if number < minimum:
         hint = "a bare number is bytes; did you mean %sGiB?" % value if bare else "the least is %d bytes" % minimum
         raise _invalid(what, value, "is less than %d bytes" % minimum, hint)
     if size > min(maximum, MAXIMUM):

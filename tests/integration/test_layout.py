@@ -1,0 +1,156 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``layout`` through ansible-playbook: where a declaration may come from, what it refuses, what it keeps secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from ansible_collections.bulkhead.storage.tests.support import host as hosts
+from ansible_collections.bulkhead.storage.tests.support import reconciling
+from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
+from ansible_collections.bulkhead.storage.tests.support.playing import play, run
+
+LAYOUT = "bulkhead.storage.layout"
+TREE = {"root": "/srv/t", "entries": [{"path": "a", "mode": "0750"}]}
+# Every ansible-playbook the checks have made, oldest and newest core among them; at least the one of this Python.
+PROGRAMS = os.environ.get("BULKHEAD_ANSIBLE_PLAYBOOKS", "").split(os.pathsep) + [
+    os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
+]
+
+
+@pytest.fixture
+def host(private_mounts: None) -> Iterator[None]:  # noqa: F811
+    with hosts.host():
+        yield
+
+
+def stat(path: str) -> str:
+    return subprocess.run(["stat", "-c", "%a", path], stdout=subprocess.PIPE, check=False).stdout.decode().strip()
+
+
+def test_lists_in_the_task_check_run_rerun(host: None) -> None:
+    task = {LAYOUT: {"trees": [TREE], "tmpfs": [{"path": "/mnt/s", "size": "1MiB"}]}}
+    before = reconciling.snapshot(times=True)
+    checked = play([task], "--check", "--diff").results[0]
+    assert reconciling.snapshot(times=True) == before, "check mode changes nothing"
+    made, again = play([task, task], "--diff").results
+    assert checked["changed"] and made["changed"] and not again["changed"]
+    assert checked["actions"] == made["actions"] and checked["plan_digest"] == made["plan_digest"]
+    assert checked["diff"] == made["diff"]
+    assert stat("/srv/t/a") == "750" and os.path.ismount("/mnt/s")
+    assert again["actions"] == [] and again["journal"] == ""
+
+
+def test_a_declaration_from_a_file(host: None, tmp_path: Path) -> None:
+    document = {"trees": [TREE]}
+    (tmp_path / "d.json").write_text(json.dumps(document))
+    (tmp_path / "d.yml").write_text("trees:\n- root: /srv/u\n  entries:\n  - {path: a, mode: '0700'}\n")
+    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "gadgets.json").write_text('{"gadgets": [], "state": "gone"}')
+    results = play(
+        [
+            {LAYOUT: {"src": str(tmp_path / "d.json")}},
+            {LAYOUT: {"src": str(tmp_path / "d.json"), "remote_src": True}},
+            {LAYOUT: {"src": str(tmp_path / "d.yml")}},
+            {LAYOUT: {"src": str(tmp_path / "d.json"), "trees": [TREE]}},
+            {LAYOUT: {"src": "/srv/missing.json", "remote_src": True}},
+            {LAYOUT: {"src": str(tmp_path / "list.json"), "remote_src": True}},
+            {LAYOUT: {"src": str(tmp_path / "d.json"), "state": "absent"}},
+            {LAYOUT: {"src": str(tmp_path / "gadgets.json")}},
+        ]
+    ).results
+    assert results[0]["changed"] and stat("/srv/u/a") == "700"
+    assert not results[1]["changed"], "the same file read on the target is the same declaration"
+    assert results[3]["failed"] and "exclude each other" in results[3]["msg"]
+    assert [results[i]["code"] for i in (4, 5)] == ["not_found", "invalid"]
+    assert "gadgets" in results[7]["errors"][0]["message"] and "gone" in results[7]["errors"][1]["message"]
+    assert results[6]["changed"] and not os.path.exists("/srv/t")
+
+
+def test_all_refusals_come_at_once_in_check_mode_too_and_nothing_is_made(host: None) -> None:
+    wrong = {
+        "trees": [{"root": "/srv/x", "entries": [{"path": "../y"}]}, {"root": "relative", "entries": [{"path": "a"}]}],
+        "tmpfs": [{"path": "/mnt/a"}, {"path": "/mnt/b", "size": "-1"}, {"path": "/mnt/c", "size": 100}],
+        "volumes": [
+            {"name": "Upper", "size": "1GiB"},
+            {"name": "ok", "size": "1GiB", "pool": "nowhere"},
+            {"name": "v", "size": "1GiB", "colour": "red"},
+        ],
+        "quotas": [{"path": "/mnt", "hard": "1GiB"}],
+    }
+    before = reconciling.snapshot(times=True)
+    for arguments in ((), ("--check",)):
+        result = play([{LAYOUT: wrong}], *arguments).results[0]
+        assert result["failed"] and not result["changed"]
+        found = {(error["entry"].split(" ")[0], error["code"]) for error in result["errors"]}
+        assert found == {
+            ("trees[0]", "invalid"),
+            ("trees[1]", "invalid"),
+            ("tmpfs[0]", "invalid"),
+            ("tmpfs[1]", "invalid"),
+            ("tmpfs[2]", "invalid"),
+            ("volumes[0]", "invalid"),
+            ("volumes[1]", "not_found"),
+            ("volumes[2]", "invalid"),
+            ("quotas[0]", "not_enforced"),
+        }
+        assert result["code"] == result["errors"][0]["code"]
+    assert reconciling.snapshot(times=True) == before
+
+
+@pytest.mark.parametrize("program", sorted({p for p in PROGRAMS if p}))
+def test_vaulted_values_stay_secret(host: None, tmp_path: Path, program: str) -> None:
+    """A vaulted label reaches the record, and is printed nowhere: at -vvvv, in the diff, in results, or on failure."""
+    secret, password = "Ultramarine 48213", tmp_path / "password"
+    password.write_text("open sesame")
+    vault = os.path.join(os.path.dirname(program), "ansible-vault")
+    argv = [vault, "encrypt_string", "--vault-password-file", str(password), secret]
+    cipher = subprocess.run(argv, capture_output=True, check=True).stdout.decode()
+    label = cipher.strip().replace("\n", "\n            ")
+    text = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    hidden: %s
+  tasks:
+    - bulkhead.storage.layout:
+        volumes:
+          - {name: paint, type: memory, size: 1MiB, labels: {colour: "{{ hidden }}"}}
+        return_resources: true
+    - bulkhead.storage.layout:
+        volumes:
+          - {name: "{{ hidden }}", type: memory, size: 1MiB}
+      ignore_errors: true
+    - bulkhead.storage.layout:
+        src: %s
+        return_resources: true
+""" % (label, tmp_path / "more.yml")
+    (tmp_path / "play.yml").write_text(text)
+    (tmp_path / "more.yml").write_text(
+        "volumes:\n  - name: canvas\n    type: memory\n    size: 1MiB\n    labels:\n      colour: %s\n" % label
+    )
+    done = run(str(tmp_path / "play.yml"), "-vvvv", "--diff", "--vault-password-file", str(password), program=program)
+    output = done.stdout.decode()
+    assert done.returncode == 0, output
+    assert secret not in output
+    rows = reconciling.snapshot()["rows"]
+    assert rows["volume", "default/paint"]["labels"] == {"colour": secret}
+    assert rows["volume", "default/canvas"]["labels"] == {"colour": secret}
+
+
+def test_the_canary_would_be_seen(host: None) -> None:
+    """The same search finds a label that is not vaulted: the test above can fail."""
+    task: dict[str, Any] = {
+        LAYOUT: {"volumes": [{"name": "a", "type": "memory", "size": "1MiB"}], "return_resources": True}
+    }
+    task[LAYOUT]["volumes"][0]["labels"] = {"colour": "Ultramarine 48213"}
+    assert "Ultramarine 48213" in play([task], "-v").output
