@@ -207,29 +207,23 @@ def remove(folder: int, name: bytes, path: str) -> None:
 
 def _drop(here: int, name: bytes, path: str) -> int:
     """Remove one name; a descriptor when it is a directory that is not empty, -1 when it is gone."""
-    try:
-        os.unlink(name, dir_fd=here)
-        return -1
-    except FileNotFoundError:
-        return -1
-    except OSError as exc:
-        if exc.errno not in (errno.EISDIR, errno.EPERM, errno.EBUSY):
-            raise
-    try:
-        os.rmdir(name, dir_fd=here)
-        return -1
-    except FileNotFoundError:
-        return -1
-    except OSError as exc:
-        if exc.errno == errno.EBUSY:
-            text = "%s: a foreign mount at %r, nothing past it was removed" % (path, _text(name))
-            raise StorageError("unsafe_path", text, "unmount it first") from exc
-        if exc.errno == errno.ENOTDIR:
-            text = "%s: %r cannot be removed" % (path, _text(name))
-            raise StorageError("denied", text, "is it immutable (lsattr)?") from exc
-        if exc.errno != errno.ENOTEMPTY:
-            raise
-    return openat2(here, name, _FOLDER)
+    number = errno.EISDIR
+    for act in (os.unlink, os.rmdir):
+        try:
+            act(name, dir_fd=here)
+            return -1
+        except FileNotFoundError:
+            return -1
+        except OSError as exc:
+            if exc.errno == errno.ENOTEMPTY:
+                return openat2(here, name, _FOLDER)
+            number = number if exc.errno == errno.ENOTDIR else exc.errno or 0
+    text = "%s: %r cannot be removed: %s" % (path, _text(name), os.strerror(number))
+    if number == errno.EBUSY:
+        text = "%s: a foreign mount at %r, nothing past it was removed" % (path, _text(name))
+        raise StorageError("unsafe_path", text, "unmount it first")
+    hint = "is it immutable (lsattr)?" if number == errno.EPERM else ""
+    raise StorageError(refused(OSError(number, ""), path).code, text, hint, errno=number)
 
 
 def _ident(fd: int) -> tuple[int, int]:

@@ -78,6 +78,8 @@ def _make(folder: int, name: bytes, source: int, after: Value) -> int:
     else:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 
+        if btrfs.magic(folder) != btrfs.MAGIC:
+            raise StorageError("unsupported", "subvolumes are a matter of btrfs", "declare a directory")
         if source >= 0:
             btrfs.snapshot(source, folder, name.decode())
         else:

@@ -115,7 +115,7 @@ class Walk:
     def parent(self, path: str) -> tuple[int, bytes, bool]:
         """(descriptor of the directory that holds it (O_PATH), its name there, is that directory trusted)."""
         up, _slash, name = path.rpartition("/")
-        place = self._place(up or "/")
+        place = self._place(up or path[:1])
         return place.fd, encode(name or "."), place.trusted
 
     def open(self, path: str, flags: int, mode: int = 0) -> int:
