@@ -48,7 +48,8 @@ def _entry(kind: str, index: int, entry: Any, base: str) -> dict[str, Any]:
     try:
         name = names.identifier(entry.get("name"))
     except StorageError as error:
-        raise error.at(where)
+        error.at(where)
+        raise
     said = {option: value for option, value in entry.items() if value not in (None, "")}  # "": not answered in a survey
     config = said.get("config") or {}
     if kind == "pools" and said.get("backend") in _ON_A_PATH and isinstance(config, dict) and not config.get("path"):

@@ -48,7 +48,8 @@ def layout(
             seen.add(name)
             _tenant(found, tenant, tiers, names.join(base, "tenants", name), daemon)
         except StorageError as error:
-            raise error.at(where)
+            error.at(where)
+            raise
     if any(tree["state"] == "present" for tree in found["trees"]):
         everybody = {"path": "tenants", "owner": "0", "group": "0", "mode": "0711"}
         found["trees"].insert(0, {"root": base, "entries": [everybody], "state": "present"})
@@ -72,7 +73,9 @@ def limits(tiers: Any, tier: Any, overrides: Any = None) -> dict[str, int]:
         given.pop("total", None)  # the tier's own total no longer holds
     missing = sorted({*CATEGORIES, "concurrent_builds"} - given.keys())
     if missing:
-        raise StorageError("invalid", "tier %s lacks %s" % (tier, ", ".join(missing)), "see tenant_tiers", option="tier")
+        raise StorageError(
+            "invalid", "tier %s lacks %s" % (tier, ", ".join(missing)), "see tenant_tiers", option="tier"
+        )
     # Btrfs counts in blocks of 4096 bytes: a limit is what a file of that size may fill.
     found = {category: size.parse(given[category], category, minimum=1 << 20, unit=4096) for category in CATEGORIES}
     total = sum(found.values())
@@ -85,9 +88,7 @@ def limits(tiers: Any, tier: Any, overrides: Any = None) -> dict[str, int]:
     return {**found, "total": total}
 
 
-def _tenant(
-    found: dict[str, list[dict[str, Any]]], tenant: dict[str, Any], tiers: Any, root: str, daemon: Any
-) -> None:
+def _tenant(found: dict[str, list[dict[str, Any]]], tenant: dict[str, Any], tiers: Any, root: str, daemon: Any) -> None:
     name, state = tenant["name"], tenant.get("state") or "present"
     if state not in ("present", "absent"):
         raise StorageError("invalid", "state %.80r is neither present nor absent" % (state,), option="state")
@@ -158,8 +159,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _count(value: Any, what: str) -> int:
-    text = str(value)
-    if isinstance(value, (int, str)) and not isinstance(value, bool) and text.isascii() and text.isdigit():
-        if 1 <= int(text) < 2**63:
-            return int(text)
+    text = "" if isinstance(value, bool) else str(value)
+    if text.isascii() and text.isdigit() and 1 <= int(text) < 2**63:
+        return int(text)
     raise StorageError("invalid", "%s %.80r is not a positive number" % (what, value), "an integer", option=what)

@@ -1,0 +1,99 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pools and volumes of a job host as options of ``layout``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, tree, volume
+from ansible_collections.bulkhead.storage.plugins.plugin_utils._maps import job_host
+
+ROLE = Path(__file__).resolve().parents[4] / "roles" / "job_host"
+KINDS = {"pools": pool, "trees": tree, "volumes": volume}
+
+
+def layout(*args: Any, **more: Any) -> dict[str, list[dict[str, Any]]]:
+    found = job_host.layout(*args, **more)
+    assert set(found) == set(KINDS)
+    for name, entries in found.items():
+        for entry in entries:
+            kind: Any = KINDS[name]
+            options.check(kind.OPTIONS, kind.RULES, entry, set())
+    return found
+
+
+def test_entries_are_those_of_the_modules() -> None:
+    pools = [{"name": "p", "backend": "loop", "config": {"path": "/mnt/p"}, "max_volume_size": "1GB"}]
+    volumes = [{"name": "v", "size": "64MB", "pool": "p", "labels": {"a": "b"}, "read_only": False, "target": ""}]
+    found = layout("/srv/j", pools, volumes)
+    assert found["pools"] == pools
+    assert found["volumes"] == [{"name": "v", "size": "64MB", "pool": "p", "labels": {"a": "b"}, "read_only": False}]
+    jobs = {"path": "jobs", "owner": "0", "group": "0", "mode": "0711"}
+    assert found["trees"] == [{"root": "/srv/j", "entries": [jobs], "state": "present"}]
+
+
+@pytest.mark.parametrize("backend", ["auto", "directory", "loop", "btrfs"])
+def test_a_pool_without_a_path_lies_below_the_base(backend: str) -> None:
+    pools = [{"name": name, "backend": backend, "config": config} for name, config in (("default", None), ("p", {}))]
+    homes = [entry["config"]["path"] for entry in layout("/srv/j/", pools)["pools"]]
+    assert homes == ["/srv/j/volumes", "/srv/j/pools/p"]
+    assert layout("/srv/j", [{"name": "m", "backend": "memory"}])["pools"] == [{"name": "m", "backend": "memory"}]
+
+
+def test_absent_keeps_names_and_consents_only() -> None:
+    pools = [{"name": "p", "backend": "loop", "confirm": "p", "state": "present"}]
+    volumes = [{"name": "v", "namespace": "n", "size": "64MB", "state": "attached", "job": "j", "force": True}]
+    found = layout("/srv/j", pools, volumes, state="absent")
+    assert found["pools"] == [{"name": "p", "confirm": "p", "state": "absent"}]
+    assert found["volumes"] == [{"name": "v", "namespace": "n", "force": True, "state": "absent"}]
+    assert found["trees"][0]["state"] == "absent"
+    assert "confirm" not in layout("/srv/j", [{"name": "p", "backend": "loop"}], state="absent")["pools"][0]
+
+
+def test_nothing_declared() -> None:
+    for empty in (None, "", []):
+        found = layout("/srv/j", empty, empty)
+        assert found["pools"] == found["volumes"] == []
+
+
+@pytest.mark.parametrize(
+    "args, text",
+    [
+        (("srv",), "base 'srv' is not absolute"),
+        (("/srv", "p"), "job_host_pools 'p' is not a list"),
+        (("/srv", None, {"name": "v"}), "job_host_volumes {'name': 'v'} is not a list"),
+        (("/srv", ["p"]), "job_host_pools[0] 'p' is not a dictionary"),
+        (("/srv", None, [{"name": "v"}, {"size": 1}]), "job_host_volumes[1]: name None is not a valid name"),
+        (("/srv", None, None, "gone"), "state 'gone' is neither present nor absent"),
+    ],
+)
+def test_refusals(args: Any, text: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        job_host.layout(*args)
+    assert caught.value.code == "invalid" and text in str(caught.value)
+
+
+def test_the_specification_of_the_role_is_that_of_the_modules() -> None:
+    spec = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    assert {name: option["default"] for name, option in spec.items()} == defaults
+    assert _bare(spec["job_host_pools"]["options"]) == _bare(pool.OPTIONS)
+    assert _bare(spec["job_host_volumes"]["options"]) == _bare(volume.OPTIONS)
+
+
+def _bare(spec: dict[str, Any]) -> dict[str, Any]:
+    """Options without their descriptions."""
+    bare = {}
+    for name, option in spec.items():
+        kept = {key: value for key, value in option.items() if key not in ("description", "default", "options")}
+        kept["options"] = _bare(option.get("options", {}))
+        bare[name] = {"type": "str", **kept}
+    return bare
