@@ -79,11 +79,15 @@ def opened(path: str, flags: int = os.O_RDONLY) -> int:
 
 def quick(fd: int) -> Found | None:
     """The one intact filesystem of ours in the first 68 KiB, by one read; None says nothing at all."""
-    try:
-        head = os.pread(fd, QUICK, 0)
-    except OSError:
-        return None  # examine() says why
-    found = [f for f in _ours(_slicer(head, b"", 0)) if f.fstype in MAKES]
+    found: list[Found] = []
+    for _try in range(3):  # a mounted ext4 is seen for an instant between a change and its checksum
+        try:
+            head = os.pread(fd, QUICK, 0)
+        except OSError:
+            return None  # examine() says why
+        found = [f for f in _ours(_slicer(head, b"", 0)) if f.fstype in MAKES]
+        if not any(f.state == "damaged" for f in found):
+            break
     return found[0] if len(found) == 1 and found[0].state == "valid" else None
 
 
@@ -183,7 +187,8 @@ def _ext(at: Reader) -> Found | None:
     last = 53 + ipg * inode // block + reserved + groups * 64 // block + 1
     slack = max(block, 4096) - 1 + (last * block if per_group and (blocks - first) % per_group == 0 else 0)
     quotas = [q for q, place in (("group", 0x244), ("project", 0x26C), ("user", 0x240)) if any(sb[place : place + 4])]
-    facts = {"slack": slack, "block": block, "quota": quotas if ro & 0x100 else [], "features": _features("ext4", words),
+    facts = {"slack": slack, "block": block, "features": _features("ext4", words),
+             "quota": quotas if ro & 0x100 else [],
              "dirty": bool(incompat & 4) or not sb[58] & 1, "first": first, "wide": incompat & 0x80,
              "inode": inode}  # fmt: skip
     name = "jbd" if incompat & 8 else name
@@ -235,19 +240,19 @@ def _vfat(at: Reader) -> Found | None:
     if sb[510:] != b"\x55\xaa" or sb[:1] not in (b"\xeb", b"\xe9"):
         return None
     sector, cluster, reserved, copies, _roots, small, media, table = struct.unpack_from("<HBHBHHBH", sb, 11)
-    large, wide = struct.unpack_from("<II", sb, 32)
+    large, wide, _flags, _version, root = struct.unpack_from("<IIHHI", sb, 32)
     where = 39 if table else 67
-    if (
-        sb[where + 15 : where + 18] != b"FAT"
-        or sector not in (512, 1024, 2048, 4096)
-        or not cluster * reserved * copies
-    ):
+    good = sector in (512, 1024, 2048, 4096) and cluster and reserved and copies
+    if sb[where + 15 : where + 18] != b"FAT" or not good:
         return None
-    state = "valid"
-    for copy in range(min(copies, 2)):
-        first = at((reserved + copy * (table or wide)) * sector, 2)
-        if len(first) == 2 and first != bytes((media, 255)):
-            state = "partial" if first == b"\0\0" else "damaged"
+    firsts = [at((reserved + copy * (table or wide)) * sector, 2) for copy in range(min(copies, 2))]
+    tables = [first for first in firsts if len(first) == 2]  # a quick look does not reach the second one
+    state = "valid" if all(first == bytes((media, 255)) for first in tables) else "damaged"
+    start = (reserved + copies * (table or wide) + (0 if table else max(root - 2, 0) * cluster)) * sector
+    # mkfs.fat writes the tables after the boot sector, and last the root directory with the label
+    unlabelled = sb[where + 4 : where + 15] != b"NO NAME    " and at(start, 1) == b"\0"
+    if b"\0\0" in tables or state == "valid" and unlabelled:
+        state = "partial"
     serial, label = sb[where : where + 4][::-1].hex().upper(), _text(sb[where + 4 : where + 15]).rstrip()
     facts = {"slack": max(sector * cluster, 64 << 10), "block": sector}
     label = "" if label == "NO NAME" else label

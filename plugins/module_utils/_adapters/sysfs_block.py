@@ -105,6 +105,8 @@ class Sysfs:
     # -- what stands on what ---------------------------------------------------------------------------------------
 
     def partitions(self, dev: str) -> list[str]:
+        if not dev:
+            return []
         here = "%s/dev/block/%s/" % (self.sys, dev)
         return [_file(here + e + "/dev") for e in _entries(here) if os.path.exists(here + e + "/partition")]
 
@@ -183,7 +185,7 @@ class Sysfs:
                 for each in [d for d in [_device(path)] if d] or self._under(path):
                     for below in [each, *self.beneath(each)]:
                         self._vital.setdefault(below, reason)
-        records = (_file("%s/b%s" % (self.udev, each)) for each in (dev, *self.partitions(dev)) if each)
+        records = (_file("%s/b%s" % (self.udev, each)) for each in (dev, *self.partitions(dev)))
         return self._vital.get(dev) or ("boot partition" if any(map(_BOOT.search, records)) else "")
 
     def _under(self, path: str) -> list[str]:
@@ -211,7 +213,7 @@ def _file(path: str) -> str:
     """Text of a small file, "" when it is not there."""
     try:
         with open(path, "rb") as f:
-            return f.read().strip(b"\n \0").decode("utf-8", "surrogateescape")
+            return f.read().rstrip(b"\n \0").decode("utf-8", "surrogateescape")
     except OSError as error:
         if error.errno not in _NOTHING:
             raise failure(error, "cannot read " + path) from error

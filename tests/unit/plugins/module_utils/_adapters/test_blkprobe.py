@@ -1,6 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: F401, F811
 """What is on a device: real output of every tool, foreign content, damage, errors of the disk, mutated bytes."""
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import (  # noqa: F401
+from ansible_collections.bulkhead.storage.tests.support.namespace import (
     arena,
     image,
     loop_device,
     private_mounts,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 MIB = 1 << 20
 UUID = "0a1b2c3d-0000-4000-8000-1234567890ab"
@@ -75,7 +77,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_what_a_tool_makes_is_recognised_with_what_blkid_says(arena: str, name: str) -> None:  # noqa: F811
+def test_what_a_tool_makes_is_recognised_with_what_blkid_says(arena: str, name: str) -> None:
     argv, mib = MADE[name]
     path = image(arena + "/i", mib * MIB)
     subprocess.run([*argv, path], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -89,7 +91,7 @@ def test_what_a_tool_makes_is_recognised_with_what_blkid_says(arena: str, name: 
     assert (one and one[:4]) == (found.detail["found"][:4] if found.fstype not in ("ext2", "ext3") else None)
 
 
-def test_a_quick_look_is_one_small_read(arena: str) -> None:  # noqa: F811
+def test_a_quick_look_is_one_small_read(arena: str) -> None:
     path = image(arena + "/i", 64 * MIB, "ext4")
     script = (
         "import sys; from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe as b;"
@@ -102,7 +104,7 @@ def test_a_quick_look_is_one_small_read(arena: str) -> None:  # noqa: F811
     assert ", 69632, 0)" in calls[1]
 
 
-def traced(arena: str, script: str, path: str, *inject: str) -> tuple[int, str, list[str]]:  # noqa: F811
+def traced(arena: str, script: str, path: str, *inject: str) -> tuple[int, str, list[str]]:
     """Run python -c under strace -y; its descriptors are shown with their paths."""
     log = arena + "/trace"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -110,8 +112,7 @@ def traced(arena: str, script: str, path: str, *inject: str) -> tuple[int, str, 
     done = subprocess.run(
         [*argv, sys.executable, "-c", script, path],
         env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     with open(log, encoding="utf-8", errors="replace") as f:
@@ -123,7 +124,7 @@ def traced(arena: str, script: str, path: str, *inject: str) -> tuple[int, str, 
 
 @pytest.mark.parametrize("size", [512, 4096, 4 * MIB - 1, 4 * MIB + 512, 6 * MIB, 64 * MIB])
 @pytest.mark.parametrize("written", [False, True])
-def test_zero_bytes_are_blank_whether_stored_or_a_hole(arena: str, size: int, written: bool) -> None:  # noqa: F811
+def test_zero_bytes_are_blank_whether_stored_or_a_hole(arena: str, size: int, written: bool) -> None:
     path = image(arena + "/i", size)
     if written:
         write(path, 0, bytes(size))
@@ -133,13 +134,13 @@ def test_zero_bytes_are_blank_whether_stored_or_a_hole(arena: str, size: int, wr
 
 
 @pytest.mark.parametrize("offset", [0, 511, 4 * MIB - 1, 60 * MIB, 64 * MIB - 512, 64 * MIB - 1])
-def test_one_byte_at_either_end_is_not_blank(arena: str, offset: int) -> None:  # noqa: F811
+def test_one_byte_at_either_end_is_not_blank(arena: str, offset: int) -> None:
     path = image(arena + "/i", 64 * MIB)
     write(path, offset, b"\1")
     assert content(path).kind == "unknown"
 
 
-def test_random_data_at_one_mebibyte_is_unknown_and_never_ours_to_finish(arena: str) -> None:  # noqa: F811
+def test_random_data_at_one_mebibyte_is_unknown_and_never_ours_to_finish(arena: str) -> None:
     path = image(arena + "/i", 64 * MIB)
     write(path, MIB, os.urandom(4096))
     assert content(path).kind == "unknown"
@@ -147,13 +148,13 @@ def test_random_data_at_one_mebibyte_is_unknown_and_never_ours_to_finish(arena: 
     assert content(path).detail["begun"] is False
 
 
-def test_an_empty_file_proves_nothing(arena: str) -> None:  # noqa: F811
+def test_an_empty_file_proves_nothing(arena: str) -> None:
     with pytest.raises(StorageError) as caught:
         content(image(arena + "/i", 0))
     assert caught.value.code == "unreadable"
 
 
-def test_a_loop_device_shows_what_its_file_holds(arena: str) -> None:  # noqa: F811
+def test_a_loop_device_shows_what_its_file_holds(arena: str) -> None:
     with loop_device(image(arena + "/i", 64 * MIB)) as device:
         assert content(device).kind == "blank"
         write(device, 64 * MIB - 1, b"\1")
@@ -191,7 +192,7 @@ def _planted(name: str, size: int) -> tuple[int, bytes]:
      "zfs", "zfs at the end", "bcache", "squashfs", "iso9660", "qcow2", "bluestore", "f2fs", "ntfs", "hibernation",
      "bitlocker"],
 )  # fmt: skip
-def test_a_planted_signature_is_named(arena: str, name: str) -> None:  # noqa: F811
+def test_a_planted_signature_is_named(arena: str, name: str) -> None:
     path = image(arena + "/i", 64 * MIB)
     write(path, *_planted(name, 64 * MIB))
     found = content(path)
@@ -204,7 +205,7 @@ def run(*argv: str, stdin: bytes = b"") -> None:
     subprocess.run(argv, input=stdin, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_what_foreign_tools_really_write_is_known(arena: str) -> None:  # noqa: F811
+def test_what_foreign_tools_really_write_is_known(arena: str) -> None:
     path = image(arena + "/gpt", 64 * MIB)
     run("sgdisk", "-n", "1:0:0", path)
     assert content(path)[:2] == ("known", "gpt")
@@ -226,7 +227,7 @@ def test_what_foreign_tools_really_write_is_known(arena: str) -> None:  # noqa: 
     assert content(arena + "/sq")[:2] == ("known", "squashfs")
 
 
-def test_two_signatures_are_ambivalent_and_both_are_named(arena: str) -> None:  # noqa: F811
+def test_two_signatures_are_ambivalent_and_both_are_named(arena: str) -> None:
     path = image(arena + "/i", 64 * MIB, "ext4")
     write(path, *_planted("md 1.0", 64 * MIB))
     found = content(path)
@@ -248,7 +249,7 @@ def test_two_signatures_are_ambivalent_and_both_are_named(arena: str) -> None:  
         ("vfat 32", 32 * 512),
     ],
 )
-def test_a_damaged_superblock_is_unknown_never_blank_never_begun(arena: str, name: str, offset: int) -> None:  # noqa: F811
+def test_a_damaged_superblock_is_unknown_never_blank_never_begun(arena: str, name: str, offset: int) -> None:
     argv, mib = MADE[name]
     path = image(arena + "/i", mib * MIB)
     subprocess.run([*argv, path], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -262,7 +263,7 @@ def test_a_damaged_superblock_is_unknown_never_blank_never_begun(arena: str, nam
 
 
 @pytest.mark.parametrize(("call", "code"), [("1", "unreadable"), ("2", "unreadable")])
-def test_an_error_of_the_disk_is_unreadable(arena: str, call: str, code: str) -> None:  # noqa: F811
+def test_an_error_of_the_disk_is_unreadable(arena: str, call: str, code: str) -> None:
     path = image(arena + "/i", 64 * MIB)
     write(path, 0, bytes(4 * MIB))
     write(path, 60 * MIB, bytes(4 * MIB))
@@ -283,7 +284,7 @@ except StorageError as error:
 """
 
 
-def test_a_device_that_lost_its_end_is_unreadable(arena: str) -> None:  # noqa: F811
+def test_a_device_that_lost_its_end_is_unreadable(arena: str) -> None:
     path = image(arena + "/i", 64 * MIB)
     with loop_device(path) as device:
         os.truncate(path, 32 * MIB)
@@ -293,7 +294,7 @@ def test_a_device_that_lost_its_end_is_unreadable(arena: str) -> None:  # noqa: 
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory", "fifo", "character"])
-def test_what_is_no_device_is_refused_without_hanging(arena: str, kind: str) -> None:  # noqa: F811
+def test_what_is_no_device_is_refused_without_hanging(arena: str, kind: str) -> None:
     path = {"directory": arena, "character": "/dev/null"}.get(kind, arena + "/x\n-rf")
     if kind == "fifo":
         os.mkfifo(path)
@@ -305,7 +306,7 @@ def test_what_is_no_device_is_refused_without_hanging(arena: str, kind: str) -> 
 # -- token -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_token_dies_with_any_change_of_what_was_read(arena: str) -> None:  # noqa: F811
+def test_the_token_dies_with_any_change_of_what_was_read(arena: str) -> None:
     path = image(arena + "/i", 64 * MIB, "ext4")
     tokens = {content(path).token}
     assert content(path).token in tokens and all(len(t) == 16 for t in tokens)
@@ -320,7 +321,7 @@ def test_the_token_dies_with_any_change_of_what_was_read(arena: str) -> None:  #
     assert len(tokens) == 6
 
 
-def test_the_token_of_a_live_filesystem_names_it_and_not_its_bytes(arena: str) -> None:  # noqa: F811
+def test_the_token_of_a_live_filesystem_names_it_and_not_its_bytes(arena: str) -> None:
     path = image(arena + "/i", 64 * MIB, "ext4")
     before = content(path, live=True).token
     write(path, 3 * MIB, b"written by its user")
@@ -333,7 +334,7 @@ def test_the_token_of_a_live_filesystem_names_it_and_not_its_bytes(arena: str) -
 
 
 @pytest.fixture(scope="module")
-def heads(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:  # noqa: F811
+def heads(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     found, folder = [], str(tmp_path_factory.mktemp("heads"))
     for name in ("ext4", "xfs", "btrfs", "vfat 16", "vfat 32", "swap"):
         argv, mib = MADE[name]
