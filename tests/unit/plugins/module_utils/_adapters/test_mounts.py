@@ -9,6 +9,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -660,6 +661,7 @@ def test_a_tag_leads_to_the_device(arena):  # noqa: F811
 
 SCRIPT = """
 import sys
+import threading
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 port, (target, source) = Mounts(), sys.argv[1:3]
 declared = port.resolve(target, {"source": source, "fstype": "ext4", "nosuid": True, "nodev": True})
@@ -754,3 +756,39 @@ def _timed(targets):
     rows = PORT.scan(targets)
     assert all(PORT.same(t, rows[t], {"fstype": "tmpfs", "o:size": 4096, "nosuid": True}) for t in targets)
     return time.perf_counter() - start
+
+
+# -- what a line less would break --------------------------------------------------------------------------------------
+
+
+def test_an_unmount_waits_for_its_loop_device(arena):  # noqa: F811
+    file, target = image(arena + "/image", 64 << 20, "ext4"), directory(arena + "/m")
+    now = reconcile(target, {"source": file, "fstype": "ext4"})
+    fd = os.open(now["_device"], os.O_RDONLY)
+    timer = threading.Timer(0.3, os.close, [fd])
+    timer.start()
+    PORT.put(target, now, None)
+    timer.join()
+    assert namespace.loop_devices(arena) == [], "it was held for 0.3 s after the unmount"
+
+
+def test_a_change_that_is_dropped_silently_is_a_failure(arena):  # noqa: F811
+    """XFS takes any known option when it is reconfigured and heeds only a few."""
+    file, target = image(arena + "/image", 300 << 20, "xfs"), directory(arena + "/m")
+    now = reconcile(target, {"source": file, "fstype": "xfs"})
+    before = options(target)
+    refused("not_enforced", PORT.put, target, now, {**state_of(now), "o:logbufs": "4", "noexec": True})
+    assert options(target) == before, "the flags were put back"
+
+
+def test_a_resized_tmpfs_is_told_both_limits(arena):  # noqa: F811
+    target = directory(arena + "/m")
+    reconcile(target, TMPFS)
+    code = "import sys\nfrom ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts\n"
+    code += "p, t = Mounts(), sys.argv[1]; now = p.scan([t])[t]; p.put(t, now, {**now, 'o:size': 2097152})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    trace = ["strace", "-qq", "-s", "64", "-o", arena + "/trace", "-e", "trace=fsconfig"]
+    subprocess.run([*trace, sys.executable, "-c", code, target], check=True, env=environment)
+    with open(arena + "/trace", encoding="utf-8") as f:
+        said = f.read()
+    assert '"size", "2097152"' in said and '"nr_inodes", "100"' in said
