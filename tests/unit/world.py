@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The fake of every port: ``Rows``, a dict that obeys the port contract, and the ground that its rows share.
 
-A plain dict would not see a wrong order, so the ground knows stacking (nothing is made before what it stands on, nothing
-goes while something stands on it, a top is never larger than what holds it) and doors (what lies behind a closed one is
-not seen, and nobody may touch it). It fails or kills at the n-th put, and lets a stranger in before it.
+A plain dict would not see a wrong order, so the ground knows stacking (nothing is made before what it stands on or
+goes while something stands on it, a top is never larger than what holds it) and doors (what lies behind a closed one
+is not seen, and nobody may touch it). It fails or kills at the n-th put, and lets a stranger in before it.
 """
 
 from __future__ import annotations
@@ -180,9 +180,9 @@ class Rows:
     def refuse(self, target: Hashable, before: Any, after: Any, gone: set[Spot]) -> StorageError | None:
         if self.strict and after is None:
             for top, value in self.ground.rows.items():
-                if self.ground.seen(top) and top not in gone:
-                    if (self.name, target) in self.ground.ports[top[0]].stands(top[1], value):
-                        return StorageError("in_use", "%s %s holds %s %s" % (self.name, target, *top))
+                stands = self.ground.ports[top[0]].stands(top[1], value)
+                if (self.name, target) in stands and self.ground.seen(top) and top not in gone:
+                    return StorageError("in_use", "%s %s holds %s %s" % (self.name, target, *top))
         return None
 
     def replaces(self, target: Hashable, before: Any, after: Any) -> bool:
@@ -303,7 +303,8 @@ def build_ports(ground: Ground, points: dict[str, str], strict: bool, slow: floa
             stands=lambda target, value: [("lv", target[len("crypt-") :])],
         ),
         "fs": Rows(
-            "fs", ground, strict=strict, forward=True, destroys="wipe_token", slow=slow, stands=_on_device, holds=content
+            "fs", ground, strict=strict, forward=True, destroys="wipe_token", slow=slow,
+            stands=_on_device, holds=content,
         ),
         "mount": Mounts(
             "mount", ground, strict=strict, door="unknown", behind=False,
@@ -329,7 +330,7 @@ def _names(point: str) -> list[str]:
 
 
 def scenario(seed: int, slow: float = 0.0, chains: int = 3, empty: bool = False) -> Scenario:
-    """A consistent one: whatever is declared present stands on what is there or declared, absent only beneath absent."""
+    """A consistent one: what is declared present stands on what is there or declared, absent only beneath absent."""
     rng = random.Random(seed)
     things: list[Thing] = []
     points: dict[str, str] = {}
@@ -353,7 +354,8 @@ def scenario(seed: int, slow: float = 0.0, chains: int = 3, empty: bool = False)
     for number in range(rng.randint(1, chains)):
         kind = rng.choice(("lv", "crypt", "tmpfs", "tree"))
         point = "/srv/m%d" % number
-        base, group = point, []
+        base = point
+        group: list[Thing] = []
         if kind in ("lv", "crypt"):
             device = "lv%d" % number
             points[point] = "mount"
@@ -399,8 +401,7 @@ def scenario(seed: int, slow: float = 0.0, chains: int = 3, empty: bool = False)
 def _beneath(ground: Ground, ports: dict[str, Rows], thing: Thing) -> list[Spot]:
     value = {k: v[0] for k, v in thing.fields.items()}
     door = ground.lies(thing.spot)
-    spots = list(ports[thing.spot[0]].stands(thing.spot[1], value)) + ([door] if door else [])
-    return [s for s in spots]
+    return [*ports[thing.spot[0]].stands(thing.spot[1], value), *([door] if door else [])]
 
 
 def _populate(rng: random.Random, ground: Ground, ports: dict[str, Rows], things: list[Thing]) -> None:
@@ -456,7 +457,9 @@ def _declarations(
     # only what was there before may be left alone beneath something declared absent
     units: list[Unit] = []
     for number, group in enumerate(groups):
-        cells, needs, provides = [], [], []
+        cells: list[Cell] = []
+        needs: list[Any] = []
+        provides: list[Any] = []
         consents: dict[str, Any] = {"allow_shrink": True, "absent": True} if rng.random() < 0.9 else {}
         for thing in group:
             spot = thing.spot

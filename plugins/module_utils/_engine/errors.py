@@ -15,7 +15,7 @@ CODES = frozenset(
 
 
 class StorageError(Exception):
-    """What went wrong (``code``, ``message``), what to do next (``hint``), and what a program may want (``details``)."""
+    """What went wrong (``code``, ``message``), what to do next (``hint``), what a program may want (``details``)."""
 
     def __init__(self, code: str, message: str, hint: str = "", **details: Any) -> None:
         super().__init__(message)

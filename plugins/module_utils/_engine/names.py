@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of things and paths: what is allowed, and what lies beneath what. Containment is by component, never by prefix."""
+"""Names of things and paths: what is allowed, and what lies beneath what: by component, never by prefix."""
 
 from __future__ import annotations
 
@@ -34,18 +34,20 @@ def path(value: Any, what: str = "path") -> str:
     problem = ""
     if not isinstance(value, str) or not value.startswith("/"):
         problem = "is not absolute"
-    elif _CONTROL.search(value):
-        problem = "holds a control character"
     else:
-        value = value.rstrip("/") or "/"
-        parts = value.split("/")[1:] if value != "/" else []
-        if any(part in ("", ".", "..") for part in parts):
+        plain = _canonical(value)
+        parts = plain[1:].split("/") if plain != "/" else []
+        if _CONTROL.search(plain):
+            problem = "holds a control character"
+        elif any(part in ("", ".", "..") for part in parts):
             problem = "holds an empty, '.' or '..' component"
-        elif len(_bytes(value)) > PATH_MAX or any(len(_bytes(part)) > NAME_MAX for part in parts):
+        elif len(_bytes(plain)) > PATH_MAX or any(len(_bytes(part)) > NAME_MAX for part in parts):
             problem = "is too long"
     if problem:
-        raise StorageError("invalid", "%s %.300r %s" % (what, value, problem), "write a plain absolute path", option=what)
-    return value
+        raise StorageError(
+            "invalid", "%s %.300r %s" % (what, value, problem), "write a plain absolute path", option=what
+        )
+    return plain
 
 
 def relative(value: Any, what: str = "path") -> str:
@@ -90,7 +92,18 @@ def mode(value: Any, what: str = "mode") -> int:
         return value
     if isinstance(value, str) and 3 <= len(value) <= 5 and not set(value) - set("01234567") and int(value, 8) <= 0o7777:
         return int(value, 8)
-    raise StorageError("invalid", "%s %.40r is not an octal mode" % (what, value), 'write it quoted: "0750"', option=what)
+    raise StorageError(
+        "invalid", "%s %.40r is not an octal mode" % (what, value), 'write it quoted: "0750"', option=what
+    )
+
+
+def _canonical(value: str) -> str:
+    """One spelling for one path: no slash at the end, and no text that only its bytes would show for what it is."""
+    try:
+        plain = _bytes(value).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair is no text and no byte
+        return "\0"
+    return plain[:-1] if plain.endswith("/") and plain != "/" else plain
 
 
 def _bytes(value: str) -> bytes:

@@ -53,9 +53,12 @@ def converge(declare: Declare, ports: dict[str, Any], options: Options, clock: C
     def look() -> Plan:
         start = clock()
         world = _Timed(ports, clock)
-        units, errors = declare(world)
+        try:
+            units, errors = declare(world)
+        except StorageError as error:  # it could not look
+            units, errors = [], [error]
         found = plan(units, world)
-        found.errors[:0] = errors
+        found.errors[:0] = [error for error in errors if error not in found.errors]
         times["scan"] += world.spent
         times["plan"] += clock() - start - world.spent
         return found
@@ -160,7 +163,7 @@ class Runner:
         return [error for _index, error in sorted(self.failed, key=lambda pair: pair[0])]
 
     def run(self, stage: Plan, actions: list[Action]) -> bool:
-        """Tear down from the top, build up from the bottom. False when nothing was done that was not done before.
+        """Tear down from the top, build up from the bottom. False when nothing was tried that was not tried before.
 
         A failing unit is walked back, what stands on it is skipped, unrelated ones go on. An action whose ``before``
         is still UNKNOWN lies behind a door that could not be opened: its unit counts as failed.
@@ -199,7 +202,7 @@ class Runner:
         return list(map(_words, left))
 
     def finish(self, planned: int) -> dict[str, int]:
-        for name in sorted({name for _key, name, _target in self.touched}):
+        for name in sorted({step[1] for step in self.touched}):
             flush = getattr(self.ports[name], "flush", None)
             if flush is not None:
                 flush()
@@ -220,9 +223,11 @@ class Runner:
     def _one(self, action: Action) -> None:
         unit = self.stage.units[action.unit]
         with self.guard:
+            step = (unit.key, action.port, action.target, action.after is None)
             if unit.key in self.bad:
-                self.skipped.add((unit.key, action.port, action.target, action.after is None))
+                self.skipped |= {step} - self.touched
                 return
+            self.touched.add(step)
         try:
             if action.risk != REVERSIBLE:
                 self._note("begin", action, True)
@@ -233,7 +238,6 @@ class Runner:
             return
         with self.guard:
             self.count += 1
-            self.touched.add((unit.key, action.port, action.target))
             self.done.setdefault(unit.key, []).append((self.count, unit.key, action))
             self._note("done", action, False)
 
@@ -297,10 +301,9 @@ class Runner:
         """What was implied only by units that failed goes again."""
         for index in range(len(self.stage.units) - 1, -1, -1):
             key = self.stage.units[index].key
-            if key[0] == "implied" and key not in self.bad:
-                if all(self.stage.units[user].key in self.bad for user in self.users[index]):
-                    self.bad.add(key)
-                    self._walk_back({key})
+            if key[0] == "implied" and all(self.stage.units[user].key in self.bad for user in self.users[index]):
+                self.bad.add(key)
+                self._walk_back({key})
 
     def _walk_back(self, keys: set[Key]) -> list[str]:
         """Undo what units did, newest first, each up to its first action that cannot be undone.

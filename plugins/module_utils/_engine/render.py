@@ -12,7 +12,8 @@ from typing import Any, Hashable
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Action, Secret, Unit
 
 MASK = "********"
-RESULT_BYTES = 192 * 1024  # a result stays well below 256 KiB whatever the actions hold
+# Actions, errors and each side of a diff take up to this much of a result, which must stay below 256 KiB in all.
+RESULT_BYTES = 56 * 1024
 
 
 def plain(value: Any) -> Any:
@@ -35,7 +36,7 @@ def plain(value: Any) -> Any:
 
 def target_text(target: Hashable) -> str:
     parts = target if isinstance(target, tuple) else (target,)
-    return plain(" ".join(str(part) for part in parts))
+    return str(plain(" ".join(str(part) for part in parts)))
 
 
 def row(action: Action, unit: Unit) -> dict[str, Any]:
@@ -76,14 +77,22 @@ def bounded(listed: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
 
 
 def diff(listed: list[dict[str, Any]]) -> dict[str, str]:
-    """Ansible's before/after texts, one block an action."""
+    """Ansible's before/after texts, one block an action; bounded as the rows are."""
     sides: dict[str, list[str]] = {"before": [], "after": []}
+    room = RESULT_BYTES
     for entry in listed:
         for side, lines in sides.items():
-            value = entry[side]
-            lines.append("%s %s: %s" % (entry["port"], entry["target"], "absent" if value is None else ""))
-            if isinstance(value, dict):
-                lines.extend("  %s: %s" % (k, json.dumps(v, default=str)) for k, v in sorted(value.items()))
-            elif value is not None:
-                lines.append("  %s" % json.dumps(value, default=str))
-    return {side: "\n".join(lines) + "\n" for side, lines in sides.items()}
+            block = _block(entry, entry[side])
+            room -= len(json.dumps(block)) // 2
+            if room > 0:
+                lines.append(block)
+    return {side: "".join(lines) for side, lines in sides.items()}
+
+
+def _block(entry: dict[str, Any], value: Any) -> str:
+    lines = ["%s %s:%s" % (entry["port"], entry["target"], " absent" if value is None else "")]
+    if isinstance(value, dict):
+        lines.extend("  %s: %s" % (k, json.dumps(v, default=str)) for k, v in sorted(value.items()))
+    elif value is not None:
+        lines.append("  %s" % json.dumps(value, default=str))
+    return "\n".join(lines) + "\n"
