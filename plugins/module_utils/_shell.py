@@ -26,6 +26,7 @@ COMMON = {
     "actions_limit": {"type": "int", "default": 100},
     "allow_unstable_device": {"type": "bool", "default": False},
 }
+_COUNTS = ("planned", "applied", "failed", "undone", "kept", "skipped")
 
 
 class Module(AnsibleModule):
@@ -33,7 +34,11 @@ class Module(AnsibleModule):
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         if "errors" not in result:
-            result.update(code="invalid", hint="", errors=[StorageError("invalid", str(msg)).as_dict()])
+            error = StorageError("invalid", str(msg)).as_dict()
+            result.update(code="invalid", hint="", errors=[error], errors_total=1)
+        result.setdefault("changed", False)
+        if "rollback" in self.argument_spec:
+            result.setdefault("summary", dict.fromkeys(_COUNTS, 0))
         super().fail_json(msg, **result)
 
 
@@ -166,7 +171,6 @@ def _refuse(module: AnsibleModule, errors: list[StorageError], result: dict[str,
     """The task's own code and message are the first error's; all of them are in ``errors``, bounded."""
     first = errors[0]
     rows = render.bounded([render.plain(e.as_dict()) for e in errors], 1000)
-    result.setdefault("changed", False)
     module.fail_json(str(first), code=first.code, hint=first.hint, errors=rows, errors_total=len(errors), **result)
 
 

@@ -69,12 +69,53 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed:
+  description: Whether anything was changed. In check mode, whether anything would be.
+  returned: always
+  type: bool
+  sample: true
 actions:
   description:
-    - The first O(actions_limit) actions of the plan, in the order in which they are taken. The same list in check mode.
-  returned: always
+    - The first O(actions_limit) actions of the plan, in the order in which they are taken.
+    - The same list in check mode and in the real run.
+  returned: success, or when an action failed
   type: list
   elements: dict
+  contains:
+    kind:
+      description: The kind of the entry that the action belongs to, or V(implied) for what several entries need.
+      type: str
+      returned: always
+    entry:
+      description: The entry that the action belongs to.
+      type: str
+      returned: always
+    port:
+      description: The interface that carries it out, such as V(mount), V(fstab), V(node), V(quota) or V(superblock).
+      type: str
+      returned: always
+    target:
+      description: What it acts on, for example a path.
+      type: str
+      returned: always
+    verb:
+      description: One of V(create), V(change) and V(remove).
+      type: str
+      returned: always
+    risk:
+      description:
+        - V(reversible) can be walked back. V(forward) cannot, but loses nothing. V(shrinks) and V(destroys) lose
+          content and take a consent.
+      type: str
+      returned: always
+    before:
+      description: What is there, null when there is nothing, V(UNKNOWN) when it lies behind something yet to be opened.
+      type: raw
+      returned: always
+    after:
+      description: What will be there, null when nothing will.
+      type: raw
+      returned: always
   sample:
     - kind: tmpfs
       entry: tmpfs[0] (/srv/scratch)
@@ -83,45 +124,112 @@ actions:
       verb: create
       risk: reversible
       before: null
-      after: {fstype: tmpfs}
+      after: {source: tmpfs, fstype: tmpfs}
 plan_digest:
-  description: SHA-256 of the whole list of actions as planned, equal in check mode and in the real run.
-  returned: always
+  description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
+  returned: success, or when an action failed
   type: str
   sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 summary:
-  description: How many actions were planned, applied, failed, undone, kept after a failure, and skipped.
+  description: How many actions there were. All of them 0 when the task was refused.
   returned: always
   type: dict
-  sample: {planned: 4, applied: 4, failed: 0, undone: 0, kept: 0, skipped: 0}
+  contains:
+    planned:
+      description: Actions of the plan.
+      type: int
+      returned: always
+    applied:
+      description: Actions taken and still in force. 0 in check mode.
+      type: int
+      returned: always
+    failed:
+      description: Actions that failed.
+      type: int
+      returned: always
+    undone:
+      description: Actions walked back after a failure.
+      type: int
+      returned: always
+    kept:
+      description: Actions of a failed entry that could not be, or were not to be, walked back.
+      type: int
+      returned: always
+    skipped:
+      description: Actions not tried because what they stand on had failed.
+      type: int
+      returned: always
+  sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
 journal:
-  description: The journal file that holds the whole plan and what became of it, empty when nothing changed.
-  returned: always
+  description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+  returned: success, or when an action failed
   type: str
-  sample: ""
+  sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl
 timings:
   description: Milliseconds spent on looking, planning, applying and looking again.
-  returned: always
+  returned: success
   type: dict
   sample: {scan: 3.1, plan: 0.8, apply: 0.0, settle: 0.0}
 resources:
-  description: What stands now, for each list in its order. In check mode, what would stand.
-  returned: when O(return_resources) is true
+  description:
+    - What stands now, for each list in its order, as the kind's own module returns it. In check mode, what would stand.
+  returned: when O(return_resources=true)
   type: dict
+  sample:
+    tmpfs:
+      - path: /srv/scratch
+        size_bytes: 67108864
+        inodes: 4096
+        used_bytes: 0
+        used_inodes: 1
+        options: [rw, nosuid, nodev, noexec, relatime]
+msg:
+  description: The first error in one line, with its hint.
+  returned: failure
+  type: str
+  sample: "volumes[3] (tenant-7/data): the volume is attached to build-1138 (detach it, or force: true)"
+code:
+  description: The stable code of the first error. The collection's guide on errors explains each.
+  returned: failure
+  type: str
+  sample: in_use
+hint:
+  description: What to do about the first error.
+  returned: failure
+  type: str
+  sample: "detach it, or force: true"
 errors:
-  description: Every refusal or failure, each with RV(errors[].entry), RV(errors[].code), its message, hint and details.
+  description: Every refusal or failure, all at once.
   returned: failure
   type: list
   elements: dict
   contains:
     entry:
-      description: The list, index and name of the entry.
+      description: The entry that the error is about. Empty when it is about the task.
       type: str
       returned: always
     code:
-      description: A stable code, see the collection's guide on errors.
+      description: A stable code.
       type: str
       returned: always
+    message:
+      description: What is wrong.
+      type: str
+      returned: always
+    hint:
+      description: What to do about it.
+      type: str
+      returned: always
+    details:
+      description:
+        - What a program may want to know, such as a consent to repeat, users of a device or the option at fault.
+      type: dict
+      returned: always
+errors_total:
+  description: How many errors there are, should RV(errors) have been cut to fit into a result.
+  returned: failure
+  type: int
+  sample: 1
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell

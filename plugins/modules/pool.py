@@ -220,8 +220,8 @@ plan_digest:
   type: str
   sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 summary:
-  description: How many actions there were.
-  returned: success, or when an action failed
+  description: How many actions there were. All of them 0 when the task was refused.
+  returned: always
   type: dict
   contains:
     planned:

@@ -356,8 +356,8 @@ plan_digest:
   type: str
   sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 summary:
-  description: How many actions there were.
-  returned: success, or when an action failed
+  description: How many actions there were. All of them 0 when the task was refused.
+  returned: always
   type: dict
   contains:
     planned:
@@ -522,7 +522,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
@@ -535,6 +535,7 @@ def main() -> None:
             "node": Node(),
             "data": DataDir(),
             "mount": Mounts(),
+            "mounted": MountedRoot(),
             "quota": Quota(),
             "quota_enabled": QuotaEnabled(),
             "record": record,

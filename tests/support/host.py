@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host to play with: the folders and disks that examples name, private to this process on the real kernel.
 
-``/etc`` is a layer over the real one, ``/run``, ``/var/lib`` and ``/mnt`` are empty, ``/srv`` is a Btrfs filesystem,
+``/etc`` is a layer over the real one, ``/var/lib`` and ``/mnt`` are empty, ``/srv`` is a Btrfs filesystem,
 and ``/dev/disk/by-id`` names loop devices. Nothing of it is seen outside, and nothing of it is left afterwards.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Iterator
 
 from ansible_collections.bulkhead.storage.tests.support import namespace
 
-FOLDERS = ("/mnt", "/run", "/srv", "/var/lib")
+FOLDERS = ("/mnt", "/run/bulkhead", "/srv", "/var/lib")
 
 
 @contextlib.contextmanager
@@ -29,10 +29,10 @@ def host() -> Iterator[None]:
             os.mkdir(os.path.join(base, name))
         layers = "lowerdir=/etc,upperdir=%s/upper,workdir=%s/work" % (base, base)
         _mount(held, "/etc", "-t", "overlay", "-o", layers, "overlay")
-        for folder in ("/run", "/var/lib", "/mnt"):
+        for folder in ("/dev/disk", "/run/bulkhead"):  # shared with everybody, so that an empty folder stays
+            os.makedirs(folder, exist_ok=True)
+        for folder in ("/dev/disk", "/run/bulkhead", "/var/lib", "/mnt"):
             _mount(held, folder, "-t", "tmpfs", "-o", "mode=0755", "host")
-        held.enter_context(_folder("/dev/disk"))
-        _mount(held, "/dev/disk", "-t", "tmpfs", "-o", "mode=0755", "host")
         os.mkdir("/dev/disk/by-id")
         _disk(held, base, "virtio-data-0001", 64 << 20, "ext4")
         _disk(held, base, "virtio-blank-0001", 64 << 20)
@@ -52,7 +52,6 @@ def host() -> Iterator[None]:
 
 def picture() -> dict[str, Any]:
     """What check mode must leave as it is, seen through other eyes than ours."""
-    os.sync()
     seen: dict[str, Any] = {}
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
         seen["mounts"] = f.read()
@@ -71,8 +70,10 @@ def picture() -> dict[str, Any]:
     for path in blank:
         with open(path, "rb") as f:
             seen[path + " head"] = hashlib.sha256(f.read(8 << 20)).hexdigest()
-    quota = ["btrfs", "qgroup", "show", "-re", "--raw", "/srv"]
-    seen["quota"] = subprocess.run(quota, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    argv = ["btrfs", "qgroup", "show", "-re", "--raw", "/srv"]
+    listed = subprocess.run(argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    columns = [line.split() for line in listed.decode().splitlines()]
+    seen["quota"] = [(row[0], row[3:5]) for row in columns if len(row) > 4]  # what is charged comes in its own time
     return seen
 
 
@@ -95,19 +96,10 @@ def _mount(held: contextlib.ExitStack, path: str, *argv: str) -> None:
     held.callback(namespace.take_down, path)
 
 
-@contextlib.contextmanager
-def _folder(path: str) -> Iterator[None]:
-    """``/dev`` is the same in every namespace, so that a folder made in it is taken away again."""
-    made = not os.path.isdir(path)
-    if made:
-        os.mkdir(path)
-    try:
-        yield
-    finally:
-        if made:
-            os.rmdir(path)
-
-
 def _disk(held: contextlib.ExitStack, base: str, name: str, size: int, fstype: str = "") -> None:
+    """A loop device stands for a disk: it is there to stay, so that nobody waits for it to go after an unmount."""
     path = namespace.image(os.path.join(base, name + ".img"), size, fstype)
-    os.symlink(held.enter_context(namespace.loop_device(path)), "/dev/disk/by-id/" + name)
+    argv = ["losetup", "--find", "--show", path]
+    device = subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
+    held.callback(_run, "losetup", "-d", device)
+    os.symlink(device, "/dev/disk/by-id/" + name)

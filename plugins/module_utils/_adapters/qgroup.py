@@ -340,7 +340,7 @@ class QuotaEnabled:
         return {"on": True, "mode": UNKNOWN, **(now or {}), **declared}
 
     def lowers(self, target: str, before: Any, after: Any) -> bool:
-        return False
+        return after is None
 
     def risk(self, target: str, before: Any, after: Any) -> str:
         return FORWARD

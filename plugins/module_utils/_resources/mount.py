@@ -56,7 +56,10 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         cells.append(Cell("node", path, {"type": "directory"}, True))
     if state != "present":
         cells.append(Cell("mount", path, live))
-    consents = {"replace": p["on_drift"] == "replace", "change": p["on_drift"] != "fail", "absent": True}
+    consents: dict[str, Any] = {"absent": True}
+    if live is not None:
+        consents = {"replace": p["on_drift"] == "replace", "change": p["on_drift"] != "fail"}
+        consents["absent"] = consents["replace"]
     return Unit((KIND, path), tuple(cells), tuple(needs), (("path", path),), consents=consents)
 
 
@@ -96,9 +99,9 @@ def _declared(p: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     found = rows["mount"].get(p["path"]) or {}
     line = rows["fstab"].get((p["fstab"], p["path"]))
-    words = ["ro" if found.get("read_only") else "rw"] if found else []
-    words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name)]
-    words += [found["atime"]] if found.get("atime") else []
+    words = ["ro" if found.get("read_only") is True else "rw"] if found else []  # a bind's are UNKNOWN beforehand
+    words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]
+    words += [found["atime"]] if isinstance(found.get("atime"), str) else []
     words += [k[2:] if v is True else "%s=%s" % (k[2:], v) for k, v in sorted(found.items()) if k.startswith("o:")]
     return {
         "path": p["path"],

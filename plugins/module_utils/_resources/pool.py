@@ -53,7 +53,7 @@ def label(p: dict[str, Any]) -> str:
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     wanted: list[tuple[str, Any]] = [("record", ("pool", p["name"]))]
-    if p["state"] == "present" and p["backend"] == "auto" and _path(p).startswith("/"):
+    if p["state"] == "present" and p["backend"] != "memory" and _path(p).startswith("/"):
         wanted.append(("fsinfo", _path(p)))
     return wanted
 
