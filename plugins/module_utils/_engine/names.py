@@ -103,7 +103,7 @@ def _canonical(value: str) -> str:
         plain = _bytes(value).decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a surrogate pair is no text and no byte
         return "\0"
-    return plain[:-1] if plain.endswith("/") and plain != "/" else plain
+    return plain[:-1] if plain.endswith("/") and len(plain) > 2 else plain
 
 
 def _bytes(value: str) -> bytes:

@@ -25,7 +25,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
-_HOOKS = "canon resolve implies same merge replaces refuse opens vanishes lowers risk want_entries".split()
+_HOOKS = "canon resolve implies same merge replaces refuse opens vanishes lowers risk want_entries outlasts".split()
 Wanted = Tuple[Spot, Any]
 Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied cell), its value, what it implies
 
@@ -123,7 +123,7 @@ class _Planner:
         order = self._order()
         down, build, now = self._differ(order)
         lower, gone = self._tear_down(order, down)
-        actions = lower + build
+        actions = self._framed(lower, True) + self._framed(build, False)
         self._refuse(actions, gone)
         early = {id(action) for action in now or ()}
         chosen = actions if now is None else [a for a in actions if id(a) in early]
@@ -419,12 +419,22 @@ class _Planner:
         for index in reversed(order):
             for action in reversed(down.get(index, ())):
                 spot = (action.port, action.target)
-                if spot in self.released and not self.hooks[action.port].vanishes(action.target, action.before, gone):
+                vanishes = spot not in self.released or self.hooks[spot[0]].vanishes(spot[1], action.before, gone)
+                if not vanishes:
                     continue
                 lower.append(action)
                 if action.after is None:
                     gone.add(spot)
         return lower, gone
+
+    def _framed(self, actions: list[Action], down: bool) -> list[Action]:
+        """Rows that say what exists outlast it: made before everything, gone after everything, whatever dies between."""
+        rows = [a for a in actions if self.hooks[a.port].outlasts and (down or a.before is None)]
+        if not rows:
+            return actions
+        moved = {id(a) for a in rows}
+        rest = [a for a in actions if id(a) not in moved]
+        return rest + rows if down else rows + rest
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
         for action in actions:

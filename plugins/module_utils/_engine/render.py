@@ -12,8 +12,7 @@ from typing import Any, Hashable
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Action, Secret, Unit
 
 MASK = "********"
-# Actions, errors and each side of a diff take up to this much of a result, which must stay below 256 KiB in all.
-RESULT_BYTES = 56 * 1024
+RESULT_BYTES = 72 * 1024  # actions, errors and diff take up to this much each: a result stays below 256 KiB
 
 
 def plain(value: Any) -> Any:
@@ -83,7 +82,7 @@ def diff(listed: list[dict[str, Any]]) -> dict[str, str]:
     for entry in listed:
         for side, lines in sides.items():
             block = _block(entry, entry[side])
-            room -= len(json.dumps(block)) // 2
+            room -= len(json.dumps(block))
             if room > 0:
                 lines.append(block)
     return {side: "".join(lines) for side, lines in sides.items()}

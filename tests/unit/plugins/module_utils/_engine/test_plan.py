@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Planning: who owns a cell, what is implied, what a closed door hides, every refusal at once, and how long it takes."""
+"""Planning: who owns a cell, what is implied, what a closed door hides, every refusal at once, how long it takes."""
 
 from __future__ import annotations
 

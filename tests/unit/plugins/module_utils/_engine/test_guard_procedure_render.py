@@ -1,0 +1,296 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Consents, procedures, and what people are shown."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import guard, procedure, render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import CODES, Refusals, StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    DESTROYS,
+    FORWARD,
+    REVERSIBLE,
+    SHRINKS,
+    UNKNOWN,
+    Action,
+    Cell,
+    Secret,
+    Unit,
+    state_of,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.procedure import Step
+from ansible_collections.bulkhead.storage.tests.unit.world import Ground, Killed, Rows
+
+# -- the guard
+
+
+class Asking:
+    def __init__(self, *asked: Any) -> None:
+        self.asked = asked or None
+
+    def consent(self, target: Any, before: Any, after: Any) -> Any:
+        return self.asked
+
+
+def verdict(
+    risk: str, port: Any, consents: dict[str, Any], target: Any = "x", after: Any = None
+) -> StorageError | None:
+    action = Action(0, "fs", target, {"size": 2}, after, risk)
+    return guard.consented(action, Unit(("fs", "x"), (), consents=consents), port)
+
+
+def test_what_loses_nothing_takes_no_consent() -> None:
+    for risk in (REVERSIBLE, FORWARD):
+        assert verdict(risk, Asking("absent", True), {}) is None
+
+
+@pytest.mark.parametrize("risk", [SHRINKS, DESTROYS])
+@pytest.mark.parametrize(
+    "name,token,code,hint",
+    [
+        ("wipe_token", "ab12", "not_blank", "repeat the task with wipe_token: ab12 to destroy what is there"),
+        ("confirm", "vg0", "would_destroy", "repeat the task with confirm: vg0"),
+        ("allow_shrink", True, "would_shrink", "set allow_shrink: true once the content is known to fit"),
+        ("absent", True, "would_destroy", "say state: absent to remove it with its content"),
+    ],
+)
+def test_each_consent_counts_for_itself_only(risk: str, name: str, token: Any, code: str, hint: str) -> None:
+    port = Asking(name, token)
+    assert verdict(risk, port, {name: token}) is None
+    others = {"wipe_token": "ab12", "confirm": "vg0", "allow_shrink": True, "absent": True, "force": True}
+    del others[name]
+    for consents in ({}, others, {name: "other"}, {name: False}, {name: None}):
+        refused = verdict(risk, port, consents)
+        assert refused is not None
+        assert (refused.code, refused.hint, refused.details) == (code, hint, {name: token})
+        what = {SHRINKS: "shrink", DESTROYS: "destroy"}[risk]
+        assert refused.message == "remove of fs x would %s content" % what
+
+
+@pytest.mark.parametrize("token", [None, "", False])
+def test_a_token_that_says_nothing_consents_to_nothing(token: Any) -> None:
+    for consents in ({}, {"wipe_token": token}):
+        assert verdict(DESTROYS, Asking("wipe_token", token), consents) is not None
+
+
+def test_without_a_way_to_consent_it_is_never_allowed() -> None:
+    for port in (Asking(), object()):
+        refused = verdict(DESTROYS, port, {"absent": True}, target=("vg", 1), after={})
+        assert refused is not None and refused.code == "would_destroy"
+        assert refused.message == "change of fs vg 1 is never allowed"
+
+
+# -- procedures
+
+
+@pytest.fixture
+def ground() -> Ground:
+    ground = Ground()
+    Rows("a", ground)
+    Rows("hard", ground, destroys="absent", forward=True)
+    return ground
+
+
+def steps(*cells: Any) -> list[Step]:
+    return [Step("step %d" % n, Cell(*cell)) for n, cell in enumerate(cells, 1)]
+
+
+FENCE = (("a", 1, {"x": 1}), ("hard", 2, {"x": 2, "id": UNKNOWN}), ("a", 3, None))
+
+
+def test_e12_steps_are_taken_in_order_and_passed_over_when_they_hold(ground: Ground) -> None:
+    ground.rows = {("a", 1): {"x": 0, "y": 5}, ("a", 3): {}}
+    notes: list[Any] = []
+    taken = procedure.run(steps(*FENCE), ground.ports, False, lambda text, sync: notes.append((text, sync)))
+    assert [(a.unit, a.port, a.target, a.before, a.after, a.risk) for a in taken] == [
+        (0, "a", 1, {"x": 0, "y": 5}, {"x": 1, "y": 5}, "reversible"),
+        (1, "hard", 2, None, {"x": 2, "id": UNKNOWN}, "forward"),
+        (2, "a", 3, {}, None, "reversible"),
+    ]
+    assert notes == [(w + " step %d" % n, True) for n in (1, 2, 3) for w in ("begin", "done")]
+    assert ground.snapshot() == {("a", 1): {"x": 1, "y": 5, "id": 0}, ("hard", 2): {"x": 2, "id": 0}}
+    assert procedure.run(steps(*FENCE), ground.ports, False, lambda text, sync: notes.append(text)) == []
+    assert len(notes) == 6 and ground.puts == 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("when", ["before_put", "after_put"])
+def test_e12_killed_anywhere_it_resumes_by_looking(ground: Ground, count: int, when: str) -> None:
+    ground.rows = {("a", 3): {}}
+
+    def kill(puts: int, spot: Any) -> None:
+        if puts == count:
+            raise Killed
+
+    setattr(ground, when, kill)
+    with pytest.raises(Killed):
+        procedure.run(steps(*FENCE), ground.ports, False, lambda text, sync: None)
+    setattr(ground, when, lambda puts, spot: None)
+    left = 3 - len(ground.log)
+    assert len(procedure.run(steps(*FENCE), ground.ports, False, lambda text, sync: None)) == left
+    assert ground.snapshot() == {("a", 1): {"x": 1, "id": 0}, ("hard", 2): {"x": 2, "id": 0}}
+
+
+def test_e12_foreseen_is_what_would_be_taken_and_touches_nothing(ground: Ground) -> None:
+    ground.rows = {("a", 1): {"x": 1}, ("a", 3): {}}
+    foreseen = procedure.run(steps(*FENCE), ground.ports, True, lambda text, sync: pytest.fail("noted"))
+    assert [(a.unit, a.before, a.after, a.risk) for a in foreseen] == [
+        (1, None, {"x": 2, "id": UNKNOWN}, "forward"),
+        (2, UNKNOWN, None, "reversible"),
+    ]
+    assert not ground.puts and ground.scans == ["a", "hard"]
+
+
+def test_e12_a_failing_step_ends_it_and_walks_nothing_back(ground: Ground) -> None:
+    def fault(puts: int, spot: Any) -> None:
+        if puts == 2:
+            raise StorageError("denied", "no")
+
+    ground.before_put = fault
+    with pytest.raises(StorageError) as caught:
+        procedure.run(steps(*FENCE), ground.ports, False, lambda text, sync: None)
+    assert caught.value.details == {"step": "step 2"} and set(ground.rows) == {("a", 1)}
+
+
+def test_e12_a_step_may_refuse_what_it_finds_and_must_hold_once_taken(ground: Ground) -> None:
+    def refuse(row: Any) -> None:
+        raise StorageError("unfenced", "found %r" % (row,), step="own")
+
+    with pytest.raises(StorageError, match="found None") as caught:
+        procedure.run([Step("s", Cell("a", 1, {}), refuse)], ground.ports, True, lambda text, sync: None)
+    assert caught.value.details == {"step": "own"}
+    ground.after_put = lambda puts, spot: ground.rows.clear()
+    with pytest.raises(StorageError, match="step step 1 does not hold after it was taken") as caught:
+        procedure.run(steps(("a", 1, {"x": 1})), ground.ports, False, lambda text, sync: None)
+    assert caught.value.code == "did_not_settle"
+    ground.ports["a"].unreadable[1] = StorageError("unreadable", "EIO")
+    with pytest.raises(StorageError, match="EIO"):
+        procedure.run(steps(("a", 1, {"x": 1})), ground.ports, False, lambda text, sync: None)
+
+
+def test_e12_a_step_that_destroys_takes_its_consent(ground: Ground) -> None:
+    ground.rows["hard", 1] = {}
+    for dry in (True, False):
+        with pytest.raises(StorageError) as caught:
+            procedure.run(steps(("hard", 1, None)), ground.ports, dry, lambda text, sync: None)
+        assert caught.value.code == "would_destroy" and ground.rows
+    procedure.run(steps(("hard", 1, None)), ground.ports, False, lambda text, sync: None, {"absent": True})
+    assert not ground.rows
+
+
+def test_e12_a_port_says_itself_when_a_step_holds(ground: Ground) -> None:
+    ground.rows["a", 1] = {"x": 7}
+    ground.ports["a"].same = lambda target, now, declared: now["x"] > declared["x"]  # type: ignore[attr-defined]
+    assert not procedure.run(steps(("a", 1, {"x": 6})), ground.ports, False, lambda text, sync: None)
+    assert procedure.run(steps(("a", 1, {"x": 7})), ground.ports, True, lambda text, sync: None)
+
+
+# -- what is shown
+
+
+def test_secrets_and_observations_are_never_shown() -> None:
+    value = {
+        "key": Secret("swordfish"),
+        "_used": 5,
+        "list": [Secret("swordfish"), {"_x": 1, "y": b"\xff\n"}],
+        3: UNKNOWN,
+    }
+    shown = render.plain(value)
+    assert shown == {"key": "********", "list": ["********", {"y": "\\xff\n"}], "3": "UNKNOWN"}
+    assert render.plain({"s": {3, 1, 2}, "f": frozenset("b"), "t": (1,)}) == {"s": [1, 2, 3], "f": ["b"], "t": [1]}
+    assert render.plain("a\udcffb") == "a\\udcffb" and render.plain(7) == 7 and render.plain(None) is None
+    assert repr(Secret("swordfish")) == "********" and "swordfish" not in "%s %r" % (
+        Secret("swordfish"),
+        [Secret("swordfish")],
+    )
+    one, same, other = Secret("a"), Secret("a"), Secret("b")
+    assert one == same and one != other and one != "a" and len({one, same, other}) == 2 and one.reveal() == "a"
+    assert hash(one) != hash("a") and repr(UNKNOWN) == "UNKNOWN"
+
+
+def test_a_row_of_the_result() -> None:
+    unit = Unit(("quota", "t1"), (), entry="quotas[3] (t1)")
+    action = Action(0, "quota", ("/srv", 7), {"bytes": 1, "_used": 2}, {"bytes": 2}, REVERSIBLE)
+    assert render.row(action, unit) == {
+        "kind": "quota", "entry": "quotas[3] (t1)", "port": "quota", "target": "/srv 7", "verb": "change",
+        "risk": "reversible", "before": {"bytes": 1}, "after": {"bytes": 2},
+    }  # fmt: skip
+    assert render.row(action, unit._replace(entry=""))["entry"] == "quota t1"
+    verbs = {
+        (None, 1): "create",
+        (1, None): "remove",
+        (1, 2): "change",
+        (UNKNOWN, 1): "change",
+        (UNKNOWN, None): "remove",
+    }
+    for (before, after), verb in verbs.items():
+        assert render.rows([action._replace(before=before, after=after)], [unit])[0]["verb"] == verb
+    assert state_of({"x": 1, "_y": 2}) == {"x": 1} and state_of("text") == "text"
+
+
+def test_the_digest_is_of_the_whole_canonical_list() -> None:
+    rows = [{"b": 1, "a": "é"}, {"a": 2}]
+    assert render.digest(rows) == hashlib.sha256(b'{"a":"\\u00e9","b":1}\n{"a":2}\n').hexdigest()
+    assert render.digest(rows) != render.digest(rows[::-1]) and render.digest([]) == hashlib.sha256().hexdigest()
+
+
+def huge(count: int, size: int) -> list[dict[str, Any]]:
+    unit = Unit(("a", "x"), (), entry="e")
+    text = 'é\n"\\' * (size // 4)
+    return render.rows([Action(0, "a", n, {"x": text}, {"x": text + "!"}, REVERSIBLE) for n in range(count)], [unit])
+
+
+@pytest.mark.parametrize("size", [4, 400, 4000, 60000, 10**6])
+def test_e10_no_result_is_above_256_kib(size: int) -> None:
+    listed = huge(400, size)
+    shown = render.bounded(listed, 10**6)
+    errors = [render.plain(StorageError("failed", "x" * size, "y" * size).as_dict()) for _ in range(400)]
+    result = {"actions": shown, "diff": render.diff(listed), "errors": render.bounded(errors, 10**6)}
+    assert len(json.dumps(result)) < 240 * 1024
+    assert shown == listed[: len(shown)] and (shown or size >= 60000)
+
+
+def test_e10_the_limit_is_the_callers() -> None:
+    listed = huge(400, 4)
+    assert render.bounded(listed, 100) == listed[:100] and render.bounded(listed, 0) == render.bounded(listed, -5) == []
+    assert render.bounded(listed[:300], 1000) == listed[:300]
+    exact = [{"x": "y" * (render.RESULT_BYTES - len('{"x": ""}'))}]
+    assert render.bounded(exact, 5) == exact and render.bounded([{"x": exact[0]["x"] + "y"}], 5) == []
+
+
+def test_the_diff_reads_as_text() -> None:
+    unit = Unit(("a", "x"), (), entry="e")
+    made = [
+        Action(0, "a", "t", None, {"y": [1], "x": "v"}, REVERSIBLE),
+        Action(0, "b", ("t", 2), "old", None, REVERSIBLE),
+    ]
+    assert render.diff(render.rows(made, [unit])) == {
+        "before": 'a t: absent\nb t 2:\n  "old"\n',
+        "after": 'a t:\n  x: "v"\n  y: [1]\nb t 2: absent\n',
+    }
+    assert render.diff([]) == {"before": "", "after": ""}
+
+
+# -- errors
+
+
+def test_an_error_says_what_where_and_what_to_do() -> None:
+    error = StorageError("in_use", "busy", "unmount it", pids=[1])
+    assert str(error) == "busy (unmount it)" and error.at("quotas[3]") is error
+    assert str(error.at("another")) == "quotas[3]: busy (unmount it)"
+    assert error.as_dict() == {
+        "entry": "quotas[3]", "code": "in_use", "message": "busy", "hint": "unmount it", "details": {"pids": [1]}
+    }  # fmt: skip
+    assert str(StorageError("failed", "plain")) == "plain"
+    with pytest.raises(ValueError, match="unknown error code 'nonsense'"):
+        StorageError("nonsense", "x")
+    assert len(CODES) == 25
+    both = Refusals([error, StorageError("failed", "plain")])
+    assert str(both) == "quotas[3]: busy (unmount it); plain" and len(both.errors) == 2
