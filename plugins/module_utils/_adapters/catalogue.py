@@ -59,6 +59,7 @@ class Record:
 
     name = "record"
     behind = False
+    outlasts = True  # a row stands before what it tells of, and as long
 
     def __init__(
         self,
