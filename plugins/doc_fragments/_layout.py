@@ -680,8 +680,8 @@ options:
         description:
           - How much it may hold, such as C(10GiB) or C(10737418240). Units are powers of 1024.
             Rounded up to 4096 bytes.
-          - At least 4 KiB, 64 KiB on Btrfs and 1 MiB in an image file. Less is refused with
-            C(invalid).
+          - At least 4 KiB, in a Btrfs pool 64 KiB, in an image file 1 MiB for V(ext4), 109
+            MiB for V(btrfs) and 300 MiB for V(xfs). Less is refused with C(invalid).
           - Required to make a volume. A larger size later lets it grow, a smaller one takes
             O(volumes[].allow_shrink).
         type: str

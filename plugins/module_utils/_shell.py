@@ -98,9 +98,7 @@ def run_layout(kinds: Any) -> None:
         if params["return_resources"]:
             shown: dict[str, list[Any]] = {}
             for entry in entries:
-                shown.setdefault(entry.resource.LIST, []).append(
-                    render.plain(entry.resource.show(entry.params, report.rows))
-                )
+                shown.setdefault(entry.resource.LIST, []).append(_shown(entry, report))
             more["resources"] = shown
         return more
 
@@ -143,8 +141,7 @@ def reconcile_entries(
     if extra is not None:
         result.update(extra(report))
     else:
-        entry = entries[0]
-        result["resource"] = render.plain(entry.resource.show(entry.params, report.rows))
+        result["resource"] = _shown(entries[0], report)
     module.exit_json(**result)
 
 
@@ -165,6 +162,10 @@ def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> 
         except StorageError as error:
             found.append(error.at(entry.label))
     return units, found
+
+
+def _shown(entry: Entry, report: reconcile.Report) -> Any:
+    return render.plain(entry.resource.show(entry.params, {**report.rows, "actions": report.listed}))
 
 
 def _refuse(module: AnsibleModule, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:

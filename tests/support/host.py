@@ -101,5 +101,5 @@ def _disk(held: contextlib.ExitStack, base: str, name: str, size: int, fstype: s
     path = namespace.image(os.path.join(base, name + ".img"), size, fstype)
     argv = ["losetup", "--find", "--show", path]
     device = subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
-    held.callback(_run, "losetup", "-d", device)
+    held.callback(subprocess.run, ["losetup", "-d", device], check=False, stderr=subprocess.DEVNULL)
     os.symlink(device, "/dev/disk/by-id/" + name)

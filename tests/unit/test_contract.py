@@ -290,6 +290,7 @@ class TestRefusals:
             ("pool", {"name": "Fast", "backend": "loop", "config": {"path": "/srv/p"}}, "invalid"),
             ("volume", {"name": "data"}, "invalid"),
             ("volume", {"name": "data", "size": "1GiB", "pool": "none"}, "not_found"),
+            ("volume", {"name": "data", "size": "64MiB", "fstype": "btrfs"}, "invalid"),
         ],
     )
     def test_refusals(self, name: str, options: dict[str, Any], code: str, quiet: None) -> None:
@@ -317,6 +318,23 @@ def test_drift_is_mended_only_as_far_as_the_user_said(world: None) -> None:
     assert host.changed(before, host.picture()) == []
     assert module.run("mount", {**other, "on_drift": "replace"}).result["changed"] is True
     assert sorted(os.listdir("/mnt/x")) == ["public"]
+
+
+def test_a_volume_is_not_made_where_its_size_means_nothing(world: None) -> None:
+    lax = {"name": "lax", "backend": "directory", "config": {"path": "/mnt/lax"}}
+    assert module.run("pool", lax).rc == 0
+    before = host.picture()
+    for check in (True, False):
+        refused = module.run("volume", {"name": "data", "pool": "lax", "size": "1MiB"}, check=check)
+        assert refused.result.get("code") == "not_enforced"
+    assert host.changed(before, host.picture()) == []
+
+
+def test_a_slash_too_many_means_the_same_path(world: None) -> None:
+    one = module.run("tmpfs", {"path": "/srv/scratch/", "size": "1MiB", "persist": "none"})
+    two = module.run("tmpfs", {"path": "/srv/scratch", "size": "1MiB", "persist": "none"})
+    assert (two.result["changed"], two.result["resource"]) == (False, one.result["resource"])
+    assert one.result["resource"]["size_bytes"] == 1 << 20
 
 
 def test_an_action_that_fails_has_the_documented_shape(world: None) -> None:

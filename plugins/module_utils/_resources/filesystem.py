@@ -83,6 +83,6 @@ def declared(p: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    found = rows["superblock"].get(p["device"]) or {}
+    found = rows["superblock"].get(names.path(p["device"])) or {}
     out = {key: found.get(key) for key in ("fstype", "uuid", "label")}
     return {"device": p["device"], **out, "size_bytes": found.get("size"), "health": found.get("_health")}

@@ -34,7 +34,7 @@ RULES: dict[str, Any] = {"required_if": [("state", "mounted", ["source"]), ("sta
 
 
 def label(p: dict[str, Any]) -> str:
-    return str(p["path"])
+    return str(p["path"]).rstrip("/") or "/"
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
@@ -97,14 +97,15 @@ def _declared(p: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    found = rows["mount"].get(p["path"]) or {}
-    line = rows["fstab"].get((p["fstab"], p["path"]))
+    path = names.path(p["path"])
+    found = rows["mount"].get(path) or {}
+    line = rows["fstab"].get((names.path(p["fstab"]), path))
     words = ["ro" if found.get("read_only") is True else "rw"] if found else []  # a bind's are UNKNOWN beforehand
     words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]
     words += [found["atime"]] if isinstance(found.get("atime"), str) else []
     words += [k[2:] if v is True else "%s=%s" % (k[2:], v) for k, v in sorted(found.items()) if k.startswith("o:")]
     return {
-        "path": p["path"],
+        "path": path,
         "source": found.get("source"),
         "fstype": found.get("fstype"),
         "options": words,

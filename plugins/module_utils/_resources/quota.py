@@ -66,7 +66,8 @@ def _count(value: str, what: str) -> int:
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    return describe(p["path"], rows["quota"].get((p["kind"], p["path"])))
+    path = names.path(p["path"])
+    return describe(path, rows["quota"].get((p["kind"], path)))
 
 
 def describe(path: str, found: Any) -> dict[str, Any]:

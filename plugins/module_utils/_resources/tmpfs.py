@@ -89,9 +89,10 @@ def bounds(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    found = rows["mount"].get(p["path"]) or {}
+    path = names.path(p["path"])
+    found = rows["mount"].get(path) or {}
     return {
-        "path": p["path"],
+        "path": path,
         "size_bytes": found.get("o:size"),
         "inodes": found.get("o:nr_inodes"),
         "used_bytes": found.get("_used_bytes", 0) if found else None,

@@ -82,7 +82,9 @@ def _value(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    root = p["root"]
-    paths = [root if e["path"] in (".", "./") else names.join(root, e["path"]) for e in p["entries"] or ()] or [root]
-    stands = [path for path in paths if rows["node"].get(path)]
-    return {"counts": {"declared": len(paths), "present": len(stands)}, "changed_paths": []}
+    root = names.path(p["root"])
+    paths = [names.join(root, entry["path"]) for entry in p["entries"] or ()] or [root]
+    stands = [path for path in paths if rows["node"].get(path) or rows.get("mounted", {}).get(path)]
+    ours = [a["target"] for a in rows["actions"] if a["port"] in ("node", "mounted")]
+    changed = {target for target in ours if names.within(target, root)}
+    return {"counts": {"declared": len(paths), "present": len(stands)}, "changed_paths": sorted(changed)}

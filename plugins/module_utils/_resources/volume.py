@@ -15,7 +15,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 KIND, LIST = "volume", "volumes"
 MEMORY = pool.BASE + "/memory"
 # The least a backend can hold: a page of tmpfs, a file, an ext4 with its journal.
-MINIMUM = {"memory": 4096, "directory": 4096, "btrfs": 65536, "loop": 1 << 20}
+MINIMUM = {"memory": 4096, "directory": 4096, "btrfs": 65536}
+IMAGE = {"ext4": 1 << 20, "xfs": 300 << 20, "btrfs": 109 << 20}
 _SOURCE = {
     "type": {"type": "str", "choices": ["empty", "clone", "snapshot", "image", "url"], "default": "empty"},
     "name": {"type": "str"},
@@ -80,10 +81,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     after = row["attachments"]
     if p["state"] == "absent":
         if before and not p["force"]:
-            users = ", ".join(sorted(before))
-            raise StorageError(
-                "in_use", "the volume is attached to %s" % users, "detach it, or force: true", users=users
-            )
+            text = "the volume is attached to %s" % ", ".join(sorted(before))
+            raise StorageError("in_use", text, "detach it, or force: true", users=sorted(before))
         after = {}
     cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
     cells += _body(p, record or row, row, key)
@@ -145,6 +144,9 @@ def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         raise StorageError("unsupported", "backend %s has no thick provisioning" % backend, "leave it out")
     if record is None:
         _room(p, place, home, look)
+        if backend in ("directory", "btrfs") and pool.choose(place["path"], look) != backend:
+            text = "pool %s lies where the size of a %s volume cannot be enforced" % (home, backend)
+            raise StorageError("not_enforced", text, "use a pool with backend: auto", pool=home)
     return row
 
 
@@ -163,7 +165,8 @@ def _size(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], backend
         if not old:
             raise StorageError("invalid", "size is required to create a volume", "for example 10GiB", option="size")
         return int(old["size"])
-    bytes_ = size.parse(p["size"], minimum=MINIMUM[backend], unit=4096)
+    least = IMAGE[_fixed(p, old, "fstype", "ext4")] if backend == "loop" else MINIMUM[backend]
+    bytes_ = size.parse(p["size"], minimum=least, unit=4096)
     most = place.get("max_volume_size")
     if most and bytes_ > most and bytes_ > old.get("size", 0):
         text = "size %s is more than the pool's max_volume_size %s" % (size.human(bytes_), size.human(most))
