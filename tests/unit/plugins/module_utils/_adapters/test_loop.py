@@ -253,3 +253,12 @@ def test_what_is_pure():
     assert PORT.risk("/f", value, None) == "reversible"
     assert (PORT.opens("/f", None, value), PORT.opens("/f", value, None)) == ("unknown", None)
     assert not PORT.replaces("/f", value, {**value, "size": 9})
+
+
+def test_no_descriptor_is_left_open(arena):  # noqa: F811
+    file = image(arena + "/image", 1 << 20)
+    before = len(os.listdir("/proc/self/fd"))
+    for _round in range(3):
+        PORT.put(file, None, {"read_only": False})
+        PORT.put(file, {"read_only": False}, None)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -792,3 +792,28 @@ def test_a_resized_tmpfs_is_told_both_limits(arena):  # noqa: F811
     with open(arena + "/trace", encoding="utf-8") as f:
         said = f.read()
     assert '"size", "2097152"' in said and '"nr_inodes", "100"' in said
+
+
+def test_a_read_only_superblock_becomes_writable_in_place(arena):  # noqa: F811
+    target = directory(arena + "/m")
+    with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:
+        declared = {"source": device, "fstype": "ext4"}
+        first = reconcile(target, {**declared, "read_only": True})
+        assert sh("findmnt", "-n", "-o", "FS-OPTIONS", target).split(",")[0] == "ro"
+        assert reconcile(target, {**declared, "read_only": False})["_id"] == first["_id"]
+        assert sh("findmnt", "-n", "-o", "FS-OPTIONS", target).split(",")[0] == "rw"
+        with open(target + "/f", "wb"):
+            pass
+        reconcile(target, None)
+
+
+def test_no_more_than_ten_holders_are_named(arena):  # noqa: F811
+    target = directory(arena + "/m")
+    now = reconcile(target, TMPFS)
+    sleepers = [subprocess.Popen(["sleep", "60"], cwd=target) for _number in range(12)]
+    try:
+        assert len(refused("in_use", PORT.put, target, now, None).details["holders"]) == 10
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+            sleeper.wait()
