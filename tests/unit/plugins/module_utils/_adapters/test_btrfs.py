@@ -242,11 +242,12 @@ def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     os.mkdir(mount + "/../inner")
     source = subprocess.check_output(["findmnt", "-no", "SOURCE", mount]).decode().strip()
     subprocess.check_call(["mount", "-o", "subvol=s", source, mount + "/../inner"])
-    table = subprocess.check_output(["findmnt"])
+    table, descriptors = subprocess.check_output(["findmnt"]), len(os.listdir("/proc/self/fd"))
     with opened(mount + "/../inner") as sub, btrfs.top(sub) as top:
         assert os.listdir(top) == ["s"] and btrfs.subvolume_id(top) == btrfs.TOP
         assert subprocess.check_output(["findmnt"]) == table
         assert not os.get_inheritable(top)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
     subprocess.check_call(["mount", "-o", "remount,ro", mount + "/../inner"])
     subprocess.check_call(["mount", "-o", "remount,ro", mount])
     with opened(mount + "/../inner") as sub:

@@ -324,6 +324,13 @@ def test_rows_are_on_disk_when_put_returns(record, arena):  # noqa: F811
     assert sum("catalogue.sqlite-journal>" in line for line in synced) >= 1
 
 
+def test_no_descriptor_is_left(record):
+    before = len(os.listdir("/proc/self/fd"))
+    record.put(("made", "x"), None, {})
+    record.scan(None)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_intents(record):
     intents = Intents(record)
     assert not intents.is_ours("superblock:/img")

@@ -132,6 +132,24 @@ def test_full_disk_later_stops_only_what_must_be_synced(arena):  # noqa: F811
     assert journal.last()["steps"][0]["step"] == 0
 
 
+def test_read_only_refuses_before_the_first_put(arena):  # noqa: F811
+    os.makedirs(arena + "/m")
+    subprocess.check_call(["mount", "-t", "tmpfs", "x", arena + "/m"])
+    Journal(arena + "/m/a/j").begin([], "d")
+    subprocess.check_call(["mount", "-o", "bind", arena + "/m", arena + "/m"])
+    subprocess.check_call(["mount", "-o", "remount,bind,ro", arena + "/m"])
+    with pytest.raises(StorageError) as caught:
+        Journal(arena + "/m/a/j").begin([], "d")
+    assert caught.value.code == "denied"
+
+
+def test_no_descriptor_is_left(journal):
+    before = len(os.listdir("/proc/self/fd"))
+    journal.begin([], "d")
+    journal.end({})
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_unsafe_folder(arena):  # noqa: F811
     os.mkdir(arena + "/j", 0o700)
     os.chown(arena + "/j", 1000, 1000)

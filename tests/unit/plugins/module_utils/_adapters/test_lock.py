@@ -96,6 +96,14 @@ def test_killed_holder_frees_it_and_its_text_does_not_mislead(arena, holder):  #
     assert error.code == "locked" and "no name" in error.message and "pid" not in error.details
 
 
+def test_longer_text_of_a_killed_holder_is_overwritten(arena):  # noqa: F811
+    enter(base=arena + "/b")
+    with open(arena + "/b/host.lock", "w") as f:
+        f.write("x" * 400)
+    with Lock(base=arena + "/b", what="me") as lock, open(lock.path) as f:
+        assert f.read().split()[0::2] == [str(os.getpid()), "me"]
+
+
 def test_text_is_gone_after_release(arena):  # noqa: F811
     enter(base=arena + "/run/bulkhead")
     assert os.stat(arena + "/run/bulkhead/host.lock").st_size == 0
