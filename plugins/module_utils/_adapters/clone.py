@@ -105,7 +105,7 @@ def _entries(
     here: int, there: int, path: bytes, top: int, todo: list[bytes], linked: dict[tuple[int, int], bytes]
 ) -> None:
     for entry in os.listdir(here):
-        name = mountinfo.encode(entry)
+        name = os.fsencode(entry)
         inner = path + b"/" + name
         try:
             seen = os.stat(name, dir_fd=here, follow_symlinks=False)
@@ -190,7 +190,7 @@ def remove(folder: int, name: bytes, path: str) -> None:
                 os.close(here)
                 here = inner
                 with os.scandir(here) as entries:
-                    levels.append([_ident(here), [mountinfo.encode(e.name) for e in islice(entries, _BATCH)], 0])
+                    levels.append([_ident(here), [os.fsencode(e.name) for e in islice(entries, _BATCH)], 0])
                 continue
             levels.pop()
             if levels:
@@ -200,6 +200,8 @@ def remove(folder: int, name: bytes, path: str) -> None:
                 if _ident(here) != levels[-1][0]:
                     raise StorageError("moved", "%s: directories are moved while they are removed" % path, "run again")
     except OSError as exc:
+        if exc.errno == errno.ENOENT:  # even the way back
+            raise StorageError("moved", "%s: others remove it too" % path, "run again") from exc
         raise refused(exc, path, tenant=True) from exc
     finally:
         os.close(here)
@@ -216,14 +218,19 @@ def _drop(here: int, name: bytes, path: str) -> int:
             return -1
         except OSError as exc:
             if exc.errno == errno.ENOTEMPTY:
-                return openat2(here, name, _FOLDER)
+                break
             number = number if exc.errno == errno.ENOTDIR else exc.errno or 0
-    text = "%s: %r cannot be removed: %s" % (path, _text(name), os.strerror(number))
-    if number == errno.EBUSY:
-        text = "%s: a foreign mount at %r, nothing past it was removed" % (path, _text(name))
-        raise StorageError("unsafe_path", text, "unmount it first")
-    hint = "is it immutable (lsattr)?" if number == errno.EPERM else ""
-    raise StorageError(refused(OSError(number, ""), path).code, text, hint, errno=number)
+    else:
+        text = "%s: %r cannot be removed: %s" % (path, _text(name), os.strerror(number))
+        if number == errno.EBUSY:
+            text = "%s: a foreign mount at %r, nothing past it was removed" % (path, _text(name))
+            raise StorageError("unsafe_path", text, "unmount it first")
+        hint = "is it immutable (lsattr)?" if number == errno.EPERM else ""
+        raise StorageError(refused(OSError(number, ""), path).code, text, hint, errno=number)
+    try:
+        return openat2(here, name, _FOLDER)
+    except FileNotFoundError:
+        return -1  # somebody moved it away
 
 
 def _ident(fd: int) -> tuple[int, int]:

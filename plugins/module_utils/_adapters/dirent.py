@@ -169,7 +169,7 @@ def sweep(port: Node, folder: int) -> None:
         return
     port.swept.add((seen.st_dev, seen.st_ino))
     with os.scandir(folder) as entries:
-        stale = [encode(entry.name) for entry in entries if OURS.fullmatch(encode(entry.name))]
+        stale = [name for name in (os.fsencode(entry.name) for entry in entries) if OURS.fullmatch(name)]
     for name in stale:
         # Held by a living run, or a trap laid under our name: it stays, and is not what this run was asked for.
         with contextlib.suppress(OSError, StorageError):

@@ -13,8 +13,7 @@ import stat
 from itertools import islice
 from typing import Any, Dict, Hashable, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl, mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
     LINKLESS,
     TENANT,
@@ -151,8 +150,11 @@ class Node:
             return self._unchangeable(target, before, after)
         if before.get("_link"):
             return StorageError("unsafe_path", "%s is a symbolic link" % target, "remove it by hand")
-        if before["_mounted"] and not any(spot == target and port != self.name for port, spot in gone):
-            return StorageError("in_use", "%s is a mount point" % target, "unmount it first")
+        mounts = [target] if before["_mounted"] else before.get("_mounts", [])
+        busy = sorted(set(mounts) - {spot for port, spot in gone if port != self.name}) if mounts else []
+        if busy:
+            where = ", ".join(map(repr, busy[:5]))
+            return StorageError("in_use", "%s: mounted at %s" % (target, where), "unmount it first", mounts=busy[:32])
         left = self._left(target, before, gone)
         if left and before["type"] == "directory" and not self.empties:
             text = "%s is not empty: %s" % (target, ", ".join(map(repr, left[:5])))
@@ -175,22 +177,22 @@ class Node:
 
     @staticmethod
     def _shrinks(before: Any, after: Any) -> bool:
-        return isinstance(before, dict) and before.get("size", 0) > after.get("size", 0) if after else False
+        old, new = (value.get("size") if isinstance(value, dict) else None for value in (before, after))
+        return isinstance(old, int) and isinstance(new, int) and old > new
 
     @staticmethod
     def _unchangeable(target: str, now: Value, after: Value) -> StorageError | None:
         if "_trash" in now:
             return None
         if now["type"] != after["type"]:
-            return StorageError(
-                "conflict", "%s is a %s, not a %s" % (target, now["type"], after["type"]), "move it away"
-            )
+            text = "%s is a %s, not a %s" % (target, now["type"], after["type"])
+            return StorageError("conflict", text, "move it away, or declare what it is")
         if all(now[key] == after[key] for key in now if key in after) or now["_trusted"]:
             return None
         if now["_mounted"]:
             return StorageError("unsafe_path", "%s is a foreign mount" % target, "others could have mounted it there")
         if now.get("_linked"):
-            return StorageError("unsafe_path", "%s has another name or a stranger's owner" % target, "see hard links")
+            return StorageError("unsafe_path", "%s is a hard link or a stranger's" % target, "whose file is it?")
         return None
 
     # -- what is there ---------------------------------------------------------------------------------------------
@@ -265,8 +267,11 @@ class Node:
         try:
             value["_implied"] = bool(_xattr(fd, IMPLIED))
             with os.scandir(fd) as entries:
-                found = [entry.name for entry in islice(entries, _MOST) if not OURS.fullmatch(encode(entry.name))]
-                value["_entries"] = tuple(found) + (("/",) if next(entries, None) else ())  # "/": and others
+                found = [os.fsencode(entry.name) for entry in islice(entries, _MOST)]
+                others = ("/",) if next(entries, None) else ()  # no name, so it is never gone
+            value["_entries"] = (
+                tuple(n.decode("utf-8", "surrogateescape") for n in found if not OURS.fullmatch(n)) + others
+            )
         finally:
             if tree >= 0:
                 os.close(fd)
@@ -401,6 +406,15 @@ class DataDir(Node):
     """
 
     name, empties = "data", True
+
+    def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
+        """``_mounts``: what is mounted beneath a directory that may go."""
+        found = super().scan(targets)
+        leaving = {target for target in found.keys() & self.want_entries if isinstance(found[target], dict)}
+        for row in mountinfo.parse(mountinfo.read()) if leaving else ():
+            for up in leaving.intersection(names.ancestors(row.path)):
+                found[up].setdefault("_mounts", []).append(row.path)
+        return found
 
     def look(self, walk: Walk, target: str) -> tuple[int, Value]:
         try:

@@ -449,6 +449,7 @@ def test_risks() -> None:
     assert port.lowers("/x", kinds["file"], None) and not port.lowers("/x", None, kinds["file"])
     assert not port.lowers("/x", kinds["file"], {**kinds["file"], "size": 6})
     assert port.lowers("/x", kinds["file"], {**kinds["file"], "size": 4})
+    assert not port.lowers("/x", kinds["file"], {**kinds["file"], "size": UNKNOWN})
 
 
 def test_the_whole_world_is_not_scanned() -> None:
@@ -483,6 +484,13 @@ def test_only_an_implied_directory_vanishes_and_only_when_it_is_empty(arena: str
     assert not port.vanishes(top, row(port, top), set())  # declared by somebody since
     converge(port, arena + "/own", {"type": "directory", "mode": 0o755})
     assert not port.vanishes(arena + "/own", row(port, arena + "/own"), set())
+
+
+@pytest.mark.parametrize("name", ["\\040", "a b", "é", "\udcff", "-rf"])
+def test_entries_are_the_very_names(arena: str, name: str) -> None:
+    make(arena + "/top")
+    os.mkdir(os.fsencode(arena) + b"/top/" + name.encode("utf-8", "surrogateescape"))
+    assert row(Node(), arena + "/top")["_entries"] == (name,)
 
 
 def test_beneath_a_mount_the_hidden_directory_counts(arena: str) -> None:
@@ -610,7 +618,13 @@ def test_a_foreign_mount_in_the_content_stops_the_removal_before_it_begins(arena
     write(outside + "/keep")
     subprocess.run(["mount", "--bind", outside, top + "/m"], check=True)
     error = refusal(lambda: converge(DataDir(), top, None))
-    assert error.code == "in_use" and "foreign mount" in error.message and top + "/m" in error.message
+    assert error.code == "in_use" and top + "/m" in error.message and error.details["mounts"] == [top + "/m"]
+    port = DataDir()
+    seen = row(port, top)
+    assert port.refuse(top, seen, None, {("mounts", top + "/m")}) is None
+    assert port.refuse(top, seen, None, {("data", top + "/m")}) is not None
+    error = refusal(lambda: port.put(top, seen, None))
+    assert error.code == "in_use" and "foreign mount" in error.message
     assert sorted(os.listdir(top)) == ["a", "m"] and os.listdir(top + "/a") == ["f"]
     assert os.listdir(outside) == ["keep"]
 
