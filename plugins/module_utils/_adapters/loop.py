@@ -14,9 +14,15 @@ import time
 from typing import Any, Iterable, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    FORWARD,
+    REVERSIBLE,
+    UNKNOWN,
+    state_of,
+)
 
 _CLR_FD, _GET_STATUS64, _SET_CAPACITY, _CONFIGURE = 0x4C01, 0x4C05, 0x4C07, 0x4C0A
 _GET_FREE = 0x4C82
@@ -186,9 +192,6 @@ class Loop:
     behind = True
     slow = False
 
-    def __init__(self, walk: Any = None) -> None:
-        self._walk = walk
-
     def scan(self, targets: Iterable[str] | None = None) -> dict[str, Any]:
         held = [a for a in map(attached, backing_files()) if a is not None]
         if targets is None:
@@ -225,7 +228,8 @@ class Loop:
             raise failure(exc, "cannot attach or change the loop device of %s" % target) from exc
 
     def _attach(self, target: str, read_only: bool) -> None:
-        fd = walker(self._walk).open(target, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+        with Walk() as walk:  # closed again at once: its descriptors would keep mounts busy
+            fd = walk.open(target, os.O_RDONLY if read_only else os.O_RDWR)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise StorageError("invalid", "%s is not a regular file" % target)
@@ -255,7 +259,8 @@ class Loop:
         return UNKNOWN not in sizes and sizes[1] < sizes[0]
 
     def risk(self, target: str, before: Any, after: Any) -> str:
-        return REVERSIBLE
+        """A device is as long as its file: growth cannot be taken back before the file is, and undo goes top down."""
+        return FORWARD if before and after and before["size"] != after["size"] else REVERSIBLE
 
     def opens(self, target: str, before: Any, after: Any) -> str | None:
         return "unknown" if before is None else None
@@ -264,12 +269,3 @@ class Loop:
 def _value(held: Attached) -> dict[str, Any]:
     device = {"_device": held.device, "_size": held.size, "_autoclear": held.autoclear}
     return {"read_only": held.read_only, "size": held.size, **device}
-
-
-def walker(walk: Any) -> Any:
-    """The walker that was given, or the one of openat2: it does not follow what a tenant could have planted."""
-    if walk is None:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
-
-        walk = Walk()
-    return walk

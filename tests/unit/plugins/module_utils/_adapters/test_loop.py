@@ -251,6 +251,8 @@ def test_what_is_pure():
     assert PORT.lowers("/f", value, None) and PORT.lowers("/f", value, {**value, "size": 4})
     assert not PORT.lowers("/f", None, value) and not PORT.lowers("/f", value, {**value, "size": UNKNOWN})
     assert PORT.risk("/f", value, None) == "reversible"
+    assert PORT.risk("/f", None, value) == PORT.risk("/f", value, {**value, "read_only": True}) == "reversible"
+    assert PORT.risk("/f", value, {**value, "size": 9}) == "forward"
     assert (PORT.opens("/f", None, value), PORT.opens("/f", value, None)) == ("unknown", None)
     assert not PORT.replaces("/f", value, {**value, "size": 9})
 
