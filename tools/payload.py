@@ -20,9 +20,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PREFIX = "ansible_collections.bulkhead.storage."
 PRIMITIVE = {"lines": 1500, "kib": 30.0}
 COMPOSITE = {"lines": 4000, "kib": None}
+DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")
 # A real call: a program that sets the module's arguments, runs it as __main__, and names what of ours was executed.
-_CALL = """
+_CALL = (
+    """
 import json, os, runpy, sys
 from ansible.module_utils import basic
 basic._ANSIBLE_ARGS = sys.argv[2].encode()
@@ -35,7 +37,9 @@ except SystemExit:
 sys.stdout.flush()
 names = [n for n in sys.modules if n.startswith("%s")]
 os.write(out, ("\\nEXECUTED " + json.dumps(names) + "\\n").encode())
-""" % PREFIX
+"""
+    % PREFIX
+)
 
 
 def modules() -> list[str]:
@@ -81,11 +85,15 @@ def code_lines(path: str) -> int:
     skip: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
             skip.update(range(body[0].lineno, (body[0].end_lineno or 0) + 1))
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
-            if node.targets[0].id in ("DOCUMENTATION", "EXAMPLES", "RETURN"):
-                skip.update(range(node.lineno, (node.end_lineno or 0) + 1))
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCS:
+            skip.update(range(node.lineno, (node.end_lineno or 0) + 1))
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in (
@@ -114,8 +122,7 @@ def executed(module: str, arguments: str, python: str = sys.executable) -> tuple
     done = subprocess.run(
         [python, "-c", _CALL, PREFIX + "plugins.modules." + module, arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     out = done.stdout.decode()

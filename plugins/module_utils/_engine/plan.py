@@ -428,7 +428,7 @@ class _Planner:
         return lower, gone
 
     def _framed(self, actions: list[Action], down: bool) -> list[Action]:
-        """Rows that say what exists outlast it: made before everything, gone after everything, whatever dies between."""
+        """Rows that say what exists outlast it: made before everything, gone after everything."""
         rows = [a for a in actions if self.hooks[a.port].outlasts and (down or a.before is None)]
         if not rows:
             return actions
