@@ -68,15 +68,16 @@ def run_layout(kinds: Any) -> None:
         "purge": {"type": "list", "elements": "str", "default": []},
         "confirm_purge": {"type": "list", "elements": "str", "default": []},
         "return_resources": {"type": "bool", "default": False},
-        "_declaration": {"type": "str", "no_log": True},
-        "_secrets": {"type": "list", "elements": "str", "no_log": True},
     }
-    if b'"_declaration"' not in (getattr(basic, "_ANSIBLE_ARGS", None) or b""):  # the action plugin did not run
+    if b'"_declaration"' in (getattr(basic, "_ANSIBLE_ARGS", None) or b""):  # as the action plugin sends the lists
+        argument_spec["_declaration"] = {"type": "str", "no_log": True}
+        argument_spec["_secrets"] = {"type": "list", "elements": "str", "no_log": True}
+    else:
         argument_spec.update((name, kinds.option(name)) for name in kinds.LISTS)
     module = Module(argument_spec=argument_spec, supports_check_mode=True)
     params = module.params
     try:
-        if params["_declaration"]:
+        if params.get("_declaration"):
             document = json.loads(params["_declaration"])
         elif params["src"]:
             document = kinds.read(params["src"])

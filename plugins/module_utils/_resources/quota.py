@@ -43,7 +43,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     for option in ("name", "id", "grace"):
         if p[option] is not None:
             raise StorageError("unsupported", "%s of a quota is not supported yet" % option, "leave it out")
-    value = None
+    value: Any = None
     if p["state"] == "present":
         value = {}
         for option in ("soft", "hard"):

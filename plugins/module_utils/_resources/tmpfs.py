@@ -75,7 +75,7 @@ def bounds(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "source": "tmpfs", "fstype": "tmpfs", "nosuid": True, "nodev": True, "noexec": bool(p.get("noexec", True)),
         "o:size": room, "o:nr_inodes": inodes, "o:mode": mode,
     }  # fmt: skip
-    words = ["nosuid", "nodev"] + ["noexec"] * live["noexec"]
+    words = ["nosuid", "nodev"] + ["noexec"] * bool(live["noexec"])
     words += ["size=%d" % room, "nr_inodes=%d" % inodes, "mode=%04o" % mode]
     for option, key in (("owner", "uid"), ("group", "gid")):
         if p.get(option) is not None:

@@ -53,7 +53,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         paths.append(("path", path))
     if not cells:
         cells.append(Cell("node", root, None if p["state"] == "absent" else {"type": "directory"}))
-    cells.sort(key=lambda cell: cell.target.count("/"))  # parents stand below their children
+    cells.sort(key=lambda cell: str(cell.target).count("/"))  # parents stand below their children
     return Unit((KIND, root), tuple(cells), (("path", root),), tuple(paths), consents={"absent": False})
 
 

@@ -24,7 +24,7 @@ _SOURCE = {
     "url": {"type": "str"},
     "checksum": {"type": "str"},
 }
-_QOS = ("read_bps", "write_bps", "read_iops", "write_iops", "min_iops", "min_bps")
+_QOS: tuple[str, ...] = ("read_bps", "write_bps", "read_iops", "write_iops", "min_iops", "min_bps")
 _QOS += ("burst_iops", "burst_bps", "burst_seconds")
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
