@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
@@ -328,6 +329,19 @@ def test_a_volume_is_not_made_where_its_size_means_nothing(world: None) -> None:
         refused = module.run("volume", {"name": "data", "pool": "lax", "size": "1MiB"}, check=check)
         assert refused.result.get("code") == "not_enforced"
     assert host.changed(before, host.picture()) == []
+
+
+def test_a_volume_shrinks_as_foreseen(world: None) -> None:
+    assert module.run("volume", {"name": "data", "size": "64MiB"}).rc == 0
+    smaller = {"name": "data", "size": "32MiB"}
+    assert module.run("volume", smaller).result["code"] == "would_shrink"
+    foreseen = module.run("volume", {**smaller, "allow_shrink": True}, check=True)
+    done = module.run("volume", {**smaller, "allow_shrink": True})
+    assert (_said(done), done.result["plan_digest"]) == ("", foreseen.result["plan_digest"])
+    image = "/var/lib/bulkhead/volumes/default/data.img"
+    assert os.path.getsize(image) == 32 << 20
+    assert subprocess.run(["e2fsck", "-fn", image], check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert module.run("volume", smaller).result["changed"] is False
 
 
 def test_a_slash_too_many_means_the_same_path(world: None) -> None:

@@ -104,7 +104,10 @@ def _ext4(call: Call, look: Sysfs, device: str, at: str, found: Found, size: int
                 needs = least.group(1).decode() if least else "an unknown number of"
                 text = "the ext4 on %s needs %s blocks, %d are declared" % (device, needs, blocks)
                 raise StorageError("would_shrink", text, "delete files, or declare more")
+    length = 0 if look.resolve(device) else os.path.getsize(device)
     call("ext4", "resize2fs", [*force, device, "%ds" % (size // 512)], device)
+    if length > os.path.getsize(device):
+        os.truncate(device, length)  # it cuts an image off; how long the file is, is not for us to say
 
 
 def _mounted(held: ExitStack, device: str, fstype: str) -> int:
