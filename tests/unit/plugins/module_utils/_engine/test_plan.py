@@ -488,3 +488,19 @@ def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
     plan([], World(ports))
     assert not gc.isenabled()
     gc.enable()
+
+
+def test_rows_that_tell_what_exists_stand_before_it_and_go_after_it(ground: Ground) -> None:
+    record: Any = Rows("record", ground, behind=False)
+    record.outlasts = True
+    ground.rows.update({("record", "old"): {}, ("record", "kept"): {"x": 1}, ("a", "old"): {}, ("a", "gone"): {}})
+    units = [
+        unit("one", ("a", 1, {}), ("record", 1, {"x": 1})),
+        unit("two", ("a", 2, {}), ("record", "kept", {"x": 2})),
+        unit("three", ("a", "old", None), ("record", "old", None)),
+        unit("four", ("a", "gone", None)),
+    ]
+    order = [(a.port, a.target) for a in planned(ground, *units).actions]
+    assert order == [
+        ("a", "gone"), ("a", "old"), ("record", "old"), ("record", 1), ("a", 1), ("a", 2), ("record", "kept")
+    ]  # fmt: skip
