@@ -206,7 +206,6 @@ WRONG_TENANTS: list[tuple[dict[str, Any], str]] = [
         "'nosuchgroup'",
     ),
     ({"tenant_daemon": "nosuchuser"}, "'nosuchuser'"),
-    ({"tenant_base": "/mnt"}, "not_enforced"),
     ({"tenant_encryption": "true"}, "not supported yet"),
     ({"tenant_selinux": {"type": "builderd_tenant_t"}}, "not supported yet"),
 ]
@@ -218,6 +217,12 @@ def test_wrong_tenants_change_nothing(host: None, tmp_path: Path) -> None:
         done = role(tmp_path, "tenant", {**TENANTS, **change})
         assert done.code != 0 and text in done.output, done.output
     assert hosts.changed(before, hosts.picture()) == []
+
+
+def test_tenants_where_nothing_can_hold_them_are_refused(host: None, tmp_path: Path) -> None:
+    done = role(tmp_path, "tenant", {**TENANTS, "tenant_base": "/mnt"})
+    assert done.code != 0 and "btrfs" in done.output, done.output
+    assert os.listdir("/mnt") == []
 
 
 # -- job hosts ---------------------------------------------------------------------------------------------------------
