@@ -222,7 +222,7 @@ def test_wrong_tenants_change_nothing(host: None, tmp_path: Path) -> None:
 def test_tenants_where_nothing_can_hold_them_are_refused(host: None, tmp_path: Path) -> None:
     done = role(tmp_path, "tenant", {**TENANTS, "tenant_base": "/mnt"})
     assert done.code != 0 and "btrfs" in done.output, done.output
-    assert os.listdir("/mnt") == []
+    assert not os.path.exists("/mnt/tenants/acme"), "nobody gets a directory without a limit"
 
 
 # -- job hosts ---------------------------------------------------------------------------------------------------------
