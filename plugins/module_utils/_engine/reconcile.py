@@ -299,7 +299,7 @@ class Runner:
 
     def _abandon(self) -> None:
         """What was implied only by units that failed goes again."""
-        for index in range(len(self.stage.units) - 1, -1, -1):
+        for index in reversed(range(len(self.stage.units))):
             key = self.stage.units[index].key
             if key[0] == "implied" and all(self.stage.units[user].key in self.bad for user in self.users[index]):
                 self.bad.add(key)

@@ -107,17 +107,18 @@ def test_e7_several_failures_are_all_told_in_the_order_of_the_declaration(ground
 
 
 def test_e7_what_could_not_be_torn_down_keeps_what_it_stands_on(ground: Ground) -> None:
-    ground.rows = {("a", n): {} for n in range(1, 6)}
+    ground.rows = {**{("a", n): {} for n in range(1, 6)}, ("b", 6): {}}
     fails_on(ground, ("a", 3))
     report = run(
         ground,
         unit("base", ("a", 1, None)),
+        unit("sibling", ("b", 6, None), on=("base",)),
         unit("top", ("a", 3, None), ("a", 2, None), on=("base",)),
         unit("higher", ("a", 4, None), on=("top",)),
         unit("other", ("a", 5, None)),
     )
     assert set(ground.rows) == {("a", 1), ("a", 2), ("a", 3), ("a", 4)}
-    assert report.summary == {"planned": 5, "applied": 1, "failed": 1, "undone": 2, "kept": 0, "skipped": 1}
+    assert report.summary == {"planned": 6, "applied": 2, "failed": 1, "undone": 2, "kept": 0, "skipped": 1}
 
 
 def test_e7_what_is_gone_beneath_comes_back_before_what_stood_on_it(ground: Ground) -> None:
@@ -165,6 +166,43 @@ def test_e7_nothing_is_put_back_on_what_stays_gone(ground: Ground) -> None:
     assert ground.rows == {}
     assert report.errors[0].details["kept"] == ["remove hard 1 (destroys)", "remove a 2 (reversible)"]
     assert report.summary["kept"] == 2 and report.summary["applied"] == 3
+
+
+def test_e7_what_stood_on_something_that_stands_is_put_back(ground: Ground) -> None:
+    ground.rows = {("a", 2): {}}
+    fails_on(ground, ("b", 4))
+    report = run(ground, unit("base", ("hard", 1, {}), ("b", 4, {})), unit("top", ("a", 2, None), on=("base",)))
+    assert set(ground.rows) == {("hard", 1), ("a", 2)}
+    assert report.errors[0].details["kept"] == ["create hard 1 (forward)"]
+
+
+def test_e7_a_door_stays_open_beneath_what_cannot_be_undone(ground: Ground) -> None:
+    """The lower unit fails at last, tearing down, when one above it has long done what is kept."""
+    Rows("second", ground, door="unknown")
+    Rows("far", ground)
+    ground.lies = lambda spot: {"hard": ("door", "d"), "second": ("door", "d"), "far": ("second", 2)}.get(spot[0])
+    ground.rows = {("a", 5): {}}
+    units = [
+        unit("base", ("a", 5, None), ("a", 6, {}), ("door", "d", {})),
+        unit("top", ("hard", 1, {}), ("second", 2, {}), on=("base",)),
+        unit("far", ("far", 3, {}), on=("top",)),
+    ]
+    fails_on(ground, ("a", 5))
+    report = run(ground, *units)
+    assert set(ground.rows) == {("a", 5), ("a", 6), ("door", "d"), ("hard", 1)}
+    assert report.errors[0].details["kept"] == [
+        "create hard 1 (forward)", "create door d (reversible)", "create a 6 (reversible)"
+    ]  # fmt: skip
+
+
+def test_e7_a_stranger_is_not_undone(ground: Ground) -> None:
+    def stranger(count: int, spot: Any) -> None:
+        ground.rows["a", 1] = {"x": "theirs"}
+
+    ground.after_put = stranger
+    fails_on(ground, ("b", 2))
+    report = run(ground, unit("one", ("a", 1, {"x": 1}), ("b", 2, {})))
+    assert ground.rows == {("a", 1): {"x": "theirs"}} and report.summary["kept"] == 1
 
 
 def test_e7_what_lies_beneath_something_kept_is_kept(ground: Ground) -> None:
@@ -281,8 +319,10 @@ def test_what_cannot_be_closed_again_is_told(ground: Ground) -> None:
         unit("door", ("door", "d", {}), on=("base",)),
         unit("in", ("room", 1, {"size": 2}), on=("door",)),
     ]
+    journal = Journal(ground)
     with pytest.raises(Refusals) as caught:
-        run(ground, *units)
+        run(ground, *units, journal=journal)
+    assert journal.told[-1][1] == {"planned": 5, "applied": 2, "failed": 0, "undone": 2, "kept": 2, "skipped": 0}
     assert caught.value.errors[0].details["kept"] == ["create hard 1 (forward)", "create a 1 (reversible)"]
     assert set(ground.rows) == {("a", 1), ("hard", 1), ("room", 1)}
 
@@ -292,7 +332,7 @@ def test_failures_before_a_refusal_are_told_with_it(ground: Ground) -> None:
     Rows("gate", ground, door="unknown")
     fails_on(ground, ("gate", 1))
     units = [
-        unit("gate", ("gate", 1, {})),
+        unit("gate", ("a", 7, {}), ("gate", 1, {})),
         DOOR,
         unit("in", ("room", 1, {"size": 2}), on=("door",)),
         unit("far", ("a", 1, {}), on=("gate",)),
@@ -300,6 +340,7 @@ def test_failures_before_a_refusal_are_told_with_it(ground: Ground) -> None:
     with pytest.raises(Refusals) as caught:
         run(ground, *units)
     assert [e.code for e in caught.value.errors] == ["no_space", "would_shrink"]
+    assert caught.value.errors[0].details == {} and set(ground.rows) == {("room", 1)}
 
 
 def test_a_door_that_falls_shut_is_not_opened_for_ever(ground: Ground) -> None:
@@ -327,6 +368,13 @@ def test_e8_a_world_that_does_not_hold_still_is_told(ground: Ground) -> None:
     assert error.message == "after every action the world still differs: change a 1"
     assert error.details["actions"][0]["before"] == {"x": 2} and error.details["actions"][0]["after"] == {"x": 1}
     assert report.rows["a"][1] == {"x": 2}
+
+
+def test_e8_of_many_differences_three_are_named(ground: Ground) -> None:
+    ground.after_put = lambda count, spot: ground.rows.clear()
+    error = run(ground, unit("one", *[("a", n, {}) for n in range(5)])).errors[0]
+    assert error.message.endswith("differs: create a 0; create a 1; create a 2") and len(error.details["actions"]) == 3
+    assert error.hint == "something else changes it, or it cannot hold the declared value; see errors[].details"
 
 
 def test_e8_a_world_that_can_no_longer_be_read_is_told(ground: Ground) -> None:
@@ -384,8 +432,9 @@ class Lock:
 def test_e11_the_lock_is_taken_only_for_a_change(ground: Ground) -> None:
     lock = Lock(ground)
     one = unit("one", ("a", 1, {}))
-    run(ground, one, lock=lock, check=True)
-    assert lock.told == []
+    shown = run(ground, one, lock=lock, check=True).summary
+    assert shown == {"planned": 1, "applied": 0, "failed": 0, "undone": 0, "kept": 0, "skipped": 0}
+    assert lock.told == [] and Options() == (False, True, 4, None, None)
     run(ground, one, lock=lock)
     assert lock.told == ["taken after 2 scans", "left after 1 puts"]
     assert len(ground.scans) == 4, "scanned again once it is ours, and to settle"
@@ -413,7 +462,8 @@ def test_e11_who_waited_for_the_lock_looks_again(ground: Ground) -> None:
         yield
 
     with pytest.raises(Refusals):
-        run(ground, unit("one", ("a", 1, None)), lock=before_a_wrecker)
+        run(ground, unit("one", ("a", 1, None)), unit("two", ("b", 1, {})), lock=before_a_wrecker)
+    assert not ground.puts
 
 
 def test_e11_a_lock_that_is_not_to_be_had_is_the_answer(ground: Ground) -> None:
@@ -450,6 +500,7 @@ def test_e11_slow_puts_of_two_units_are_under_way_together(ground: Ground) -> No
 
 def test_e11_one_worker_and_quick_ports_use_no_thread(ground: Ground) -> None:
     port = Meeting(ground)
+    del ground.ports["a"].slow
     run(ground, unit("one", ("slow", "x", {})), workers=1)
     assert port.threads == {threading.get_ident()}
     seen = []
@@ -526,7 +577,8 @@ def test_e13_undoing_is_noted_and_nothing_is_written_for_nothing(ground: Ground)
     journal = Journal(ground)
     fails_on(ground, ("b", 2))
     run(ground, unit("one", ("a", 1, {}), ("b", 2, {})), journal=journal)
-    assert [told[2] for told in journal.told if told[0] == "step"] == ["done a 1", "undone a 1"]
+    steps = [told[2:4] for told in journal.told if told[0] == "step"]
+    assert steps == [("done a 1", False), ("undone a 1", False)]
     idle = Journal(ground)
     run(ground, unit("one", ("a", 1, None)), journal=idle)
     run(ground, unit("one", ("a", 1, {})), journal=idle, check=True)
