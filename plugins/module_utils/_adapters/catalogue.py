@@ -100,7 +100,8 @@ class Record:
 
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
         born = {"id": UNKNOWN, "created_at": UNKNOWN} if now is None and target[0] in BORN_WITH_ID else {}
-        return {**born, **(now or {}), **declared}
+        used = {"last_used": UNKNOWN} if _used(now, declared) else {}
+        return {**born, **(now or {}), **declared, **used}
 
     def lowers(self, target: Target, before: Any, after: Any) -> bool:
         return after is None
@@ -125,6 +126,8 @@ class Record:
             if target[0] in BORN_WITH_ID:
                 born = now or {"id": self.new_id(), "created_at": self.now()}
                 value = {**{k: born[k] for k in ("id", "created_at") if k in born}, **value}
+                if _used(now, value):
+                    value["last_used"] = self.now()
             _store(db, target, row[0] + 1, value)
 
     def allocate(self, kind: str, name: str, low: int, high: int) -> int:
@@ -237,6 +240,11 @@ def _migrate(db: sqlite3.Connection) -> None:
         for statement in (*MIGRATIONS[version], "PRAGMA user_version = %d" % (version + 1)):
             db.execute(statement)
     db.execute("COMMIT")
+
+
+def _used(now: Any, value: Any) -> bool:
+    """Attaching and detaching are the uses of a volume that its row hears of."""
+    return bool("attachments" in value and value["attachments"] != (now or {}).get("attachments", {}))
 
 
 def _store(db: sqlite3.Connection, target: Target, rev: int, value: dict[str, Any]) -> None:

@@ -216,16 +216,18 @@ def flags(row: Mount, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def superblock(row: Mount, options: dict[str, Any], path: Any) -> dict[str, Any]:
-    """``path``: something that statvfs(2) takes. It is asked of tmpfs only: elsewhere it could hang."""
+    """``path``: something that statvfs(2) takes. It is asked of memory and images only: elsewhere it could hang."""
     value = {"o:" + k: v for k, v in options.items() if k not in ("rw", "ro")}
     value.update(source=row.source, fstype=row.fstype)
+    if row.fstype == "tmpfs" or row.source.startswith("/dev/loop"):
+        space = os.statvfs(path)
+        value["_used_bytes"] = (space.f_blocks - space.f_bfree) * space.f_frsize
+        value["_used_inodes"] = space.f_files - space.f_ffree
     if row.fstype == "tmpfs":
-        space, root = os.statvfs(path), os.stat(path)
+        root = os.stat(path)
         value.pop("o:inode64", None)
         value.update({"o:size": space.f_blocks * space.f_frsize, "o:nr_inodes": space.f_files})
         value.update({"o:mode": stat.S_IMODE(root.st_mode), "o:uid": root.st_uid, "o:gid": root.st_gid})
-        value["_used_bytes"] = (space.f_blocks - space.f_bfree) * space.f_frsize
-        value["_used_inodes"] = space.f_files - space.f_ffree
     elif row.source.startswith("/dev/"):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
