@@ -38,6 +38,15 @@ class World:
         self.rows: dict[str, dict[Hashable, Any]] = {name: {} for name in ports}
         self.seen: dict[str, set[Hashable]] = {name: set() for name in ports}
         self.failed: dict[str, StorageError] = {}
+        self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
+        self.whole: set[str] = set()
+
+    def everything(self, port: str) -> dict[Hashable, Any]:
+        """Every row of a port that can list them."""
+        if port not in self.whole:
+            self.rows[port].update(self.ports[port].scan(None))
+            self.whole.add(port)
+        return self.rows[port]
 
     def look(self, port: str, targets: Iterable[Hashable]) -> dict[Hashable, Any]:
         """Rows of a port; absent targets are left out, an unreadable one holds its StorageError."""
@@ -46,7 +55,7 @@ class World:
         if port in self.failed:
             raise self.failed[port]
         seen = self.seen[port]
-        new = [t for t in targets if t not in seen]
+        new = [t for t in targets if t not in seen] if port not in self.whole else []
         if new:
             try:
                 self.rows[port].update(self.ports[port].scan(new))

@@ -195,19 +195,29 @@ def _labels(labels: dict[str, Any]) -> dict[str, str]:
 
 
 def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any) -> None:
-    """The pool's count of volumes a namespace, over recorded and declared ones together."""
-    most = place.get("max_volumes_per_namespace")
-    if not most:
+    """What the pool allows: volumes a namespace, and bytes promised, over recorded and declared volumes together."""
+    most, ratio = place.get("max_volumes_per_namespace"), place.get("overcommit")
+    if not most and not ratio:
         return
-    prefix = p["namespace"] + "/"
-    there = {k[1] for k, row in look.look("record", None).items() if k[0] == "volume" and row.get("pool") == home}
+    rows = look.everything("record")
+    there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
     for (kind, key), other in look.declared.items():
-        if kind == "volume" and (other["pool"] or "default") == home:
-            (there.discard if other["state"] == "absent" else there.add)(key)
-    count = sum(1 for key in there if key.startswith(prefix))
-    if count > most:
+        if kind == "volume" and other["type"] != "memory" and (other["pool"] or "default") == home:
+            if other["state"] == "absent":
+                there.pop(key, None)
+            elif other["size"] is not None:
+                there[key] = size.parse(other["size"])
+    count = sum(1 for key in there if key.startswith(p["namespace"] + "/"))
+    if most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
         raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
+    info = look.look("fsinfo", [place["path"]]).get(place["path"]) if ratio else None
+    if isinstance(info, StorageError):
+        raise info
+    if info and sum(there.values()) > info["total_bytes"] * ratio:
+        promised, total = size.human(sum(there.values())), size.human(info["total_bytes"])
+        text = "pool %s would promise %s of %s" % (home, promised, total)
+        raise StorageError("limit_exceeded", text, "the pool's overcommit is %s" % ratio, overcommit=ratio)
 
 
 def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
