@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of an entry against the kind's own argument spec: the same coercions as a module's, for thousands of entries.
+"""Options of an entry against the argument spec of its kind: the coercions of a module, for thousands of entries.
 
 AnsibleModule checks the options of a single module; ``layout`` carries entries of many kinds in one text and checks them
 here, with the one OPTIONS that serve both.
@@ -50,7 +50,9 @@ def _dict(
         if option.get("no_log") and value not in (None, ""):
             secrets.add(str(value))
     if left:
-        problems.append("unknown option%s: %s" % ("s"[: len(left) > 1], ", ".join(sorted(where + str(k) for k in left))))
+        problems.append(
+            "unknown option%s: %s" % ("s"[: len(left) > 1], ", ".join(sorted(where + str(k) for k in left)))
+        )
     _rules(rules, params, where, problems)
     return params
 
@@ -103,12 +105,21 @@ def _int(value: Any) -> tuple[bool, Any]:
     return False, value
 
 
+def _float(value: Any) -> tuple[bool, Any]:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return True, float(value)
+        except ValueError:
+            return False, value
+    return False, value
+
+
 def _raw(value: Any) -> tuple[bool, Any]:
     return True, value
 
 
-_SCALARS = {"str": _str, "path": _str, "bool": _bool, "int": _int, "raw": _raw}
-_NAMES = {"str": "a text", "path": "a path", "bool": "yes or no", "int": "an integer"}
+_SCALARS = {"str": _str, "path": _str, "bool": _bool, "int": _int, "float": _float, "raw": _raw}
+_NAMES = {"str": "a text", "path": "a path", "bool": "yes or no", "int": "an integer", "float": "a number"}
 
 
 def _rules(rules: dict[str, Any], params: dict[str, Any], where: str, problems: list[str]) -> None:
