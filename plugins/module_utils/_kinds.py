@@ -108,7 +108,7 @@ def resource(name: str) -> Any:
     return found
 
 
-def ports(names: list[str], execute: Any) -> dict[str, Any]:
+def ports(names: list[str]) -> dict[str, Any]:
     """The adapters the named lists need."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import MountedRoot, Node
 
@@ -132,6 +132,7 @@ def ports(names: list[str], execute: Any) -> dict[str, Any]:
         made["record"] = Record()
         if used & {"filesystems", "volumes"}:
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
             made["superblock"] = Superblock(execute, Intents(made["record"]))
     if used & {"pools", "volumes"}:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from typing import Any, Callable, NoReturn
 
@@ -90,7 +88,7 @@ def run_layout(kinds: Any) -> None:
         secrets: set[str] = set()
         entries, errors = kinds.entries(document, params, secrets)
         module.no_log_values.update(secret for secret in secrets if len(secret) > 2)
-        ports = kinds.ports([name for name in kinds.LISTS if document.get(name)], execute)
+        ports = kinds.ports([name for name in kinds.LISTS if document.get(name)])
     except StorageError as error:
         _refuse(module, [error], {})
 
@@ -196,35 +194,3 @@ class _Journal:
 
     def end(self, summary: dict[str, int]) -> None:
         self.journal.end(summary)
-
-
-def execute(argv: list[str], stdin: bytes = b"", timeout: float = 60.0) -> tuple[int, bytes, bytes]:
-    """Run a program: no shell, C locale, a deadline. A child stuck in the kernel is abandoned, never waited for."""
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"}
-    try:
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            close_fds=True,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise StorageError(
-            "missing_tool", "%s is not installed" % argv[0], "install the package that has it"
-        ) from error
-    except OSError as error:
-        raise StorageError("failed", "%s: %s" % (argv[0], os.strerror(error.errno or 0))) from error
-    try:
-        out, err = child.communicate(stdin, timeout)
-    except subprocess.TimeoutExpired as error:
-        child.kill()
-        try:
-            child.communicate(timeout=2)
-            stuck = ""
-        except subprocess.TimeoutExpired:
-            stuck = ", its process %d is stuck in the kernel" % child.pid
-        raise StorageError("timeout", "%s did not end within %d s%s" % (argv[0], timeout, stuck)) from error
-    return child.returncode, out, err

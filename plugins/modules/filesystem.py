@@ -303,11 +303,12 @@ errors_total:
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
 
 def main() -> None:
-    _shell.run(filesystem, lambda: {"superblock": Superblock(_shell.execute, Intents(Record()))})
+    _shell.run(filesystem, lambda: {"superblock": Superblock(execute, Intents(Record()))})
 
 
 if __name__ == "__main__":

@@ -524,6 +524,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
@@ -540,7 +541,7 @@ def main() -> None:
             "quota": Quota(),
             "quota_enabled": QuotaEnabled(),
             "record": record,
-            "superblock": Superblock(_shell.execute, Intents(record)),
+            "superblock": Superblock(execute, Intents(record)),
             "fsinfo": FsInfo(),
         },
     )

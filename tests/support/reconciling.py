@@ -52,7 +52,7 @@ class Mortal:
         self.heard()
 
 entries, errors = _kinds.entries(job["document"], {"allow_unstable_device": False}, set())
-ports = _kinds.ports([n for n in _kinds.LISTS if job["document"].get(n)], _shell.execute)
+ports = _kinds.ports([n for n in _kinds.LISTS if job["document"].get(n)])
 journal = Mortal()
 options = reconcile.Options(check=job.get("check", False), lock=lambda: _shell._lock(job.get("lock_timeout", 30)),
                             journal=journal, workers=job.get("workers", 1))
