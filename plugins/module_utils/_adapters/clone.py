@@ -10,7 +10,7 @@ import fcntl
 import os
 import stat
 from itertools import islice
-from typing import Any
+from typing import Any, List, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
@@ -24,9 +24,10 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine import na
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _FICLONE = 0x40049409
-_CHUNK, _BATCH, _VISITS, _DIRECTORIES = 1 << 20, 4096, 10000, 1000000
+_CHUNK, _BATCH, _REFILLED, _DIRECTORIES = 1 << 20, 4096, 16, 1000000
 _LOOK = os.O_RDONLY | os.O_NONBLOCK
 _FOLDER = _LOOK | os.O_DIRECTORY
+_Dress = Tuple[os.stat_result, List[Tuple[str, bytes]]]
 _UP = TENANT & ~0x08  # not BENEATH: ``..`` is opened, and then proved to be where we came from
 
 
@@ -63,7 +64,7 @@ def tree(source: int, target: int) -> None:
     before it is done: its own rights are set last.
     """
     todo: list[bytes] = [b"."]
-    done: list[bytes] = []
+    done: list[tuple[bytes, _Dress]] = []
     linked: dict[tuple[int, int], bytes] = {}
     while todo:
         path = todo.pop()
@@ -79,24 +80,20 @@ def tree(source: int, target: int) -> None:
         there = -1
         try:
             there = openat2(target, path, _FOLDER)
+            dress = _undress(here)
             _entries(here, there, path, target, todo, linked)
         finally:
             os.close(here)
             if there >= 0:
                 os.close(there)
-        done.append(path)
+        done.append((path, dress))
         if len(done) + len(todo) > _DIRECTORIES:
             raise StorageError("limit_exceeded", "more than %d directories to copy" % _DIRECTORIES)
-    for path in reversed(done):  # deepest first: filling a directory changes its times
-        try:
-            here = openat2(source, path, _FOLDER)
-        except FileNotFoundError:
-            continue
+    for path, dress in reversed(done):  # deepest first: filling a directory changes its times
         there = openat2(target, path, _FOLDER)
         try:
-            _dress(here, there)
+            _put_on(there, dress)
         finally:
-            os.close(here)
             os.close(there)
     check(libc.syncfs(target))
 
@@ -130,6 +127,8 @@ def _entries(
         except FileNotFoundError:
             continue  # it was removed while we read
         except OSError as exc:
+            if exc.errno in (errno.EINVAL, errno.ENOTDIR):  # no link any more, or no directory
+                raise StorageError("moved", "%r was exchanged while it was copied" % _text(inner)) from exc
             raise refused(exc, repr(_text(inner)), tenant=exc.errno in (errno.ELOOP, errno.EXDEV)) from exc
 
 
@@ -137,26 +136,30 @@ def _copy(here: int, there: int, name: bytes) -> None:
     source = openat2(here, name, _LOOK)
     try:
         if not stat.S_ISREG(os.fstat(source).st_mode):
-            raise StorageError("unsafe_path", "%r was exchanged while it was copied" % _text(name))
+            raise StorageError("moved", "%r was exchanged while it was copied" % _text(name))
         target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=there)
         try:
             file(source, target)
-            _dress(source, target)
+            _put_on(target, _undress(source))
         finally:
             os.close(target)
     finally:
         os.close(source)
 
 
-def _dress(old: int, new: int) -> None:
+def _undress(fd: int) -> _Dress:
+    keys = [key for key in os.listxattr(fd) if not key.startswith("trusted.")]  # those are other programs' books
+    return os.fstat(fd), [(key, os.getxattr(fd, key)) for key in keys]
+
+
+def _put_on(fd: int, dress: _Dress) -> None:
     """Owner first (it clears setuid and capabilities), attributes, mode (an ACL's mask is its group bits), times."""
-    seen = os.fstat(old)
-    os.fchown(new, seen.st_uid, seen.st_gid)
-    for key in os.listxattr(old):
-        if not key.startswith("trusted."):  # bookkeeping of other programs, such as overlayfs
-            os.setxattr(new, key, os.getxattr(old, key))
-    os.fchmod(new, stat.S_IMODE(seen.st_mode))
-    os.utime(new, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    seen, attributes = dress
+    os.fchown(fd, seen.st_uid, seen.st_gid)
+    for key, value in attributes:
+        os.setxattr(fd, key, value)
+    os.fchmod(fd, stat.S_IMODE(seen.st_mode))
+    os.utime(fd, ns=(seen.st_atime_ns, seen.st_mtime_ns))
 
 
 def no_mounts(path: str) -> None:
@@ -174,7 +177,7 @@ def remove(folder: int, name: bytes, path: str) -> None:
     us, ``in_use`` when somebody fills them as fast as we empty them. Without an error it is gone.
     """
     here = os.dup(folder)
-    levels: list[list[Any]] = [[_ident(here), [name], 0]]  # where it was, what is left in it, how often entered
+    levels: list[list[Any]] = [[_ident(here), [name], 0]]  # which, what is left in it, how often its last refilled
     try:
         while levels:
             level = levels[-1]
@@ -182,15 +185,18 @@ def remove(folder: int, name: bytes, path: str) -> None:
                 inner = _drop(here, level[1][-1], path)
                 if inner < 0:
                     level[1].pop()
+                    level[2] = 0
                     continue
-                level[2] += 1
-                if level[2] > _VISITS:
-                    os.close(inner)
-                    raise StorageError("in_use", "%s: somebody keeps writing there" % path, "stop them first")
                 os.close(here)
                 here = inner
+                os.fchown(here, 0, 0)
+                os.fchmod(here, 0o700)  # a tenant that still holds it open makes nothing new in it
                 with os.scandir(here) as entries:
-                    levels.append([_ident(here), [os.fsencode(e.name) for e in islice(entries, _BATCH)], 0])
+                    left = [os.fsencode(entry.name) for entry in islice(entries, _BATCH)]
+                level[2] += len(left) < _BATCH  # all of it was seen: emptied now, it ought to stay empty
+                if level[2] > _REFILLED:
+                    raise StorageError("in_use", "%s: somebody keeps writing there" % path, "stop them first")
+                levels.append([_ident(here), left, 0])
                 continue
             levels.pop()
             if levels:
