@@ -439,6 +439,13 @@ options:
             refused with C(unsupported).
         type: bool
         default: false
+      confirm:
+        description:
+          - The value of O(trees[].root) again. It is the consent to remove subvolumes, and
+            directories with everything in them, that are declared absent. Without it only empty
+            directories go.
+          - Nothing is followed out of a tree, and a mount in it is refused with C(unsafe_path).
+        type: path
       state:
         description:
           - V(absent) removes the declared entries, deepest first, or O(trees[].root) when none

@@ -110,10 +110,10 @@ def resource(name: str) -> Any:
 
 def ports(names: list[str]) -> dict[str, Any]:
     """The adapters the named lists need."""
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import MountedRoot, Node
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 
     used = set(names)
-    made: dict[str, Any] = {"node": Node(), "mounted": MountedRoot()}
+    made: dict[str, Any] = {"node": Node(), "mounted": MountedRoot(), "data": DataDir()}
     if used & {"mounts", "tmpfs", "volumes"}:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 
@@ -137,7 +137,6 @@ def ports(names: list[str]) -> dict[str, Any]:
             made["superblock"] = Superblock(execute, Intents(made["record"]))
     if used & {"pools", "volumes"}:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir
 
-        made.update(fsinfo=FsInfo(), data=DataDir())
+        made["fsinfo"] = FsInfo()
     return made

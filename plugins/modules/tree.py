@@ -103,6 +103,12 @@ options:
       - Whether to remove what is in O(root) and not declared. Not supported yet, refused with C(unsupported).
     type: bool
     default: false
+  confirm:
+    description:
+      - The value of O(root) again. It is the consent to remove subvolumes, and directories with everything in them,
+        that are declared absent. Without it only empty directories go.
+      - Nothing is followed out of a tree, and a mount in it is refused with C(unsafe_path).
+    type: path
   state:
     description:
       - V(absent) removes the declared entries, deepest first, or O(root) when none are declared. Only what is empty
@@ -343,12 +349,12 @@ errors_total:
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import tree
 
 
 def main() -> None:
-    _shell.run(tree, lambda: {"node": Node()})
+    _shell.run(tree, lambda: {"node": Node(), "data": DataDir()})
 
 
 if __name__ == "__main__":

@@ -406,6 +406,7 @@ class DataDir(Node):
     """
 
     name, empties = "data", True
+    stands_for = "node"  # the same directories, seen through another port
 
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
         """``_mounts``: what is mounted beneath a directory that may go."""

@@ -37,10 +37,11 @@ def consented(action: Action, unit: Unit, port: Any) -> StorageError | None:
     if token and unit.consents.get(name) == token:
         return None
     code, hint = _REFUSALS[name]
+    hint = unit.consents.get("hint") or (hint % token if "%s" in hint else hint)
     what = "shrink" if action.risk == SHRINKS else "destroy"
     return StorageError(
         code,
         "%s of %s %s would %s content" % (action.verb, action.port, where, what),
-        hint % token if "%s" in hint else hint,
+        hint,
         **{name: token},
     )

@@ -25,7 +25,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
-_HOOKS = "canon resolve implies same merge replaces refuse opens vanishes lowers risk want_entries outlasts".split()
+_HOOKS = (
+    "canon resolve implies same merge replaces refuse opens vanishes lowers risk want_entries outlasts stands_for"
+).split()
 Wanted = Tuple[Spot, Any]
 Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied cell), its value, what it implies
 
@@ -113,6 +115,7 @@ class _Planner:
         self.cells: list[list[Wanted]] = [[] for _unit in units]  # per unit: declared and implied cells, bottom first
         self.keys: dict[Key, str] = {}
         self.owner: dict[Spot, tuple[int, Any]] = {}
+        self.stands: dict[Spot, int] = {}  # spots of one port that the declared cell of another stands for
         self.implied: dict[Spot, Any] = {}
         self.users: dict[Spot, list[int]] = {}  # the units that imply a spot
         self.released: dict[Spot, list[int]] = {}  # the units that no longer need it
@@ -122,10 +125,10 @@ class _Planner:
     def run(self) -> Plan:
         for index, unit in enumerate(self.units):
             self._declare(index, unit)
-        for spot in self.released.keys() & (self.implied.keys() | self.owner.keys()):
+        for spot in self.released.keys() & (self.implied.keys() | self.owner.keys() | self.stands.keys()):
             for user in self.released.pop(spot):
-                if spot in self.owner:
-                    self.needs[user].add(self.owner[spot][0])
+                if spot in self.owner or spot in self.stands:
+                    self.needs[user].add(self.owner[spot][0] if spot in self.owner else self.stands[spot])
         self._scan()
         self._stand_on_implied()
         self._stand_on_needs()
@@ -161,6 +164,8 @@ class _Planner:
                     text = "%s %s is declared by %s too" % (name, target_text(target), other.entry or other.key)
                     self._conflict(unit, text)
                 self.owner[spot] = (index, value)
+                if hooks.stands_for:
+                    self.stands[(hooks.stands_for, target)] = index
             for deeper, wanted in below:
                 if value is None:
                     users = self.released.setdefault(deeper, [])
@@ -250,6 +255,8 @@ class _Planner:
         for spot, users in [*self.users.items(), *self.released.items()]:
             if spot in self.owner:
                 givers[spot] = self._meet_declared(spot)
+            elif spot in self.stands:
+                givers[spot] = self.stands[spot]
             elif len(users) == 1:
                 homes[spot] = users[0]
             else:
@@ -297,11 +304,12 @@ class _Planner:
 
     def _meet_declared(self, spot: Spot) -> int:
         owner, value = self.owner[spot]
+        hooks, implied = self.hooks[spot[0]], self.implied[spot]
         if value is None:
             text = "%s %s is declared absent, but %s needs it"
             user = self.units[self.users[spot][0]]
             self._conflict(self.units[owner], text % (spot[0], target_text(spot[1]), user.entry or user.key))
-        elif value != self.implied[spot]:
+        elif not (hooks.same(spot[1], value, implied) if hooks.same else met(value, implied)):
             self._joined(spot, value, self.implied[spot], self.units[owner])
         return owner
 

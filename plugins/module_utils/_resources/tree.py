@@ -30,6 +30,7 @@ OPTIONS: dict[str, Any] = {
         },
     },
     "purge": {"type": "bool", "default": False},
+    "confirm": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 RULES: dict[str, Any] = {"required_if": [("state", "present", ["entries"])]}
@@ -44,17 +45,20 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["purge"]:
         raise StorageError("unsupported", "purge of a tree is not supported yet", "declare entries of type absent")
     cells, paths = [], [("path", root)]
+    confirmed = p["confirm"] == root
     for entry in p["entries"] or ():
         where = names.relative(entry["path"])
         path = root if where == "." else names.join(root, where)
         gone = p["state"] == "absent" or entry["type"] == "absent"
         value = None if gone else _value(entry)
-        cells.append(Cell(_port(path, root, value, look), path, value))
+        port = "data" if gone and confirmed else _port(path, root, value, look)
+        cells.append(Cell(port, path, value))
         paths.append(("path", path))
     if not cells:
         cells.append(Cell("node", root, None if p["state"] == "absent" else {"type": "directory"}))
     cells.sort(key=lambda cell: str(cell.target).count("/"))  # parents stand below their children
-    return Unit((KIND, root), tuple(cells), (("path", root),), tuple(paths), consents={"absent": False})
+    consents = {"absent": confirmed, "hint": "repeat the task with confirm: %s to remove it with its content" % root}
+    return Unit((KIND, root), tuple(cells), (("path", root),), tuple(paths), consents=consents)
 
 
 def _port(path: str, root: str, value: Any, look: Any) -> str:
