@@ -77,7 +77,11 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["state"] in ("absent", "detached") and record is None:
         return Unit((KIND, key), (Cell("record", ("volume", key), None),), provides=(("volume", key),))
     before = (record or {}).get("attachments", {})
-    row = _row(p, record, look)
+    if p["state"] == "absent":  # what it should have been like does not matter any more
+        _fixed(p, record, "pool", "")
+        row = record
+    else:
+        row = _row(p, record, look)
     after = row["attachments"]
     if p["state"] == "absent":
         if before and not p["force"]:
@@ -88,6 +92,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     cells += _body(p, record or row, row, key)
     cells += _attachments(row, before, after, p)
     needs = [("pool", row["pool"])] + [("path", row["path"])] * bool(row["path"])
+    if record is None and _clones(p):
+        needs.append(("volume", _clonable(p, row, look)))
     needs += [("path", a["target"]) for a in after.values() if a["target"]]
     source = p["source"] or {}
     if source.get("name") and record is None:
@@ -114,6 +120,8 @@ def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     home = _fixed(p, old, "pool", "" if kind == "memory" else "default")
     if kind == "memory" and home:
         raise StorageError("invalid", "a memory volume has no pool", "leave pool out", option="pool")
+    if kind == "memory" and _clones(p):
+        raise StorageError("unsupported", "a memory volume begins empty", "leave source out", option="source")
     if kind != "memory":
         place = pool.known(home, look)
         if place["backend"] == "memory":
@@ -142,11 +150,11 @@ def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         raise StorageError("invalid", "fstype has no meaning for backend %s" % backend, "leave it out", option="fstype")
     elif p["provisioning"] == "thick":
         raise StorageError("unsupported", "backend %s has no thick provisioning" % backend, "leave it out")
-    if record is None:
-        _room(p, place, home, look)
-        if backend in ("directory", "btrfs") and pool.choose(place["path"], look) != backend:
-            text = "pool %s lies where the size of a %s volume cannot be enforced" % (home, backend)
-            raise StorageError("not_enforced", text, "use a pool with backend: auto", pool=home)
+    if kind != "memory" and bytes_ > old.get("size", 0):
+        _room(p, place, home, look, record is None)
+    if record is None and backend in ("directory", "btrfs") and pool.choose(place["path"], look) != backend:
+        text = "pool %s lies where the size of a %s volume cannot be enforced" % (home, backend)
+        raise StorageError("not_enforced", text, "use a pool with backend: auto", pool=home)
     return row
 
 
@@ -194,7 +202,7 @@ def _labels(labels: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in labels.items()}
 
 
-def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any) -> None:
+def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: bool) -> None:
     """What the pool allows: volumes a namespace, and bytes promised, over recorded and declared volumes together."""
     most, ratio = place.get("max_volumes_per_namespace"), place.get("overcommit")
     if not most and not ratio:
@@ -202,13 +210,15 @@ def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any) -> Non
     rows = look.everything("record")
     there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
     for (kind, key), other in look.declared.items():
-        if kind == "volume" and other["type"] != "memory" and (other["pool"] or "default") == home:
+        known = rows.get(("volume", key)) or {}
+        mine = known.get("pool", "" if other["type"] == "memory" else other["pool"] or "default") == home
+        if kind == "volume" and mine:
             if other["state"] == "absent":
                 there.pop(key, None)
             elif other["size"] is not None:
                 there[key] = size.parse(other["size"])
     count = sum(1 for key in there if key.startswith(p["namespace"] + "/"))
-    if most and count > most:
+    if fresh and most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
         raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
     info = look.look("fsinfo", [place["path"]]).get(place["path"]) if ratio else None
@@ -226,6 +236,10 @@ def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     holder = names.identifier(p["job"], "job") if p["job"] is not None else "host"
     target = names.path(p["target"], "target") if p["target"] is not None else ""
     if p["state"] == "attached":
+        scoped = (p["type"] or old.get("type"), p["scope"] or old.get("scope", "job"))
+        if scoped == ("memory", "job") and not target:
+            text = "a memory volume of scope job needs a target"
+            raise StorageError("invalid", text, "where to mount it", option="target")
         sharing = p["sharing"] or old.get("sharing", "read_write")
         others = sorted(set(holders) - {holder})
         if sharing == "exclusive" and others:
@@ -254,7 +268,7 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     cells = pool.base(path)
     if pool.DEFAULT["path"] != path and names.within(path, pool.DEFAULT["path"]):
         cells.append(Cell("node", pool.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
-    source = _source(p, row)
+    source = {} if gone else _source(p, row)
     if row["backend"] == "loop":
         image = path + ".img"
         body = {"type": "file", "size": row["size"], "owner": "0", "group": "0", "mode": 0o600}
@@ -269,20 +283,54 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     return cells
 
 
-def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, str]:
-    source = p["source"] or {}
-    kind = source.get("type", "empty")
-    if kind == "empty":
-        return {}
-    if kind != "clone":
-        raise StorageError("unsupported", "source %s is not supported yet" % kind, "use type: clone or empty")
-    if not source.get("name"):
+def _clones(p: dict[str, Any]) -> bool:
+    return bool((p["source"] or {}).get("type", "empty") != "empty")
+
+
+def _origin(p: dict[str, Any]) -> tuple[str, str]:
+    """Namespace and name of the volume to copy."""
+    source = p["source"]
+    if source["type"] != "clone":
+        raise StorageError("unsupported", "source %s is not supported yet" % source["type"], "use type: clone or empty")
+    if not source["name"]:
         raise StorageError("invalid", "source.name is required for a clone", "the volume to clone", option="source")
-    other = names.identifier(source["name"], "source.name")
     space = names.identifier(source["namespace"] or p["namespace"], "source.namespace")
+    return space, names.identifier(source["name"], "source.name")
+
+
+def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, str]:
+    if not _clones(p):
+        return {}
     home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
-    suffix = ".img" if row["backend"] == "loop" else ""
-    return {"source": names.join(home, space, other) + suffix}
+    return {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
+
+
+def _clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
+    """The key of the volume to copy, which is recorded or declared beside, and can be copied as a whole."""
+    key = "%s/%s" % _origin(p)
+    record = look.look("record", [("volume", key)]).get(("volume", key))
+    beside = look.declared.get((KIND, key)) or {}
+    if isinstance(record, StorageError):
+        raise record
+    if beside.get("state") == "absent" or not (record or beside.get("state") in ("present", "attached")):
+        raise StorageError("not_found", "there is no volume %s to clone" % key, "declare it, or name another one")
+    found = record or _row(beside, None, look)
+    if found["pool"] != row["pool"]:
+        text = "volume %s lies in pool %s, its clone would lie in %s" % (key, found["pool"], row["pool"])
+        raise StorageError("unsupported", text, "a clone stays in the pool of its source")
+    if found["size"] > row["size"]:
+        text = "volume %s has %s, its clone would have %s" % (key, size.human(found["size"]), size.human(row["size"]))
+        raise StorageError("would_shrink", text, "declare a size that holds all of it")
+    if row["backend"] == "loop":
+        if (found["fstype"], row["fstype"]) != ("ext4", "ext4"):
+            text = "a clone of %s would have its UUID, and two such %s cannot be mounted" % (key, found["fstype"])
+            raise StorageError("unsupported", text, "clone ext4, or copy the files")
+        if found["attachments"] or beside.get("state") == "attached":
+            raise StorageError("in_use", "volume %s is attached: its image changes" % key, "detach it to clone it")
+    return key
+
+
+# -- the mounts ----------------------------------------------------------------------------------------------------
 
 
 def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]) -> list[Cell]:
@@ -300,6 +348,9 @@ def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]
                 "group": row["group"],
             }
             own = tmpfs.bounds({**bounds, "noexec": False})[0]
+    targets = sorted({held["target"] for held in after.values()} - {""})
+    # Their folders first: they lie elsewhere than behind the mounts of this volume, which would hide them.
+    cells += [Cell("node", target, {"type": "directory"}, True) for target in targets]
     if path and (memory or row["backend"] == "loop"):
         cells.append(Cell("mount", path, own))
         if own and not memory:
