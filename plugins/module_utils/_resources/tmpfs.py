@@ -31,7 +31,7 @@ RULES: dict[str, Any] = {"required_if": [("state", "mounted", ["size"])]}
 
 
 def label(p: dict[str, Any]) -> str:
-    return str(p["path"])
+    return str(p["path"]).rstrip("/") or "/"
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
