@@ -386,9 +386,7 @@ class _Planner:
         for index in reach(doors, self.needs):
             mine = made.get(index, [])[: doors.get(index)]
             fresh = {(a.port, a.target) for a in mine if a.before is None}
-            now.extend(
-                a for a in mine if a.before is not UNKNOWN and (not self._lowers(a) or (a.port, a.target) in fresh)
-            )
+            now.extend(a for a in mine if not self._lowers(a) or (a.port, a.target) in fresh)
         return now
 
     def _cell(self, index: int, spot: Spot, value: Any, see: int) -> list[Action]:

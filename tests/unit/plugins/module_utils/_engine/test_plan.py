@@ -125,7 +125,7 @@ def test_e1_entries_are_wanted_of_what_may_go_even_when_it_was_seen_before(groun
     node.want_entries = set()  # type: ignore[attr-defined]
     ground.rows["node", "/s"] = ground.rows["node", "/s/a"] = DIRECTORY
     world = World(ground.ports)
-    world.look("node", ["/s/a"])
+    world.look("node", ["/s/a", "/s", "/t"])
     plan([unit("one", ("node", "/s/a", None)), unit("two", ("node", "/t", DIRECTORY))], world)
     assert node.want_entries == {"/s/a", "/s"}  # type: ignore[attr-defined]
     assert ground.scans == ["node", "node"]
@@ -205,7 +205,9 @@ def test_e3_implied_cells_merge_or_conflict(ground: Ground) -> None:
     found = planned(ground, one, clash)
     assert codes(found) == [("conflict", "three")] and "needed as {'x': 1} and as {'x': 2}" in found.errors[0].message
     found = planned(ground, one, unit("four", Cell("a", 1, "text", True)))
-    assert codes(found) == [("conflict", "four")]
+    assert codes(found) == [("conflict", "four")] and found.errors[0].message.startswith("a 1 is needed as")
+    assert found.errors[0].hint == "declare it once"
+    assert codes(planned(ground, unit("four", Cell("a", 1, "text", True)), one)) == [("conflict", "one")]
     same = planned(ground, one, unit("five", Cell("a", 1, {"x": 1}, True)), unit("six", Cell("a", 1, {"x": 1}, True)))
     assert not same.errors and len(same.actions) == 1
 
@@ -220,6 +222,8 @@ def test_e3_what_is_implied_may_be_declared_but_not_otherwise(ground: Ground) ->
     found = planned(ground, mount, own._replace(cells=(Cell("node", "/s/m", None),)))
     assert codes(found) == [("conflict", "own")]
     assert found.errors[0].message == "node /s/m is declared absent, but mount needs it"
+    found = planned(ground, mount._replace(entry=""), own._replace(cells=(Cell("node", "/s/m", None),)))
+    assert found.errors[0].message == "node /s/m is declared absent, but ('thing', 'mount') needs it"
     found = planned(ground, mount, own._replace(cells=(Cell("node", "/s/m", {"type": "file"}),)))
     assert codes(found) == [("conflict", "own")]
 
@@ -321,7 +325,7 @@ def test_met_and_merged() -> None:
 def test_a_port_may_say_itself_what_is_met_and_what_follows(ground: Ground) -> None:
     port: Any = ground.ports["a"]
     ground.rows["a", 1] = {"x": 1}
-    port.same = lambda target, now, declared: declared["x"] < 10
+    port.same = lambda target, now, declared: declared["x"] < 10 and now["x"]
     port.merge = lambda target, now, declared: {"now": now, **declared}
     assert not planned(ground, unit("one", ("a", 1, {"x": 9}))).actions
     assert planned(ground, unit("one", ("a", 1, {"x": 10}))).actions[0].after == {"now": {"x": 1}, "x": 10}
@@ -483,11 +487,19 @@ def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
             assert len(found.actions) == expected and not found.errors
         assert best <= 0.5, "%.2f s of processor time for %d actions" % (best, expected)
         ground.rows.update({(a.port, a.target): a.after for a in found.actions})
-    assert gc.isenabled()
-    gc.disable()
-    plan([], World(ports))
-    assert not gc.isenabled()
-    gc.enable()
+
+
+def test_the_collector_rests_only_while_planning(ground: Ground) -> None:
+    seen = []
+    ground.ports["a"].canon = lambda target: seen.append(gc.isenabled()) or target  # type: ignore[attr-defined]
+    try:
+        for enabled in (True, False):
+            (gc.enable if enabled else gc.disable)()
+            planned(ground, unit("one", ("a", 1, {})))
+            assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+    assert seen == [False, False]
 
 
 def test_rows_that_tell_what_exists_stand_before_it_and_go_after_it(ground: Ground) -> None:
@@ -504,3 +516,113 @@ def test_rows_that_tell_what_exists_stand_before_it_and_go_after_it(ground: Grou
     assert order == [
         ("a", "gone"), ("a", "old"), ("record", "old"), ("record", 1), ("a", 1), ("a", 2), ("record", "kept")
     ]  # fmt: skip
+
+
+# -- what is shared behind a door
+
+
+def shared(ground: Ground, *units: Unit) -> list[Any]:
+    found = planned(ground, *units)
+    assert not found.errors, found.errors
+    return [(a.target, "-" if a.after is None else "+") for a in found.actions]
+
+
+@pytest.fixture
+def tents() -> Ground:
+    ground = Ground()
+    Nodes("node", ground)
+    Mounts("tent", ground, behind=False, door="empty")
+    Rows("a", ground)
+    return ground
+
+
+def below(name: str, path: str, value: Any = DIRECTORY) -> Unit:
+    return unit(name, ("node", path, value), needs=(("above", path),), provides=(("path", path),))
+
+
+def test_a_parent_shared_behind_a_door_is_made_behind_it(tents: Ground) -> None:
+    """What lies at the same path before the door opens is another directory."""
+    tents.rows["node", "/t/x"] = tents.rows["node", "/t"] = DIRECTORY
+    door = unit("door", ("tent", "/t", {}), provides=(("path", "/t"),))
+    made = shared(tents, below("one", "/t/x/1"), below("two", "/t/x/2"), door)
+    assert made == [("/t", "+"), ("/t/x", "+"), ("/t/x/1", "+"), ("/t/x/2", "+")]
+
+
+def test_a_parent_shared_with_the_unit_of_the_door_is_made_by_it(tents: Ground) -> None:
+    """The mount and a directory on it are one unit, and another unit has a neighbour of that directory."""
+    volume = unit("volume", ("tent", "/t", {}), ("node", "/t/x/1", DIRECTORY), provides=(("path", "/t"), ("name", "/")))
+    other = below("other", "/t/x/2")
+    for units in ((volume, other), (other, volume)):
+        made = shared(tents, *units)
+        assert made == [("/t", "+"), ("/t", "+"), ("/t/x", "+"), ("/t/x/1", "+"), ("/t/x/2", "+")]
+    for path in ("/t", "/t/x", "/t/x/1", "/t/x/2"):
+        tents.rows["node", path] = {"type": "directory", "_made": True}
+    tents.rows["tent", "/t"] = {}
+    gone = volume._replace(cells=tuple(c._replace(value=None) for c in volume.cells))
+    removed = shared(tents, gone, below("other", "/t/x/2", None))
+    assert removed == [("/t/x/2", "-"), ("/t/x/1", "-"), ("/t/x", "-"), ("/t", "-"), ("/t", "-")]
+
+
+def test_a_thing_that_is_itself_what_is_shared_lies_behind_nobodys_door(tents: Ground) -> None:
+    """Two mounts within a mount point's directory: that directory is before the mount, which only covers it."""
+    first = unit("first", ("tent", "/s/t", {}), needs=(("above", "/s/t"),), provides=(("path", "/s/t"),))
+    second = below("second", "/s/t/x")
+    assert shared(tents, second, first) == [("/s", "+"), ("/s/t", "+"), ("/s/t", "+"), ("/s/t/x", "+")]
+
+
+def test_a_parent_that_stays_does_not_keep_what_is_beneath_it_in_the_unit(tents: Ground) -> None:
+    for path in ("/s", "/s/b"):
+        tents.rows["node", path] = {"type": "directory"}
+    tents.rows["a", 1] = {}
+    assert shared(tents, unit("one", ("a", 1, None), ("node", "/s/b", None))) == [("/s/b", "-"), (1, "-")]
+
+
+def test_a_door_whose_ground_is_unknown_waits(house: Ground) -> None:
+    house.ports["tent"].door, house.ports["tent"].behind = "unknown", False
+    middle = unit("middle", ("room", 1, {}), needs=(("x", "d"),), provides=(("x", "m"),))
+    second = unit("second", ("tent", "t", {}), needs=(("x", "m"),), provides=(("x", "t"),))
+    free = unit("free", ("tent", "free", {}), provides=(("x", "f"),))
+    behind = unit("behind", ("room", 2, {}), needs=(("x", "f"),))
+    found = planned(house, DOOR, middle, second, free, behind)
+    assert sorted(str(a.target) for a in found.now) == ["d", "free"]
+
+
+def test_a_change_beneath_a_door_comes_before_it(house: Ground) -> None:
+    house.rows["table", 1] = {"x": 1}
+    door = unit("door", ("table", 1, {"x": 2}), ("door", "d", {}), provides=(("x", "d"),))
+    found = planned(house, door, unit("in", ("room", 1, {}), needs=(("x", "d"),)))
+    assert [a.target for a in found.now] == [1, "d"]
+
+
+def test_a_refusal_is_found_beside_what_is_unknown(house: Ground) -> None:
+    house.rows["table", 1] = {"size": 5}
+    found = planned(
+        house, unit("in", ("room", 1, None), needs=(("x", "d"),)), DOOR, unit("one", ("table", 1, {"size": 2}))
+    )
+    assert codes(found) == [("would_shrink", "one")]
+
+
+class Bare:
+    """The least that is a port."""
+
+    name = "bare"
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, Any] = {1: {"x": 1}}
+
+    def scan(self, targets: Any) -> Any:
+        return {t: self.rows[t] for t in targets if t in self.rows}
+
+    def lowers(self, target: Any, before: Any, after: Any) -> bool:
+        return after is None
+
+    def risk(self, target: Any, before: Any, after: Any) -> str:
+        return "reversible"
+
+
+def test_a_port_need_not_offer_more_than_it_must(house: Ground) -> None:
+    ports = {**house.ports, "bare": Bare()}
+    behind = unit("in", ("bare", 1, {"x": 2}), needs=(("x", "d"),))
+    found = plan([unit("one", ("bare", 1, {"x": 2}), ("bare", 2, {}))], World(ports))
+    assert listed(found) == [("bare", 1, {"x": 1}, {"x": 2}), ("bare", 2, None, {})] and not found.errors
+    assert plan([DOOR, behind], World(ports)).actions[1].before is UNKNOWN
