@@ -183,16 +183,22 @@ def test_a_change_of_tier_changes_limits_only(host: None, tmp_path: Path) -> Non
     assert limits()[ROOT + "/cache"] == str(5 << 30) and os.path.getsize(ROOT + "/cache/kept") == 2 * MB
 
 
-def test_a_tenant_with_data_stays(host: None, tmp_path: Path) -> None:
+def test_a_tenant_goes_with_its_data_only_when_its_name_is_typed_again(host: None, tmp_path: Path) -> None:
     assert role(tmp_path, "tenant", TENANTS).code == 0
     write(ROOT + "/cache/precious", 1)
     before = hosts.picture()
     leaving = {"name": "acme", "state": "absent", "builds": ["b-1"]}
     unsaid = role(tmp_path, "tenant", {**TENANTS, "tenant_list": [leaving]})
     assert unsaid.code != 0 and "repeat it with confirm: acme" in unsaid.output
-    refused = role(tmp_path, "tenant", {**TENANTS, "tenant_list": [{**leaving, "confirm": "acme"}]})
-    assert refused.code != 0 and "would_destroy" in refused.output
     assert hosts.changed(before, hosts.picture()) == []
+    leave = {**TENANTS, "tenant_list": [{**leaving, "confirm": "acme"}]}
+    gone = role(tmp_path, "tenant", leave)
+    assert gone.code == 0, gone.output
+    assert not os.path.exists(ROOT) and not any(ROOT in line for line in open("/proc/self/mountinfo"))
+    listed = subprocess.run(["btrfs", "subvolume", "list", "/srv"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert "acme" not in listed
+    again = role(tmp_path, "tenant", leave)
+    assert again.code == 0 and again.result["actions"] == [], again.output
 
 
 WRONG_TENANTS: list[tuple[dict[str, Any], str]] = [

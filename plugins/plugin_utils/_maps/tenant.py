@@ -108,7 +108,10 @@ def _tenant(found: dict[str, list[dict[str, Any]]], tenant: dict[str, Any], tier
     entries = _entries(builds, str(daemon), str(tenant.get("group") or name))
     if state == "absent":
         entries = [{"path": entry["path"], "type": "absent"} for entry in entries]
-    found["trees"].append({"root": root, "entries": entries, "state": state})
+    tree = {"root": root, "entries": entries, "state": state}
+    if state == "absent":  # the tenant's name was typed again: that is the consent
+        tree["confirm"] = root
+    found["trees"].append(tree)
     for category, folder in (("total", "."), *CATEGORIES.items()):
         limit = {"hard": str(held[category])} if held else {}
         if held and folder != ".":

@@ -148,6 +148,7 @@ def test_absent_takes_its_name() -> None:
     found = layout({"name": "acme", "state": "absent", "confirm": "acme", "builds": ["b"]})
     assert all(entry["state"] == "absent" for entries in found.values() for entry in entries)
     assert all(entry["type"] == "absent" for entry in found["trees"][0]["entries"])
+    assert found["trees"][0]["confirm"] == found["trees"][0]["root"]
     assert len(found["trees"]) == 1, "the folder of all tenants is not needed for that"
     assert not any("hard" in entry for entry in found["quotas"])
 
