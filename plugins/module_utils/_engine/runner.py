@@ -1,0 +1,228 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Applying a plan: order, walk back, journal. Loaded only when something changes; the only place that calls ``put``."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Iterable, Tuple
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    REVERSIBLE,
+    UNKNOWN,
+    Action,
+    Key,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import Plan, reach
+
+Done = Tuple[int, Key, Action]  # its place in the order of puts, its unit
+
+
+class Runner:
+    """Applies stages of plans; remembers across stages which units failed, so that nothing is built on them."""
+
+    def __init__(self, ports: dict[str, Any], options: Any) -> None:
+        self.ports = ports
+        self.options = options
+        self.done: dict[Key, list[Done]] = {}  # what stands
+        self.touched: set[tuple[Any, ...]] = set()
+        self.skipped: set[tuple[Any, ...]] = set()
+        self.failed: list[tuple[int, StorageError]] = []
+        self.bad: set[Key] = set()
+        self.count = self.undone = self.kept = 0
+        self.guard = threading.RLock()
+
+    @property
+    def errors(self) -> list[StorageError]:
+        """In the order of the declaration, however the threads ran."""
+        return [error for _index, error in sorted(self.failed, key=lambda pair: pair[0])]
+
+    def run(self, stage: Plan, actions: list[Action]) -> bool:
+        """Tear down from the top, build up from the bottom. False when nothing was tried that was not tried before.
+
+        A failing unit is walked back, what stands on it is skipped, unrelated ones go on. An action whose ``before``
+        is still UNKNOWN lies behind a door that could not be opened: its unit counts as failed.
+        """
+        before = len(self.touched)
+        self.stage = stage
+        self.users: list[set[int]] = [set() for _unit in stage.units]
+        for index, needs in enumerate(stage.needs):
+            for need in needs:
+                self.users[need].add(index)
+        lower = [a for a in actions if self._lowers(a)]
+        build = [a for a in actions if not self._lowers(a)]
+        self.torn, self.built = {a.unit for a in lower}, {a.unit for a in build}
+        self.lowering = True
+        for index in {a.unit for a in actions if a.before is UNKNOWN}:
+            self._condemn(index)
+        for action in lower:
+            self._one(action)
+        self.lowering = False
+        if self.options.workers > 1 and any(self._slow(a) for a in build):
+            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import parallel
+
+            parallel.build(build, stage.needs, self.users, self.options.workers, self._slow, self._one)
+        else:
+            for action in build:
+                self._one(action)
+        self._abandon()
+        return len(self.touched) > before
+
+    def close(self) -> list[str]:
+        """Close the doors again, newest first: what lay behind them was refused. Returns what had to stay, in words."""
+        left = [action for _count, _key, action in self._newest(self.done)]
+        while left and left[0].risk == REVERSIBLE and self._undo(left[0]):
+            del left[0]
+        self.kept += len(left)
+        return list(map(_words, left))
+
+    def finish(self, planned: int) -> dict[str, int]:
+        for name in sorted({step[1] for step in self.touched}):
+            flush = getattr(self.ports[name], "flush", None)
+            if flush is not None:
+                flush()
+        summary = {
+            "planned": planned,
+            "applied": self.count - self.undone,
+            "failed": len(self.failed),
+            "undone": self.undone,
+            "kept": self.kept,
+            "skipped": len(self.skipped),
+        }
+        if self.options.journal:
+            self.options.journal.end(summary)
+        return summary
+
+    # -- one action ------------------------------------------------------------------------------------------------
+
+    def _one(self, action: Action) -> None:
+        unit = self.stage.units[action.unit]
+        with self.guard:
+            step = (unit.key, action.port, action.target, action.after is None)
+            if unit.key in self.bad:
+                self.skipped |= {step} - self.touched
+                return
+            self.touched.add(step)
+        try:
+            if action.risk != REVERSIBLE:
+                self._note("begin", action, True)
+            self._put(action, action.before, action.after)
+        except StorageError as error:
+            with self.guard:
+                self._fail(action.unit, error.at(unit.entry))
+            return
+        with self.guard:
+            self.count += 1
+            self.done.setdefault(unit.key, []).append((self.count, unit.key, action))
+            self._note("done", action, False)
+
+    def _put(self, action: Action, before: Any, after: Any) -> None:
+        """Only slow ports run beside each other; every other port sees one put at a time."""
+        port = self.ports[action.port]
+        try:
+            if self._slow(action):
+                port.put(action.target, before, after)
+            else:
+                with self.guard:
+                    port.put(action.target, before, after)
+        except StorageError:
+            raise
+        except Exception as error:  # even a defect of ours must walk back what was done
+            where = "%s %s" % (action.port, render.target_text(action.target))
+            raise StorageError("failed", "%s: %s: %s" % (where, type(error).__name__, error)) from error
+
+    def _note(self, word: str, action: Action, sync: bool) -> None:
+        if self.options.journal:
+            text = "%s %s %s" % (word, action.port, render.target_text(action.target))
+            with self.guard:
+                self.options.journal.step(self.count, text, sync)
+
+    def _slow(self, action: Action) -> bool:
+        return bool(getattr(self.ports[action.port], "slow", False))
+
+    def _lowers(self, action: Action) -> bool:
+        if action.before is UNKNOWN:
+            return action.after is None
+        return bool(self.ports[action.port].lowers(action.target, action.before, action.after))
+
+    # -- failing ---------------------------------------------------------------------------------------------------
+
+    def _fail(self, index: int, error: StorageError) -> None:
+        self.failed.append((index, error))
+        left = self._walk_back(self._condemn(index))
+        if left:
+            error.details["kept"] = left
+
+    def _condemn(self, index: int) -> set[Key]:
+        """Nothing is built on a unit that failed; what it stands on is not torn down beneath it, or is put back.
+
+        Returns the units to walk back. A unit beneath that was yet to be torn down is only passed over: what it did
+        in an earlier stage (a door) others may stand on.
+        """
+        lost = reach([index], self.users)
+        spared: set[int] = set()
+        if index in self.torn:
+            for under in reach([index], self.stage.needs) & self.torn:
+                if self.lowering:
+                    spared.add(under)
+                    lost |= reach([under], self.users) - {under} if under in self.built else set()
+                elif under not in self.built:
+                    lost.add(under)
+        fresh = {self.stage.units[i].key for i in lost} - self.bad
+        self.bad |= fresh | {self.stage.units[i].key for i in spared}
+        return fresh
+
+    def _abandon(self) -> None:
+        """What was implied only by units that failed goes again."""
+        for index in reversed(range(len(self.stage.units))):
+            key = self.stage.units[index].key
+            if key[0] == "implied" and all(self.stage.units[user].key in self.bad for user in self.users[index]):
+                self.bad.add(key)
+                self._walk_back({key})
+
+    def _walk_back(self, keys: set[Key]) -> list[str]:
+        """Undo what units did, newest first, each up to its first action that cannot be undone.
+
+        What lies beneath something kept is kept too, and nothing is put back on what stays gone. Returns what was
+        kept, in words.
+        """
+        left: list[str] = []
+        stopped: set[Key] = set()
+        for count, key, action in self._newest(keys):
+            if key not in stopped:
+                if self.options.rollback and action.risk == REVERSIBLE and self._undo(action):
+                    continue
+                kept = [older for place, _key, older in self.done[key] if place <= count]
+                at = [index for index, unit in enumerate(self.stage.units) if unit.key == key]
+                stays = reach(at, self.stage.needs) if any(a.after is not None for a in kept) else set(at)
+                gone = reach(at, self.users) if any(a.after is None for a in kept) else set()
+                stopped.update(self.stage.units[index].key for index in stays | gone)
+            left.append(_words(action))
+        for key in keys:
+            self.done.pop(key, None)
+        self.kept += len(left)
+        return left
+
+    def _newest(self, keys: Iterable[Key]) -> list[Done]:
+        found = [done for key in keys for done in self.done.get(key, ())]
+        return sorted(found, key=lambda done: done[0], reverse=True)
+
+    def _undo(self, action: Action) -> bool:
+        try:
+            after = action.after
+            if isinstance(after, dict) and UNKNOWN in after.values():  # chosen by the world meanwhile
+                after = self.ports[action.port].scan([action.target]).get(action.target)
+            self._put(action, after, action.before)
+        except StorageError as error:
+            self._note("not undone (%s):" % error.code, action, False)
+            return False
+        self.undone += 1
+        self._note("undone", action, False)
+        return True
+
+
+def _words(action: Action) -> str:
+    return "%s %s %s (%s)" % (action.verb, action.port, render.target_text(action.target), action.risk)
