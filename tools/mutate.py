@@ -41,8 +41,8 @@ ORDER = [
     "test_size_names.py",
     "test_properties.py",
 ]
-FILES = ["errors", "guard", "model", "names", "parallel", "plan", "procedure", "reconcile", "render", "size"]
-FIRST = dict.fromkeys(("parallel", "reconcile"), "test_reconcile.py")
+FILES = ["errors", "guard", "model", "names", "parallel", "plan", "procedure", "reconcile", "render", "runner", "size"]
+FIRST = dict.fromkeys(("parallel", "reconcile", "runner"), "test_reconcile.py")
 FIRST.update(dict.fromkeys(("model", "plan"), "test_plan.py"))
 FIRST.update(dict.fromkeys(("names", "size"), "test_size_names.py"))
 DEADLINE = 60.0
