@@ -146,6 +146,8 @@ def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     if backend == "loop":
         row["fstype"] = _fixed(p, old, "fstype", "ext4")
         row["provisioning"] = _fixed(p, old, "provisioning", "thin")
+        if old and bytes_ != old["size"] and row["fstype"] != "ext4":
+            _resizable(row["fstype"], bytes_, old)
     elif p["fstype"]:
         raise StorageError("invalid", "fstype has no meaning for backend %s" % backend, "leave it out", option="fstype")
     elif p["provisioning"] == "thick":
@@ -187,6 +189,14 @@ def _size(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], backend
     return bytes_
 
 
+def _resizable(fstype: str, bytes_: int, old: dict[str, Any]) -> None:
+    """The kernel changes their size only while they are mounted, and never to a Btrfs of less than 256 MiB."""
+    if not old["attachments"]:
+        raise StorageError("unsupported", "%s changes its size only while it is attached" % fstype, "attach it first")
+    if fstype == "btrfs" and bytes_ < 256 << 20:
+        raise StorageError("unsupported", "btrfs is not resized to less than 256MiB", "ask for 256MiB or more")
+
+
 def _path(p: dict[str, Any], place: dict[str, Any], kind: str, scope: str) -> str:
     if kind == "memory":
         return names.join(MEMORY, p["namespace"], p["name"]) if scope == "host" else ""
@@ -210,13 +220,14 @@ def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh:
     rows = look.everything("record")
     there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
     for (kind, key), other in look.declared.items():
-        known = rows.get(("volume", key)) or {}
-        mine = known.get("pool", "" if other["type"] == "memory" else other["pool"] or "default") == home
-        if kind == "volume" and mine:
-            if other["state"] == "absent":
-                there.pop(key, None)
-            elif other["size"] is not None:
-                there[key] = size.parse(other["size"])
+        if kind != KIND:
+            continue
+        known = rows.get((KIND, key)) or {}
+        lies = known.get("pool", "" if other["type"] == "memory" else other["pool"] or "default")
+        if other["state"] == "absent":
+            there.pop(key, None)
+        elif lies == home and other["size"] is not None:
+            there[key] = size.parse(other["size"])
     count = sum(1 for key in there if key.startswith(p["namespace"] + "/"))
     if fresh and most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
