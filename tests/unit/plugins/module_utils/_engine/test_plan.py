@@ -325,7 +325,7 @@ def test_met_and_merged() -> None:
 def test_a_port_may_say_itself_what_is_met_and_what_follows(ground: Ground) -> None:
     port: Any = ground.ports["a"]
     ground.rows["a", 1] = {"x": 1}
-    port.same = lambda target, now, declared: declared["x"] < 10 and now["x"]
+    port.same = lambda target, now, declared: now["x"] > 0 and declared["x"] < 10
     port.merge = lambda target, now, declared: {"now": now, **declared}
     assert not planned(ground, unit("one", ("a", 1, {"x": 9}))).actions
     assert planned(ground, unit("one", ("a", 1, {"x": 10}))).actions[0].after == {"now": {"x": 1}, "x": 10}
@@ -552,6 +552,7 @@ def test_a_parent_shared_with_the_unit_of_the_door_is_made_by_it(tents: Ground) 
     """The mount and a directory on it are one unit, and another unit has a neighbour of that directory."""
     volume = unit("volume", ("tent", "/t", {}), ("node", "/t/x/1", DIRECTORY), provides=(("path", "/t"), ("name", "/")))
     other = below("other", "/t/x/2")
+    other = other._replace(provides=(*other.provides, ("name", "/t/"), ("name", "/t")))
     for units in ((volume, other), (other, volume)):
         made = shared(tents, *units)
         assert made == [("/t", "+"), ("/t", "+"), ("/t/x", "+"), ("/t/x/1", "+"), ("/t/x/2", "+")]
