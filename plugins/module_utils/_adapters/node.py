@@ -391,8 +391,6 @@ class Node:
                 os.setxattr(fd, acl.ACCESS, acl.encode(want["mode"], want["acl"]))
             os.fchmod(fd, acl.masked(want["mode"], want["acl"]))  # with an ACL the group bits are its mask
         seen = self.value(fd, now["_mounted"], path)
-        if after.get("size", UNKNOWN) is not UNKNOWN:
-            want["size"] = after["size"]
         lost = [key for key, value in want.items() if seen[key] != value]
         if lost:
             text = "%s: the file system did not keep %s" % (path, ", ".join(lost))
