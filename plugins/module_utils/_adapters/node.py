@@ -350,10 +350,8 @@ class Node:
     def _as_expected(self, now: Value | None, before: Value | None, after: Value | None) -> bool:
         if now is None or before is None:
             return now is before
-        if after is None and before["type"] == "directory" and (not self.empties or before.get("_mounted")):
-            return bool(
-                now["type"] == "directory"
-            )  # rmdir takes only what is empty; beneath a mount stood other rights
+        if after is None and before.get("_mounted"):
+            return bool(now["type"] == before["type"])  # what the mount hid has rights of its own
         wanted = {key: value for key, value in before.items() if key[0] != "_" and key not in _CREATION}
         return all(value is UNKNOWN or now.get(key) == value for key, value in wanted.items())
 

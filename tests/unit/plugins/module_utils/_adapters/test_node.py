@@ -250,6 +250,7 @@ def test_a_world_that_moved_is_not_overwritten(arena: str) -> None:
     now = port.scan([target])[target]
     os.chmod(target, 0o711)
     assert refusal(lambda: port.put(target, now, {**now, "uid": 5})).code == "moved"
+    assert refusal(lambda: port.put(target, now, None)).code == "moved" and os.path.isdir(target)
     os.rmdir(target)
     assert refusal(lambda: port.put(target, now, {**now, "uid": 5})).code == "moved"
     assert refusal(lambda: port.put(target, now, None)).code == "moved"
