@@ -45,7 +45,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["purge"]:
         raise StorageError("unsupported", "purge of a tree is not supported yet", "declare entries of type absent")
     cells, paths = [], [("path", root)]
-    confirmed = p["confirm"] == root
+    confirmed = p["confirm"] is not None and names.path(p["confirm"], "confirm") == root
     for entry in p["entries"] or ():
         where = names.relative(entry["path"])
         path = root if where == "." else names.join(root, where)
@@ -55,7 +55,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         cells.append(Cell(port, path, value))
         paths.append(("path", path))
     if not cells:
-        cells.append(Cell("node", root, None if p["state"] == "absent" else {"type": "directory"}))
+        gone = p["state"] == "absent"
+        cells.append(Cell("data" if gone and confirmed else "node", root, None if gone else {"type": "directory"}))
     cells.sort(key=lambda cell: str(cell.target).count("/"))  # parents stand below their children
     consents = {"absent": confirmed, "hint": "repeat the task with confirm: %s to remove it with its content" % root}
     return Unit((KIND, root), tuple(cells), (("path", root),), tuple(paths), consents=consents)
@@ -89,6 +90,6 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     root = names.path(p["root"])
     paths = [names.join(root, entry["path"]) for entry in p["entries"] or ()] or [root]
     stands = [path for path in paths if rows["node"].get(path) or rows.get("mounted", {}).get(path)]
-    ours = [a["target"] for a in rows["actions"] if a["port"] in ("node", "mounted")]
+    ours = [a["target"] for a in rows["actions"] if a["port"] in ("node", "mounted", "data")]
     changed = {target for target in ours if names.within(target, root)}
     return {"counts": {"declared": len(paths), "present": len(stands)}, "changed_paths": sorted(changed)}
