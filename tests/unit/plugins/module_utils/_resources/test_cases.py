@@ -1,0 +1,298 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each kind makes of a declaration, as data: one file a case, in the folder of its kind.
+
+::
+
+    declared: {path: /mnt/a, size: 1MiB}             # one entry as a user writes it
+    beside: {mounts: [{path: /mnt, ...}]}            # optional: other entries of the same declaration, by list
+    rows: {mount: {/mnt/a: {fstype: tmpfs}}}         # optional: port -> target -> what is there
+    actions:                                         # in this order, and none besides
+      - {port: mount, target: /mnt/a, verb: change, before: {noexec: false}, after: {noexec: true}, risk: reversible}
+    refused: {code: invalid, message: is not a size} # instead of actions
+
+A target is written as messages show it (``fstab``: ``/etc/fstab /mnt/a``), an octal mode as text. ``before`` and
+``after`` name the fields that matter; null: the field is not there. Rows are filled up with what a plain one has.
+The planner is the real one, over the real ports: only their looks are rows. What it foresees is then made the world,
+and a second plan must be empty.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+import yaml
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import Plan, World, plan
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
+
+HERE = Path(__file__).parent
+FILES = sorted(HERE.glob("*/*.yml"))
+KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
+KINDS.update(quota="quotas", pool="pools", volume="volumes")
+Rows = Dict[str, Any]
+
+
+class Seen:
+    """What a port of a case sees: its rows, each filled up by ``filled``, and nothing else."""
+
+    name: str
+
+    def see(self, rows: Rows) -> Any:
+        self.world = rows
+        return self
+
+    def scan(self, targets: Any = None) -> Any:
+        mine = self.world.get(self.name, {})
+        if targets is None:
+            targets = [self.target(text) for text in mine]
+        found: dict[Any, Any] = {}
+        for target in targets:
+            value = mine.get(target_text(target))
+            if value is None:
+                continue
+            found[target] = self.filled(target, dict(value)) if "error" not in value else StorageError(**value["error"])
+        return {target: value for target, value in found.items() if value is not None}
+
+    def target(self, text: str) -> Any:
+        return text
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return row
+
+
+class Nodes(Seen):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = {"type": "directory", "uid": 0, "gid": 0, "mode": 0o755, "acl": (), "default_acl": ()}
+        mounts = self.world.get("mount", {})
+        row = {**plain, "_mounted": target in mounts, "_trusted": True, "_raw": (b"", b""), **row}
+        return {**row, **{key: tuple(row[key]) for key in ("acl", "default_acl")}}
+
+
+class CaseNode(Nodes, Node):
+    pass
+
+
+class CaseData(Nodes, DataDir):
+    pass
+
+
+class CaseMounted(Nodes, MountedRoot):
+    pass
+
+
+class CaseMounts(Seen, Mounts):
+    def resolve(self, target: str, declared: Rows) -> Rows:
+        """Without a look at the source, which is a path of the case's world and not of this host."""
+        source = declared.get("source")
+        found = super().resolve(target, {k: v for k, v in declared.items() if k != "source"})
+        return {**found, "source": source} if source is not None else found
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        flags = dict.fromkeys(("read_only", "nosuid", "nodev", "noexec", "nodiratime", "bind"), False)
+        row = {**flags, "atime": "relatime", "propagation": "private", "_again": False, "_below": [], **row}
+        return {**row, "_sources": {row.get("source")}}
+
+
+class CaseFstab(Seen, Fstab):
+    def target(self, text: str) -> Any:
+        return tuple(text.split(" "))
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"fstype": "auto", "options": "defaults", "dump": 0, "passno": 0, **row}
+
+
+class CaseRecord(Seen, Record):
+    def target(self, text: str) -> Any:
+        return tuple(text.split(" "))
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        born = {"id": "id of %s" % target[1], "created_at": "2026-01-02T03:04:05Z"}
+        if target[0] == "pool":
+            inside = self.world["record"].items()
+            held = {k.split(" ")[1]: v for k, v in inside if k[:7] == "volume " and v.get("pool") == target[1]}
+            seen = {"_volumes": sorted(held)[:16], "_volume_count": len(held)}
+            return {**born, **row, **seen, "_provisioned": sum(v["size"] for v in held.values())}
+        plain = {"type": "filesystem", "attachments": {}, "mode": 0o750, "scope": "job", "sharing": "read_write"}
+        plain.update(labels={}, owner="0", group="0")
+        return {**born, **plain, **row}
+
+
+class CaseSuperblock(Seen, Superblock):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        """``blank``: the device or image is there, as long as that, and holds nothing."""
+        size = row.pop("blank", 0) or row.get("size", 0)
+        seen = {"_device_size": size, "_token": "token of " + target, "_live": False, "_in_use": [], "_protected": ""}
+        seen.update(_stable=True, _missing=False, _by_id=[])
+        seen.update({key: row.pop(key) for key in tuple(row) if key in seen})
+        self.seen[target] = seen
+        if not row:
+            return None
+        plain = {"label": "", "uuid": "4f0c1d7e-0000-4000-8000-000000000001", "size": size, "fills": True}
+        row = {**plain, "quota": (), "features": (), "_bytes": row.get("size", size), "_slack": 0, **seen, **row}
+        return {**row, **{key: tuple(row[key]) for key in ("quota", "features")}}
+
+
+class CaseQuota(Seen, Quota):
+    def target(self, text: str) -> Any:
+        return tuple(text.split(" "))
+
+    def scan(self, targets: Any = None) -> Any:
+        self._seen.update(dict.fromkeys(targets or (), BtrfsLimits()))
+        return super().scan(targets)
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = dict.fromkeys(("hard", "soft", "inodes_hard", "inodes_soft", "parent"))
+        row = {**plain, "nested": True, **row}
+        return {**row, "_parents": {1: row["parent"]} if row["parent"] else {}}
+
+
+class CaseEnabled(Seen, QuotaEnabled):
+    pass
+
+
+class CaseFsInfo(Seen, FsInfo):
+    """Of each path or its nearest row above it; a filesystem without quota where none is told."""
+
+    def scan(self, targets: Any = None) -> Any:
+        rows = self.world.get("fsinfo", {})
+        found: Rows = {}
+        for target in targets or ():
+            over = max((path for path in rows if within(target, path)), key=len, default=None)
+            plain = {"fstype": "ext4", "qgroup": False, "project_quota": False, "loop": True}
+            found[target] = {**plain, **(rows[over] if over is not None else {})}
+        return found
+
+
+def ports(rows: Rows) -> dict[str, Any]:
+    made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
+    made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
+    return {port.name: port.see(rows) for port in made}
+
+
+def planned(case: Rows, kind: str, rows: Rows) -> Plan:
+    document: Rows = {name: list(given) for name, given in case.get("beside", {}).items()}
+    document.setdefault(KINDS[kind], []).insert(0, case["declared"])
+    common = {"allow_unstable_device": case.get("allow_unstable_device", False)}
+    entries, errors = _kinds.entries(document, common, set())
+    world = World(ports(rows))
+    units, errors = _shell._declare(world, entries, errors)
+    found = plan(units, world)
+    found.errors[:0] = [error for error in errors if error not in found.errors]
+    return found
+
+
+def read(path: Path) -> tuple[Rows, Rows]:
+    """A case, and its world: what it tells, over the folders that every host has."""
+    case = _modes(yaml.safe_load(path.read_text(encoding="utf-8")))
+    rows = case.get("rows", {})
+    common = ("/", "/mnt", "/srv", "/var", "/var/lib")
+    rows["node"] = {**{folder: {} for folder in common}, **rows.get("node", {})}
+    rows["node"].setdefault("/var/lib/bulkhead", {"mode": 0o700})
+    return case, rows
+
+
+def _modes(value: Any, key: str = "") -> Any:
+    """Octal text as the number it means, but not in what the user declares."""
+    if isinstance(value, dict):
+        return {k: v if k in ("declared", "beside") else _modes(v, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_modes(item) for item in value]
+    return int(value, 8) if key in ("mode", "o:mode") and isinstance(value, str) else value
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def told(value: Any, expected: Any) -> Any:
+    """Of a value the fields that the case expects, so that a difference shows the two side by side."""
+    if value is UNKNOWN:
+        return "UNKNOWN"
+    if isinstance(value, dict) and isinstance(expected, dict):
+        return {key: told(value.get(key), expected[key]) for key in expected}
+    return plain(value)
+
+
+def foreseen(rows: Rows, found: Plan) -> Rows:
+    """The world once every action was done; what only the kernel or a server chooses is left out."""
+    after = {port: dict(mine) for port, mine in rows.items()}
+    for action in found.actions:
+        mine = after.setdefault(action.port, {})
+        mine.pop(target_text(action.target), None)
+        if action.after is not None:
+            known = {k: v for k, v in action.after.items() if v is not UNKNOWN}
+            mine[target_text(action.target)] = known
+    return after
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "%s/%s" % (path.parent.name, path.stem))
+def test_case(path: Path) -> None:
+    case, rows = read(path)
+    assert not case.keys() - {"declared", "beside", "rows", "actions", "refused", "allow_unstable_device"}
+    assert ("actions" in case) != ("refused" in case), "a case says what happens, or that it is refused"
+    found = planned(case, path.parent.name, rows)
+    if "refused" in case:
+        error = found.errors[0] if found.errors else None
+        assert error is not None, [(a.verb, a.port, a.target) for a in found.actions]
+        assert (error.code, case["refused"]["message"] in error.message) == (case["refused"]["code"], True), str(error)
+        return
+    assert [str(error) for error in found.errors] == []
+    verbs = [(action.verb, action.port, target_text(action.target)) for action in found.actions]
+    assert verbs == [(each["verb"], each["port"], each["target"]) for each in case["actions"]]
+    for action, each in zip(found.actions, case["actions"]):
+        assert not each.keys() - {"port", "target", "verb", "risk", "before", "after"}
+        seen = {key: told(getattr(action, key), each[key]) for key in ("risk", "before", "after") if key in each}
+        assert seen == {key: each[key] for key in seen}, (action.verb, action.port, action.target)
+    again = planned(case, path.parent.name, foreseen(rows, found))
+    assert [str(error) for error in again.errors] == []
+    assert [(a.verb, a.port, a.target, a.before, a.after) for a in again.actions] == [], "the second run"
+
+
+def declared(kind: str) -> list[Rows]:
+    """Every entry of a kind in the cases of that kind."""
+    found = []
+    for path in FILES:
+        if path.parent.name == kind:
+            case = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found += [case["declared"], *case.get("beside", {}).get(KINDS[kind], [])]
+    return found
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_option_and_choice_has_a_case(kind: str) -> None:
+    """A new option without a case fails here."""
+    missing = _untold(_kinds.resource(KINDS[kind]).OPTIONS, declared(kind), "")
+    assert missing == []
+
+
+def _untold(options: Rows, entries: list[Rows], where: str) -> list[str]:
+    missing = []
+    for name, option in options.items():
+        names = (name, *option.get("aliases", ()))
+        given = [entry[n] for entry in entries for n in names if entry.get(n) is not None]
+        values = [each for value in given for each in (value if isinstance(value, list) else [value])]
+        if name != "wipe_token" and not given:
+            missing.append(where + name)
+        for choice in option.get("choices", ()):
+            if choice not in values and option.get("default") != choice:
+                missing.append("%s%s: %s" % (where, name, choice))
+        if "options" in option and given:
+            missing += _untold(option["options"], values, where + name + ".")
+    return missing
