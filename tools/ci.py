@@ -121,6 +121,9 @@ class Workshop:
         report = self.reports / (folder.replace("/", "-") + ".xml")
         self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT)
 
+    def mutants(self, *arguments: str) -> None:
+        self.tool("python", "tools/mutate.py", *arguments, cwd=trees.ROOT)
+
     def reformat(self) -> None:
         self.tool("ruff", "check", "--fix", "--exit-zero", "--quiet", ".", cwd=trees.ROOT)
         self.tool("ruff", "format", ".", cwd=trees.ROOT)
@@ -145,6 +148,8 @@ def steps(shop: Workshop) -> list[Step]:
         Step("galaxy-importer", shop.importer, "test lint", (tools, archive)),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
         Step("integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian)),
+        Step("mutants, a sample", partial(shop.mutants, "--sample", "100", "--seed", "1"), "test", (tools,)),
+        Step("mutants", shop.mutants, "soak", (tools,)),
         Step("benchmark", partial(shop.pytest, "tests/benchmark"), "benchmark", (tools, debian)),
         Step("soak", partial(shop.pytest, "tests/soak"), "soak", (tools, debian)),
         *(Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,)) for core in shop.cores),

@@ -143,7 +143,7 @@ def _as_predicted(path: str, after: dict[str, Any]) -> None:
     named = {re.sub("^u", "user", re.sub("^g", "group", entry)) for entry in after["acl"]}
     shown = {entry for entry in acl(path) if re.match(r"(user|group):\d+:", entry)}
     assert shown == named, path
-    assert int(mode, 8) & 0o707 == after["mode"] & 0o707  # with an ACL the group bits are its mask
+    assert int(mode, 8) & 0o707 == int(after["mode"], 8) & 0o707  # with an ACL the group bits are its mask
 
 
 def test_limits_and_walls_hold(host: None, tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ from typing import Any, Hashable
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Action, Secret, Unit
 
 MASK = "********"
+_OCTAL = ("mode", "o:mode")  # people read file modes in octal digits
 RESULT_BYTES = 72 * 1024  # actions, errors and diff take up to this much each: a result stays below 256 KiB
 
 
 def plain(value: Any) -> Any:
-    """JSON-able, secrets masked, observations (``_`` fields) left out."""
+    """JSON-able, secrets masked, file modes in octal digits, observations (``_`` fields) left out."""
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items() if not str(k).startswith("_")}
+        kept = {str(k): v for k, v in value.items() if not str(k).startswith("_")}
+        return {k: "%04o" % v if k in _OCTAL and type(v) is int else plain(v) for k, v in kept.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
         return [plain(v) for v in items]

@@ -106,7 +106,20 @@ def test_drift_may_be_declared_to_be_left_alone() -> None:
     assert drifted({}, {"replace": False, "change": False}, kind="tmpfs") is None
 
 
+def test_a_unit_may_say_itself_how_its_consent_is_given() -> None:
+    refused = verdict(DESTROYS, Asking("absent", True), {"absent": False, "hint": "repeat with confirm: /s"})
+    assert refused is not None and refused.hint == "repeat with confirm: /s"
+
+
 # -- procedures
+
+
+def test_what_is_absent_does_not_hold_and_is_not_compared() -> None:
+    ground = Ground()
+    port = Rows("a", ground)
+    port.same = lambda target, now, declared: now["x"] == declared["x"]  # type: ignore[method-assign,union-attr]
+    taken = procedure.run(steps(("a", 1, {"x": 1})), ground.ports, False, lambda text, sync: None)
+    assert [action.before for action in taken] == [None]
 
 
 @pytest.fixture
@@ -313,3 +326,8 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
     assert len(CODES) == 25
     both = Refusals([error, StorageError("failed", "plain")])
     assert str(both) == "quotas[3]: busy (unmount it); plain" and len(both.errors) == 2
+
+
+def test_file_modes_are_octal_digits() -> None:
+    shown = render.plain({"mode": 0o2770, "o:mode": 0o777, "deep": {"mode": 7}, "modes": 8, "list": [{"mode": True}]})
+    assert shown == {"mode": "2770", "o:mode": "0777", "deep": {"mode": "0007"}, "modes": 8, "list": [{"mode": True}]}

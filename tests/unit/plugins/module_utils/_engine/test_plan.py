@@ -627,3 +627,30 @@ def test_a_port_need_not_offer_more_than_it_must(house: Ground) -> None:
     found = plan([unit("one", ("bare", 1, {"x": 2}), ("bare", 2, {}))], World(ports))
     assert listed(found) == [("bare", 1, {"x": 1}, {"x": 2}), ("bare", 2, None, {})] and not found.errors
     assert plan([DOOR, behind], World(ports)).actions[1].before is UNKNOWN
+
+
+# -- cells of one port that stand for those of another
+
+
+def test_a_cell_stands_for_the_same_thing_seen_through_another_port(ground: Ground) -> None:
+    Rows("data", ground).stands_for = "node"  # type: ignore[attr-defined]
+    below = unit("volume", ("data", "/s", {"size": 1}))
+    found = planned(ground, unit("tree", ("node", "/s/t", DIRECTORY)), below)
+    assert [(a.port, a.target) for a in found.actions] == [("data", "/s"), ("node", "/s/t")], "it is not made twice"
+    assert not found.errors and found.needs[0] == {1}
+
+
+def test_what_a_cell_stands_for_is_not_released_from_beneath_it(ground: Ground) -> None:
+    Rows("data", ground).stands_for = "node"  # type: ignore[attr-defined]
+    ground.rows["node", "/s"] = ground.rows["node", "/s/t"] = DIRECTORY
+    ground.rows["data", "/s"] = {"size": 1}
+    found = planned(ground, unit("volume", ("data", "/s", {"size": 1})), unit("tree", ("node", "/s/t", None)))
+    assert [(a.port, a.target) for a in found.actions] == [("node", "/s/t")] and found.needs[1] == {0}
+
+
+def test_a_world_lists_everything_once(ground: Ground) -> None:
+    ground.rows["a", 1], ground.rows["a", 2] = {"x": 1}, {"x": 2}
+    world = World(ground.ports)
+    assert world.everything("a") == world.everything("a") == {1: {"x": 1}, 2: {"x": 2}}
+    assert world.look("a", [1, 3]) == {1: {"x": 1}, 2: {"x": 2}}
+    assert ground.scans == ["a"], "what was listed whole is not looked for again"
