@@ -3,20 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Btrfs through its ioctls (include/uapi/linux/btrfs.h, btrfs_tree.h): subvolumes and quota groups, no btrfs-progs.
 
-Every function takes a descriptor of something on the filesystem and raises StorageError; ``details["errno"]`` is the
-number. A quota group id is ``level << 48 | number``; ``0/<n>`` belongs to the subvolume with the id n.
+What reads is here, what changes is in ``btrfschange``. Every function takes a descriptor of something on the filesystem
+and raises StorageError; ``details["errno"]`` is the number. A quota group id is ``level << 48 | number``; ``0/<n>``
+belongs to the subvolume with the id n.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import errno
 import fcntl
 import os
 import stat
 import struct
-import time
 from typing import Iterable, Iterator, NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import check, libc
@@ -29,13 +27,9 @@ ROOT_TREE, TOP, FIRST_SUBVOLUME = 1, 5, 256
 _QUOTA_TREE, _BACKREF, _REF = 8, 144, 156
 _STATUS, _INFO, _LIMIT, _RELATION = 240, 242, 244, 246
 _ON, _RESCAN, _INCONSISTENT, _SIMPLE = 1, 2, 4, 8
-_MAX_RFER, _MAX_EXCL, _RSV_RFER = 1, 2, 4
-_ANY = 2**64 - 1
-_SUBVOL_CREATE, _SNAP_DESTROY, _RESIZE = 0x5000940E, 0x5000940F, 0x50009403
-_TREE_SEARCH_V2, _INO_LOOKUP, _SNAP_CREATE_V2, _FS_INFO = 0xC0709411, 0xD0009412, 0x50009417, 0x8400941F
-_QUOTA_CTL, _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0xC0109428, 0x40189429, 0x4010942A, 0x8030942B
-_QUOTA_RESCAN = 0x4040942C
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on x86_64 and aarch64
+MAX_RFER, MAX_EXCL, RSV_RFER = 1, 2, 4
+ANY = 2**64 - 1
+_TREE_SEARCH_V2, _INO_LOOKUP, _FS_INFO = 0xC0709411, 0xD0009412, 0x8400941F
 _PAGE = 1 << 17  # bytes of one page of a tree search
 
 
@@ -73,28 +67,26 @@ def is_subvolume(fd: int) -> bool:
 
 
 def subvolume_create(parent_fd: int, name: str) -> None:
-    """``moved`` when the name is taken."""
-    _ioctl(parent_fd, _SUBVOL_CREATE, struct.pack("=q4088s", 0, _name(name)), "create the subvolume %s" % name)
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
+
+    btrfschange.subvolume_create(parent_fd, name)
 
 
 def subvolume_destroy(parent_fd: int, name: str) -> None:
-    """A read-only one too; a link of that name is not followed. ``in_use`` while subvolumes are nested in it."""
-    try:
-        _ioctl(parent_fd, _SNAP_DESTROY, struct.pack("=q4088s", 0, _name(name)), "remove the subvolume %s" % name)
-    except StorageError as error:
-        if error.details.get("errno") != errno.ENOTEMPTY:
-            raise
-        raise StorageError("in_use", error.message, "remove the subvolumes nested in it first") from error
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
+
+    btrfschange.subvolume_destroy(parent_fd, name)
 
 
-def snapshot(source_fd: int, parent_fd: int, name: str, read_only: bool = False) -> None:
-    data = struct.pack("=qQQ32x4040s", source_fd, 0, 2 if read_only else 0, _name(name))
-    _ioctl(parent_fd, _SNAP_CREATE_V2, data, "snapshot to %s" % name)
+def snapshot(source_fd: int, parent_fd: int, name: str) -> None:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
+
+    btrfschange.snapshot(source_fd, parent_fd, name)
 
 
 def subvolume_id(fd: int) -> int:
     """The id of the subvolume that holds what ``fd`` is."""
-    found = _ioctl(fd, _INO_LOOKUP, struct.pack("=QQ4080x", 0, FIRST_SUBVOLUME), "find the subvolume")
+    found = ioctl(fd, _INO_LOOKUP, struct.pack("=QQ4080x", 0, FIRST_SUBVOLUME), "find the subvolume")
     return int(struct.unpack_from("=Q", found)[0])
 
 
@@ -102,12 +94,12 @@ def subvolume_path(fs_fd: int, subvolid: int) -> str:
     """Its path beneath the top of the filesystem (``a/b``; the top itself is ``""``), or ``not_found``."""
     parts: list[bytes] = []
     while subvolid != TOP:
-        up = next(tree_search(fs_fd, ROOT_TREE, (subvolid, _BACKREF, 0), (subvolid, _BACKREF, _ANY)), None)
+        up = next(tree_search(fs_fd, ROOT_TREE, (subvolid, _BACKREF, 0), (subvolid, _BACKREF, ANY)), None)
         if up is None:
             raise StorageError("not_found", "there is no subvolume with the id %d" % subvolid)
         _child, _type, parent, data = up
         folder, _sequence, length = struct.unpack_from("=QQH", data)
-        found = _ioctl(fs_fd, _INO_LOOKUP, struct.pack("=QQ4080x", parent, folder), "find the directory of a subvolume")
+        found = ioctl(fs_fd, _INO_LOOKUP, struct.pack("=QQ4080x", parent, folder), "find the directory of a subvolume")
         parts.append(bytes(found[16 : found.index(0, 16)]) + data[18 : 18 + length])
         subvolid = parent
     return os.fsdecode(b"/".join(reversed(parts)))
@@ -117,52 +109,22 @@ def nested(fd: int, subvolid: int | None = None) -> dict[int, list[int]]:
     """{subvolume: those right inside it}: the whole filesystem's in one pass, or those beneath one subvolume."""
     found: dict[int, list[int]] = {}
     if subvolid is None:
-        for parent, kind, child, _data in tree_search(fd, ROOT_TREE, (TOP, _REF, 0), (_ANY - 256, _REF, _ANY)):
+        for parent, kind, child, _data in tree_search(fd, ROOT_TREE, (TOP, _REF, 0), (ANY - 256, _REF, ANY)):
             if kind == _REF:
                 found.setdefault(parent, []).append(child)
         return found
     todo = [subvolid]
     while todo:
         at = todo.pop()
-        found[at] = [row[2] for row in tree_search(fd, ROOT_TREE, (at, _REF, 0), (at, _REF, _ANY))]
+        found[at] = [row[2] for row in tree_search(fd, ROOT_TREE, (at, _REF, 0), (at, _REF, ANY))]
         todo.extend(found[at])
     return found
 
 
-def resize(fd: int, size: int | None) -> None:
-    """Bytes, or None for all of the device."""
-    text = b"max" if size is None else b"%d" % size
-    _ioctl(fd, _RESIZE, struct.pack("=q4088s", 0, text), "resize the filesystem")
-
-
 def filesystem_id(fd: int) -> str:
     """The UUID by which sysfs names the filesystem."""
-    raw = bytes(_ioctl(fd, _FS_INFO, bytes(1024), "look at the filesystem")[16:32]).hex()
+    raw = bytes(ioctl(fd, _FS_INFO, bytes(1024), "look at the filesystem")[16:32]).hex()
     return "-".join((raw[:8], raw[8:12], raw[12:16], raw[16:20], raw[20:]))
-
-
-@contextlib.contextmanager
-def top(fd: int) -> Iterator[int]:
-    """A descriptor of the top of the filesystem of ``fd``, by a mount that nobody sees; ``denied`` when read-only.
-
-    Newer kernels charge an ioctl on quota groups to the subvolume it comes through: from within a full one, its limit
-    could neither be raised nor lifted (EDQUOT).
-    """
-    with contextlib.ExitStack() as held:
-        try:
-            if os.fstatvfs(fd).f_flag & os.ST_RDONLY:  # our mount would turn a read-only filesystem writable
-                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            devices = os.listdir("/sys/fs/btrfs/%s/devices" % filesystem_id(fd))
-            context = _held(held, _FSOPEN, b"btrfs", 1)
-            for key, value in ((b"source", b"/dev/" + os.fsencode(devices[0])), (b"subvolid", b"%d" % TOP)):
-                _syscall(_FSCONFIG, context, 1, key, value, 0)
-            _syscall(_FSCONFIG, context, 6, None, None, 0)
-            tree = _held(held, _FSMOUNT, context, 1, 0)
-            above = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
-            held.callback(os.close, above)
-        except OSError as error:
-            raise failure(error, "cannot reach the top of the btrfs filesystem") from error
-        yield above
 
 
 # -- quota groups --------------------------------------------------------------------------------------------------
@@ -170,7 +132,7 @@ def top(fd: int) -> Iterator[int]:
 
 def quota_status(fd: int) -> Status | None:
     """None while quota is off."""
-    for _id, _kind, _offset, data in _quota_items(fd, (0, _STATUS, 0), (0, _STATUS, _ANY)):
+    for _id, _kind, _offset, data in _quota_items(fd, (0, _STATUS, 0), (0, _STATUS, ANY)):
         flags = struct.unpack_from("=QQQ", data)[2]
         if flags & _ON:
             mode = "simple" if flags & _SIMPLE else "full"
@@ -178,57 +140,15 @@ def quota_status(fd: int) -> Status | None:
     return None
 
 
-def quota_enable(fd: int, simple: bool) -> None:
-    """Simple quota needs Linux 6.7 (``failed`` with EINVAL before); full quota is right only after ``rescan``."""
-    _ioctl(fd, _QUOTA_CTL, struct.pack("=QQ", 4 if simple else 1, 0), "enable quota")
-
-
-def rescan(fd: int, timeout: float) -> None:
-    """Count anew (full quota) and wait until it is done: ``timeout`` after that many seconds."""
-    try:
-        _ioctl(fd, _QUOTA_RESCAN, bytes(64), "start the quota rescan")
-    except StorageError as error:
-        if error.details.get("errno") != errno.EINPROGRESS:
-            raise
-    deadline = time.monotonic() + timeout
-    while struct.unpack_from("=Q", _ioctl(fd, 0x8040942D, bytes(64), "watch the quota rescan"))[0]:
-        if time.monotonic() > deadline:
-            raise StorageError("timeout", "the quota rescan takes longer than %.6g s" % timeout, "run again later")
-        time.sleep(0.02)
-
-
-def qgroup_create(fd: int, qgroupid: int) -> None:
-    """Fine when it is there already."""
-    _qgroup(fd, _QGROUP_CREATE, struct.pack("=QQ", 1, qgroupid), "create", qgroupid, errno.EEXIST)
-
-
-def qgroup_destroy(fd: int, qgroupid: int) -> None:
-    """Fine when it is gone already; ``in_use`` while it has members."""
-    _qgroup(fd, _QGROUP_CREATE, struct.pack("=QQ", 0, qgroupid), "remove", qgroupid, errno.ENOENT)
-
-
-def qgroup_assign(fd: int, child: int, parent: int, remove: bool = False) -> None:
-    """Fine when it is so already."""
-    data = struct.pack("=QQQ", 0 if remove else 1, child, parent)
-    _qgroup(fd, _QGROUP_ASSIGN, data, "assign", child, errno.ENOENT if remove else errno.EEXIST)
-
-
-def qgroup_limit(fd: int, qgroupid: int, max_rfer: int | None, max_excl: int | None = None, mark: int = 0) -> None:
-    """Bytes, None lifts. ``mark`` goes to the reserved-bytes field, which the kernel stores and never reads."""
-    flags = _MAX_RFER | _MAX_EXCL | _RSV_RFER
-    limits = [_ANY if limit is None else limit for limit in (max_rfer, max_excl, mark or None)]
-    _qgroup(fd, _QGROUP_LIMIT, struct.pack("=QQQQQQ", qgroupid, flags, *limits, 0), "limit", qgroupid)
-
-
 def qgroups(fd: int, only: Iterable[int] | None = None) -> dict[int, Group]:
     """All groups in one pass of the quota tree, or some by a few point reads each; empty while quota is off."""
     items: list[tuple[int, int, int, bytes]] = []
     if only is None:
-        items.extend(_quota_items(fd, (0, _INFO, 0), (_ANY, _RELATION, _ANY)))
+        items.extend(_quota_items(fd, (0, _INFO, 0), (ANY, _RELATION, ANY)))
     for group in only or ():
         items.extend(_quota_items(fd, (0, _INFO, group), (0, _INFO, group)))
         items.extend(_quota_items(fd, (0, _LIMIT, group), (0, _LIMIT, group)))
-        items.extend(_quota_items(fd, (group, _RELATION, 0), (group, _RELATION, _ANY)))
+        items.extend(_quota_items(fd, (group, _RELATION, 0), (group, _RELATION, ANY)))
     found: dict[int, Group] = {}
     links: dict[int, list[int]] = {}
     for one, kind, other, data in items:
@@ -238,9 +158,9 @@ def qgroups(fd: int, only: Iterable[int] | None = None) -> dict[int, Group]:
         elif kind == _LIMIT and other in found:
             flags, rfer, excl, mark = struct.unpack_from("=4Q", data)
             found[other] = found[other]._replace(
-                max_rfer=rfer if flags & _MAX_RFER else None,
-                max_excl=excl if flags & _MAX_EXCL else None,
-                mark=mark if flags & _RSV_RFER else 0,
+                max_rfer=rfer if flags & MAX_RFER else None,
+                max_excl=excl if flags & MAX_EXCL else None,
+                mark=mark if flags & RSV_RFER else 0,
             )
         elif kind == _RELATION:
             links.setdefault(one, []).append(other)
@@ -266,9 +186,9 @@ def tree_search(
     """Items (objectid, type, offset, data) with keys from ``low`` to ``high``, paged. ``not_found``: no such tree."""
     buffer = bytearray(112 + _PAGE)
     while True:
-        struct.pack_into("=7QIII", buffer, 0, tree, low[0], high[0], low[2], high[2], 0, _ANY, low[1], high[1], 1 << 20)
+        struct.pack_into("=7QIII", buffer, 0, tree, low[0], high[0], low[2], high[2], 0, ANY, low[1], high[1], 1 << 20)
         struct.pack_into("=Q", buffer, 104, _PAGE)
-        _ioctl(fd, _TREE_SEARCH_V2, buffer, "read the tree %d" % tree)
+        ioctl(fd, _TREE_SEARCH_V2, buffer, "read the tree %d" % tree)
         count, at = struct.unpack_from("=I", buffer, 64)[0], 112
         if not count:
             return
@@ -278,20 +198,10 @@ def tree_search(
             at += 32 + length
         if (objectid, kind, offset) >= high:
             return
-        if offset < _ANY:
+        if offset < ANY:
             low = objectid, kind, offset + 1
         else:
             low = (objectid, kind + 1, 0) if kind < 255 else (objectid + 1, 0, 0)
-
-
-def _syscall(number: int, *args: object) -> int:
-    return check(libc.syscall(ctypes.c_long(number), *args))
-
-
-def _held(held: contextlib.ExitStack, number: int, *args: object) -> int:
-    fd = _syscall(number, *args)
-    held.callback(os.close, fd)
-    return fd
 
 
 def _quota_items(
@@ -304,15 +214,7 @@ def _quota_items(
             raise
 
 
-def _qgroup(fd: int, request: int, data: bytes, verb: str, qgroupid: int, fine: int = 0) -> None:
-    try:
-        _ioctl(fd, request, data, "%s the quota group %d/%d" % (verb, qgroupid >> 48, qgroupid % LEVEL))
-    except StorageError as error:
-        if not fine or error.details.get("errno") != fine:
-            raise
-
-
-def _ioctl(fd: int, request: int, data: bytes | bytearray, doing: str) -> bytearray:
+def ioctl(fd: int, request: int, data: bytes | bytearray, doing: str) -> bytearray:
     """The buffer as the kernel left it; a bytearray is used in place."""
     buffer = data if isinstance(data, bytearray) else bytearray(data)
     try:
@@ -320,10 +222,3 @@ def _ioctl(fd: int, request: int, data: bytes | bytearray, doing: str) -> bytear
     except OSError as error:
         raise failure(error, "cannot %s" % doing) from error
     return buffer
-
-
-def _name(name: str) -> bytes:
-    raw = os.fsencode(name)
-    if not raw or len(raw) > 255 or raw in (b".", b"..") or b"/" in raw or b"\0" in raw:
-        raise StorageError("invalid", "%.300r is not a name of a subvolume" % name)
-    return raw

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import namespace
 from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
@@ -24,16 +24,15 @@ def progs(*argv):
 @contextlib.contextmanager
 def filesystem():
     """A fresh btrfs: (mount point, descriptor of its root)."""
-    with namespace.place() as base:
-        with namespace.loop_device(namespace.image(base + "/img", 512 << 20, "btrfs")) as device:
-            os.mkdir(base + "/m")
-            subprocess.check_call(["mount", device, base + "/m"])
-            fd = os.open(base + "/m", os.O_RDONLY)
-            try:
-                yield base + "/m", fd
-            finally:
-                os.close(fd)
-                namespace.take_down(base + "/m")
+    with namespace.place() as base, namespace.loop_device(namespace.image(base + "/img", 512 << 20, "btrfs")) as device:
+        os.mkdir(base + "/m")
+        subprocess.check_call(["mount", device, base + "/m"])
+        fd = os.open(base + "/m", os.O_RDONLY)
+        try:
+            yield base + "/m", fd
+        finally:
+            os.close(fd)
+            namespace.take_down(base + "/m")
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def shown(mount):
 @pytest.mark.parametrize("name", ["a", "a b", "a\nb", "-rf", "\udcff", "é", "x" * 255])
 def test_subvolume_there_and_gone(fs, name):
     mount, fd = fs
-    btrfs.subvolume_create(fd, name)
+    btrfschange.subvolume_create(fd, name)
     raw = os.fsencode(name)
     listed = subprocess.check_output(["btrfs", "subvolume", "list", mount])
     assert listed.endswith(b"path " + raw + b"\n")
@@ -78,17 +77,17 @@ def test_subvolume_there_and_gone(fs, name):
         assert btrfs.is_subvolume(sub)
         assert btrfs.subvolume_id(sub) == number
         assert btrfs.subvolume_path(sub, number) == name
-    assert code_of(btrfs.subvolume_create, fd, name) == "moved"
-    btrfs.subvolume_destroy(fd, name)
+    assert code_of(btrfschange.subvolume_create, fd, name) == "moved"
+    btrfschange.subvolume_destroy(fd, name)
     assert not os.path.lexists(os.path.join(mount, name))
-    assert code_of(btrfs.subvolume_destroy, fd, name) == "not_found"
+    assert code_of(btrfschange.subvolume_destroy, fd, name) == "not_found"
     assert code_of(btrfs.subvolume_path, fd, 99999) == "not_found"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "x" * 256, "../m"])
 def test_names_that_leave_are_refused(fs, name):
-    assert code_of(btrfs.subvolume_create, fs[1], name) == "invalid"
-    assert code_of(btrfs.subvolume_destroy, fs[1], name) == "invalid"
+    assert code_of(btrfschange.subvolume_create, fs[1], name) == "invalid"
+    assert code_of(btrfschange.subvolume_destroy, fs[1], name) == "invalid"
 
 
 def test_a_directory_is_not_a_subvolume(fs):
@@ -98,35 +97,35 @@ def test_a_directory_is_not_a_subvolume(fs):
         assert not btrfs.is_subvolume(folder) and not btrfs.is_subvolume(other)
         assert btrfs.is_subvolume(fd) and btrfs.subvolume_path(fd, btrfs.TOP) == ""
         assert btrfs.subvolume_id(folder) == btrfs.TOP
-        assert code_of(btrfs.subvolume_create, other, "x") in ("failed", "unsupported")
+        assert code_of(btrfschange.subvolume_create, other, "x") in ("failed", "unsupported")
     with pytest.raises(StorageError):
-        btrfs.subvolume_destroy(fd, "d")
+        btrfschange.subvolume_destroy(fd, "d")
     assert os.path.isdir(mount + "/d")
 
 
 def test_a_link_is_not_followed(fs):
     mount, fd = fs
-    btrfs.subvolume_create(fd, "victim")
+    btrfschange.subvolume_create(fd, "victim")
     os.symlink("victim", mount + "/link")
     with pytest.raises(StorageError):
-        btrfs.subvolume_destroy(fd, "link")
+        btrfschange.subvolume_destroy(fd, "link")
     assert os.path.isdir(mount + "/victim") and os.path.islink(mount + "/link")
 
 
 def test_snapshot_and_read_only(fs):
     mount, fd = fs
-    btrfs.subvolume_create(fd, "s")
+    btrfschange.subvolume_create(fd, "s")
     with open(mount + "/s/f", "w") as f:
         f.write("hi")
     with opened(mount + "/s") as source:
-        btrfs.snapshot(source, fd, "ro", read_only=True)
-        btrfs.snapshot(source, fd, "rw")
-        assert code_of(btrfs.snapshot, source, fd, "rw") == "moved"
+        btrfschange.snapshot(source, fd, "ro", read_only=True)
+        btrfschange.snapshot(source, fd, "rw")
+        assert code_of(btrfschange.snapshot, source, fd, "rw") == "moved"
     assert progs("property", "get", mount + "/ro", "ro") == "ro=true\n"
     assert progs("property", "get", mount + "/rw", "ro") == "ro=false\n"
     with open(mount + "/ro/f") as f:
         assert f.read() == "hi"
-    btrfs.subvolume_destroy(fd, "ro")
+    btrfschange.subvolume_destroy(fd, "ro")
     assert "path ro" not in progs("subvolume", "list", mount)
 
 
@@ -136,23 +135,23 @@ def test_nested(fs):
         folder, _slash, name = path.rpartition("/")
         os.makedirs(os.path.join(mount, folder), exist_ok=True)
         with opened(os.path.join(mount, folder)) as at:
-            btrfs.subvolume_create(at, name)
+            btrfschange.subvolume_create(at, name)
     ids = {row.split()[-1]: int(row.split()[1]) for row in progs("subvolume", "list", mount).splitlines()}
     a, b, c, d = (ids[p] for p in ("a", "a/dir/b", "a/dir/b/c", "d"))
     assert btrfs.nested(fd) == {btrfs.TOP: [a, d], a: [b], b: [c]}
     assert btrfs.nested(fd, a) == {a: [b], b: [c], c: []}
     assert btrfs.subvolume_path(fd, c) == "a/dir/b/c"
-    assert code_of(btrfs.subvolume_destroy, fd, "a") == "in_use"
+    assert code_of(btrfschange.subvolume_destroy, fd, "a") == "in_use"
 
 
 def test_resize(fs):
     mount, fd = fs
     size = os.statvfs(mount).f_blocks * os.statvfs(mount).f_frsize
-    btrfs.resize(fd, 384 << 20)
+    btrfschange.resize(fd, 384 << 20)
     assert os.statvfs(mount).f_blocks * os.statvfs(mount).f_frsize == 384 << 20
-    btrfs.resize(fd, None)
+    btrfschange.resize(fd, None)
     assert os.statvfs(mount).f_blocks * os.statvfs(mount).f_frsize == size
-    assert code_of(btrfs.resize, fd, 1 << 50) == "limit_exceeded"
+    assert code_of(btrfschange.resize, fd, 1 << 50) == "limit_exceeded"
 
 
 def test_filesystem_id(fs):
@@ -164,13 +163,13 @@ def test_filesystem_id(fs):
 def test_quota_groups(fs, mode):
     mount, fd = fs
     assert btrfs.quota_status(fd) is None and btrfs.qgroups(fd) == {}
-    btrfs.subvolume_create(fd, "s")
+    btrfschange.subvolume_create(fd, "s")
     with open(mount + "/s/f", "wb") as f:
         f.write(os.urandom(1 << 20))
         os.fsync(f.fileno())
-    btrfs.quota_enable(fd, simple=mode == "simple")
+    btrfschange.quota_enable(fd, simple=mode == "simple")
     if mode == "full":
-        btrfs.rescan(fd, 60)
+        btrfschange.rescan(fd, 60)
     status = btrfs.quota_status(fd)
     assert status == (mode, False, False)
     with open("/sys/fs/btrfs/%s/qgroups/mode" % btrfs.filesystem_id(fd)) as f:
@@ -178,12 +177,12 @@ def test_quota_groups(fs, mode):
     with opened(mount + "/s") as sub:
         me = btrfs.subvolume_id(sub)
     own = btrfs.LEVEL | me
-    btrfs.qgroup_create(fd, own)
-    btrfs.qgroup_create(fd, own)
-    btrfs.qgroup_limit(fd, own, 5 << 20, mark=7)
-    btrfs.qgroup_limit(fd, me, None, 3 << 20)
-    btrfs.qgroup_assign(fd, me, own)
-    btrfs.qgroup_assign(fd, me, own)
+    btrfschange.qgroup_create(fd, own)
+    btrfschange.qgroup_create(fd, own)
+    btrfschange.qgroup_limit(fd, own, 5 << 20, mark=7)
+    btrfschange.qgroup_limit(fd, me, None, 3 << 20)
+    btrfschange.qgroup_assign(fd, me, own)
+    btrfschange.qgroup_assign(fd, me, own)
     rows = shown(mount)
     assert rows["1/%d" % me] == (str(5 << 20), "none", "-")
     assert rows["0/%d" % me] == ("none", str(3 << 20), "1/%d" % me)
@@ -195,20 +194,20 @@ def test_quota_groups(fs, mode):
     if mode == "full":
         assert groups[me].rfer > 1 << 20 and groups[me].excl > 1 << 20
     assert btrfs.qgroups(fd, [12345]) == {}
-    assert code_of(btrfs.qgroup_destroy, fd, own) == "in_use"
-    btrfs.qgroup_assign(fd, me, own, remove=True)
-    btrfs.qgroup_assign(fd, me, own, remove=True)
-    btrfs.qgroup_limit(fd, own, None)
+    assert code_of(btrfschange.qgroup_destroy, fd, own) == "in_use"
+    btrfschange.qgroup_assign(fd, me, own, remove=True)
+    btrfschange.qgroup_assign(fd, me, own, remove=True)
+    btrfschange.qgroup_limit(fd, own, None)
     assert shown(mount)["1/%d" % me] == ("none", "none", "-") and btrfs.qgroups(fd, [own])[own].mark == 0
-    btrfs.qgroup_destroy(fd, own)
-    btrfs.qgroup_destroy(fd, own)
+    btrfschange.qgroup_destroy(fd, own)
+    btrfschange.qgroup_destroy(fd, own)
     assert "1/%d" % me not in shown(mount)
 
 
 def test_use_is_live(fs):
     mount, fd = fs
-    btrfs.quota_enable(fd, simple=True)
-    btrfs.subvolume_create(fd, "s")
+    btrfschange.quota_enable(fd, simple=True)
+    btrfschange.subvolume_create(fd, "s")
     with opened(mount + "/s") as sub:
         me = btrfs.subvolume_id(sub)
     with open(mount + "/s/f", "wb") as f:
@@ -220,17 +219,17 @@ def test_use_is_live(fs):
 
 def test_rescan_deadline(fs):
     mount, fd = fs
-    btrfs.quota_enable(fd, simple=False)
-    btrfs.rescan(fd, 60)
-    btrfs.rescan(fd, 60)
+    btrfschange.quota_enable(fd, simple=False)
+    btrfschange.rescan(fd, 60)
+    btrfschange.rescan(fd, 60)
     assert not btrfs.quota_status(fd).inconsistent
 
 
 def test_more_than_one_page(fs):
     mount, fd = fs
-    btrfs.quota_enable(fd, simple=True)
+    btrfschange.quota_enable(fd, simple=True)
     for number in range(1000, 3000):
-        btrfs.qgroup_create(fd, btrfs.LEVEL | number)
+        btrfschange.qgroup_create(fd, btrfs.LEVEL | number)
     groups = btrfs.qgroups(fd)
     assert {n % btrfs.LEVEL for n in groups if n >> 48} == set(range(1000, 3000))
     assert len(shown(mount)) == len(groups)
@@ -238,12 +237,12 @@ def test_more_than_one_page(fs):
 
 def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     mount, fd = fs
-    btrfs.subvolume_create(fd, "s")
+    btrfschange.subvolume_create(fd, "s")
     os.mkdir(mount + "/../inner")
     source = subprocess.check_output(["findmnt", "-no", "SOURCE", mount]).decode().strip()
     subprocess.check_call(["mount", "-o", "subvol=s", source, mount + "/../inner"])
     table, descriptors = subprocess.check_output(["findmnt"]), len(os.listdir("/proc/self/fd"))
-    with opened(mount + "/../inner") as sub, btrfs.top(sub) as top:
+    with opened(mount + "/../inner") as sub, btrfschange.top(sub) as top:
         assert os.listdir(top) == ["s"] and btrfs.subvolume_id(top) == btrfs.TOP
         assert subprocess.check_output(["findmnt"]) == table
         assert not os.get_inheritable(top)
@@ -251,24 +250,25 @@ def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     subprocess.check_call(["mount", "-o", "remount,ro", mount + "/../inner"])
     subprocess.check_call(["mount", "-o", "remount,ro", mount])
     with opened(mount + "/../inner") as sub:
-        with pytest.raises(StorageError) as caught, btrfs.top(sub):
+        with pytest.raises(StorageError) as caught, btrfschange.top(sub):
             pass
         assert caught.value.code == "denied"
     assert "ro" in subprocess.check_output(["findmnt", "-no", "FS-OPTIONS", mount]).decode().split(",")
 
 
 def test_no_program_is_run():
-    with open(sys.modules[btrfs.__name__].__file__) as f:
-        assert not re.search("subprocess|os.system|popen", f.read())
+    for module in (btrfs, btrfschange):
+        with open(sys.modules[module.__name__].__file__) as f:
+            assert not re.search("subprocess|os.system|popen", f.read())
 
 
 def test_errors(fs):
     os.close(os.open(fs[0] + "/x", os.O_CREAT))
     with opened(fs[0] + "/x") as file:
-        assert code_of(btrfs.subvolume_create, file, "y") in ("failed", "unsafe_path")
-    assert code_of(btrfs.qgroup_create, fs[1], btrfs.LEVEL | 9) == "failed"  # quota is off
-    btrfs.quota_enable(fs[1], simple=True)
+        assert code_of(btrfschange.subvolume_create, file, "y") in ("failed", "unsafe_path")
+    assert code_of(btrfschange.qgroup_create, fs[1], btrfs.LEVEL | 9) == "failed"  # quota is off
+    btrfschange.quota_enable(fs[1], simple=True)
     subprocess.check_call(["mount", "-o", "remount,ro", fs[0]])
-    assert code_of(btrfs.subvolume_create, fs[1], "y") == "denied"
-    assert code_of(btrfs.quota_enable, fs[1], True) == "denied"
-    assert code_of(btrfs.qgroup_create, fs[1], btrfs.LEVEL | 9) == "denied"
+    assert code_of(btrfschange.subvolume_create, fs[1], "y") == "denied"
+    assert code_of(btrfschange.quota_enable, fs[1], True) == "denied"
+    assert code_of(btrfschange.qgroup_create, fs[1], btrfs.LEVEL | 9) == "denied"

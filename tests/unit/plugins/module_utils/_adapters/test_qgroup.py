@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
@@ -273,11 +273,11 @@ def test_tenant_cannot_escape_by_nesting(simple):
     def attack():
         os.mkdir(path + "/d")
         with opened(path + "/d") as fd:
-            btrfs.subvolume_create(fd, "n1")
+            btrfschange.subvolume_create(fd, "n1")
         first = fill(path + "/d/n1", 6)
         with opened(path + "/d/n1") as fd, opened(path) as top:
-            btrfs.subvolume_create(fd, "n2")
-            btrfs.snapshot(fd, top, "snap")
+            btrfschange.subvolume_create(fd, "n2")
+            btrfschange.snapshot(fd, top, "snap")
         return (
             1
             if first == (6, 0) and fill(path + "/d/n1/n2", 6) == (6, 0) and fill(path + "/snap")[1] == errno.EDQUOT
