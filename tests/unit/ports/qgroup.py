@@ -13,15 +13,14 @@ from ansible_collections.bulkhead.storage.tests.support import namespace
 
 @contextlib.contextmanager
 def case_quota():
-    with namespace.place() as base:
-        with namespace.loop_device(namespace.image(base + "/img", 256 << 20, "btrfs")) as device:
-            os.mkdir(base + "/m")
-            subprocess.check_call(["mount", device, base + "/m"])
-            subprocess.check_call(["btrfs", "-q", "subvolume", "create", base + "/m/t"])
-            QuotaEnabled().put(base + "/m", None, {"on": True})
-            port, target = Quota(), ("project", base + "/m/t")
-            first = port.merge(target, None, {"hard": 16 << 20})
-            try:
-                yield port, target, first, port.merge(target, first, {"hard": 32 << 20})
-            finally:
-                namespace.take_down(base + "/m")
+    with namespace.place() as base, namespace.loop_device(namespace.image(base + "/img", 256 << 20, "btrfs")) as device:
+        os.mkdir(base + "/m")
+        subprocess.check_call(["mount", device, base + "/m"])
+        subprocess.check_call(["btrfs", "-q", "subvolume", "create", base + "/m/t"])
+        QuotaEnabled().put(base + "/m", None, {"on": True})
+        port, target = Quota(), ("project", base + "/m/t")
+        first = port.merge(target, None, {"hard": 16 << 20})
+        try:
+            yield port, target, first, port.merge(target, first, {"hard": 32 << 20})
+        finally:
+            namespace.take_down(base + "/m")
