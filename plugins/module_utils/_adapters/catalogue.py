@@ -12,18 +12,17 @@ appears complete under its name by link(2): an empty, torn or foreign file there
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import sqlite3
 import time
-import uuid
-from typing import Any, Callable, Iterable, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN
+
+if TYPE_CHECKING:
+    import sqlite3
 
 Target = Tuple[str, str]
 BORN_WITH_ID = ("volume", "pool")
@@ -47,7 +46,9 @@ _PROBLEMS = (
 )
 
 
-def _new_id() -> str:
+def fresh_id() -> str:
+    import uuid
+
     return uuid.uuid4().hex
 
 
@@ -66,7 +67,7 @@ class Record:
         self,
         base: str = "/var/lib/bulkhead",
         timeout: float = 10.0,
-        new_id: Callable[[], str] = _new_id,
+        new_id: Callable[[], str] = fresh_id,
         now: Callable[[], str] = _now,
     ) -> None:
         self.base, self.path = base, os.path.join(base, "catalogue.sqlite")
@@ -100,7 +101,7 @@ class Record:
 
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
         born = {"id": UNKNOWN, "created_at": UNKNOWN} if now is None and target[0] in BORN_WITH_ID else {}
-        used = {"last_used": UNKNOWN} if _used(now, declared) else {}
+        used = {"last_used": UNKNOWN} if was_used(now, declared) else {}
         return {**born, **(now or {}), **declared, **used}
 
     def lowers(self, target: Target, before: Any, after: Any) -> bool:
@@ -111,49 +112,26 @@ class Record:
 
     def put(self, target: Target, before: Any, after: Any) -> None:
         """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer."""
-        before, after = state_of(before), state_of(after)
-        with self._session("rw") as db:
-            row = db.execute("SELECT rev, value FROM rows WHERE kind = ? AND key = ?", target).fetchone() or (0, "null")
-            now = json.loads(row[1])
-            if not _agree(now, before):
-                if _agree(now, after):
-                    return
-                raise StorageError("moved", "the record of %s %s changed since it was read" % target, "run it again")
-            if after is None:
-                db.execute("DELETE FROM rows WHERE kind = ? AND key = ?", target)
-                return
-            value = {k: v for k, v in after.items() if v is not UNKNOWN}
-            if target[0] in BORN_WITH_ID:
-                born = now or {"id": self.new_id(), "created_at": self.now()}
-                value = {**{k: born[k] for k in ("id", "created_at") if k in born}, **value}
-                if _used(now, value):
-                    value["last_used"] = self.now()
-            _store(db, target, row[0] + 1, value)
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cataloguewrite
+
+        cataloguewrite.put(self, target, before, after)
 
     def allocate(self, kind: str, name: str, low: int, high: int) -> int:
         """The number of ``name`` in the id space ``kind``: the recorded one, else the lowest free one, recorded."""
-        target = ("id", "%s:%s" % (kind, name))
-        with self._session("rw") as db:
-            row = db.execute("SELECT number FROM rows WHERE kind = ? AND key = ?", target).fetchone()
-            if row:
-                return int(row[0])
-            taken = "SELECT number FROM rows WHERE kind = 'id' AND grp = ? AND number >= ? ORDER BY number"
-            free = low
-            for (number,) in db.execute(taken, (kind, low)):
-                if number != free:
-                    break
-                free += 1
-            if free > high:
-                raise StorageError("limit_exceeded", "every %s id from %d to %d is taken" % (kind, low, high))
-            _store(db, target, 1, {"id": free})
-            return free
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cataloguewrite
+
+        return cataloguewrite.allocate(self, kind, name, low, high)
 
     @contextlib.contextmanager
     def _session(self, mode: str) -> Iterator[sqlite3.Connection]:
         """``rw``: one durable transaction, taken back when the block raises. ``ro``: a connection that cannot write."""
+        import sqlite3
+
         try:
             if mode == "rw":
-                self._create()
+                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cataloguewrite
+
+                cataloguewrite.create(self.base, self.path)
             with contextlib.closing(self._connect(mode)) as db:
                 if mode == "rw":
                     db.execute("BEGIN IMMEDIATE")
@@ -161,12 +139,13 @@ class Record:
                 if mode == "rw":
                     db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            code, hint = next((code, hint) for part, code, hint in _PROBLEMS if part in str(error))
-            raise StorageError(code, "%s: %s" % (self.path, error), hint) from error
+            raise _problem(self.path, str(error)) from error
 
     def _connect(self, mode: str) -> sqlite3.Connection:
+        import sqlite3
+
         plain = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        db = sqlite3.connect("file:%s?mode=%s" % (plain, mode), self.timeout, isolation_level=None, uri=True)
+        db = sqlite3.connect("file:%s?mode=%s" % (plain, mode), timeout=self.timeout, isolation_level=None, uri=True)
         try:
             ours, version = (db.execute("PRAGMA " + p).fetchone()[0] for p in ("application_id", "user_version"))
             db.execute("PRAGMA synchronous = FULL")
@@ -178,7 +157,9 @@ class Record:
                     "unsupported", text % (self.path, version, len(MIGRATIONS)), "upgrade this collection"
                 )
             if mode == "rw" and version < len(MIGRATIONS):
-                _migrate(db)
+                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cataloguewrite import migrate
+
+                migrate(db)
         except sqlite3.OperationalError:
             db.close()
             if mode == "rw" or not os.path.exists(self.path + "-journal"):
@@ -190,31 +171,6 @@ class Record:
             raise
         return db
 
-    def _create(self) -> None:
-        """Make the file under a private name, publish it whole. Only one maker at a time: the folder is locked."""
-        private_directory(self.base)
-        if os.path.lexists(self.path):
-            return
-        fresh = os.path.join(self.base, ".catalogue-%s" % _new_id())
-        folder = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            for stale in os.listdir(folder):
-                if stale.startswith(".catalogue-"):
-                    os.unlink(stale, dir_fd=folder)
-            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-            with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as db:
-                db.execute("PRAGMA application_id = %d" % APPLICATION)
-                _migrate(db)
-            with contextlib.suppress(FileExistsError):  # another maker was first
-                os.link(fresh, self.path)
-            os.unlink(fresh)
-            os.fsync(folder)
-        except OSError as error:
-            raise failure(error, "cannot make %s" % self.path) from error
-        finally:
-            os.close(folder)
-
 
 class Intents:
     """What we began and may not have finished (mkfs on a blank device): on disk before the deed, gone after it."""
@@ -223,8 +179,10 @@ class Intents:
         self._record = record
 
     def begin(self, what: str, **details: Any) -> None:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cataloguewrite import store
+
         with self._record._session("rw") as db:
-            _store(db, ("intent", what), 1, dict(details, at=self._record.now()))
+            store(db, ("intent", what), 1, dict(details, at=self._record.now()))
 
     def is_ours(self, what: str) -> bool:
         return bool(self._record.scan([("intent", what)]))
@@ -234,28 +192,14 @@ class Intents:
             db.execute("DELETE FROM rows WHERE kind = 'intent' AND key = ?", (what,))
 
 
-def _migrate(db: sqlite3.Connection) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    for version in range(db.execute("PRAGMA user_version").fetchone()[0], len(MIGRATIONS)):
-        for statement in (*MIGRATIONS[version], "PRAGMA user_version = %d" % (version + 1)):
-            db.execute(statement)
-    db.execute("COMMIT")
-
-
-def _used(now: Any, value: Any) -> bool:
+def was_used(now: Any, value: Any) -> bool:
     """Attaching and detaching are the uses of a volume that its row hears of."""
     return bool("attachments" in value and value["attachments"] != (now or {}).get("attachments", {}))
 
 
-def _store(db: sqlite3.Connection, target: Target, rev: int, value: dict[str, Any]) -> None:
-    kind, key = target
-    grp, number = (key.partition(":")[0], value["id"]) if kind == "id" else (value.get("pool"), value.get("size"))
-    upsert = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET "
-    upsert += ", ".join("%s = excluded.%s" % (column, column) for column in ("rev", "grp", "number", "value"))
-    try:
-        db.execute(upsert, (kind, key, rev, grp, number, json.dumps(value, sort_keys=True)))
-    except sqlite3.IntegrityError as error:
-        raise StorageError("conflict", "%s id %s belongs to another than %s" % (grp, number, key)) from error
+def _problem(path: str, text: str) -> StorageError:
+    code, hint = next((code, hint) for part, code, hint in _PROBLEMS if part in text)
+    return StorageError(code, "%s: %s" % (path, text), hint)
 
 
 def _contents(db: sqlite3.Connection, pool: str) -> dict[str, Any]:
@@ -263,11 +207,3 @@ def _contents(db: sqlite3.Connection, pool: str) -> dict[str, Any]:
     rows = db.execute(volumes, (pool,)).fetchall()
     provisioned = sum(number or 0 for _key, number in rows)  # here, not in SQL, where a sum may overflow
     return {"_volumes": [key for key, _n in rows[:16]], "_volume_count": len(rows), "_provisioned": provisioned}
-
-
-def _agree(now: Any, said: Any) -> bool:
-    """Is the stored row what was said? What only we could choose (UNKNOWN) was not said."""
-    if now is None or said is None:
-        return now is said
-    known = json.loads(json.dumps({k: v for k, v in said.items() if v is not UNKNOWN}))
-    return bool({k: v for k, v in now.items() if k in known or k not in said} == known)

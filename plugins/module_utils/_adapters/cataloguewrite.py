@@ -1,0 +1,121 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing the catalogue: its file, its schema, its rows. Read it with ``catalogue``."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import catalogue
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import (
+    APPLICATION,
+    BORN_WITH_ID,
+    Record,
+    Target,
+    fresh_id,
+    was_used,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
+
+
+def put(record: Record, target: Target, before: Any, after: Any) -> None:
+    """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer."""
+    before, after = state_of(before), state_of(after)
+    with record._session("rw") as db:
+        row = db.execute("SELECT rev, value FROM rows WHERE kind = ? AND key = ?", target).fetchone() or (0, "null")
+        now = json.loads(row[1])
+        if not _agree(now, before):
+            if _agree(now, after):
+                return
+            raise StorageError("moved", "the record of %s %s changed since it was read" % target, "run it again")
+        if after is None:
+            db.execute("DELETE FROM rows WHERE kind = ? AND key = ?", target)
+            return
+        value = {k: v for k, v in after.items() if v is not UNKNOWN}
+        if target[0] in BORN_WITH_ID:
+            born = now or {"id": record.new_id(), "created_at": record.now()}
+            value = {**{k: born[k] for k in ("id", "created_at") if k in born}, **value}
+            if was_used(now, value):
+                value["last_used"] = record.now()
+        store(db, target, row[0] + 1, value)
+
+
+def allocate(record: Record, kind: str, name: str, low: int, high: int) -> int:
+    """The number of ``name`` in the id space ``kind``: the recorded one, else the lowest free one, recorded."""
+    target = ("id", "%s:%s" % (kind, name))
+    with record._session("rw") as db:
+        row = db.execute("SELECT number FROM rows WHERE kind = ? AND key = ?", target).fetchone()
+        if row:
+            return int(row[0])
+        taken = "SELECT number FROM rows WHERE kind = 'id' AND grp = ? AND number >= ? ORDER BY number"
+        free = low
+        for (number,) in db.execute(taken, (kind, low)):
+            if number != free:
+                break
+            free += 1
+        if free > high:
+            raise StorageError("limit_exceeded", "every %s id from %d to %d is taken" % (kind, low, high))
+        store(db, target, 1, {"id": free})
+        return free
+
+
+def create(base: str, path: str) -> None:
+    """Make the file under a private name, publish it whole. Only one maker at a time: the folder is locked."""
+    private_directory(base)
+    if os.path.lexists(path):
+        return
+    fresh = os.path.join(base, ".catalogue-%s" % fresh_id())
+    folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        for stale in os.listdir(folder):
+            if stale.startswith(".catalogue-"):
+                os.unlink(stale, dir_fd=folder)
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as db:
+            db.execute("PRAGMA application_id = %d" % APPLICATION)
+            migrate(db)
+        with contextlib.suppress(FileExistsError):  # another maker was first
+            os.link(fresh, path)
+        os.unlink(fresh)
+        os.fsync(folder)
+    except OSError as error:
+        raise failure(error, "cannot make %s" % path) from error
+    finally:
+        os.close(folder)
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for version in range(db.execute("PRAGMA user_version").fetchone()[0], len(catalogue.MIGRATIONS)):
+        for statement in (*catalogue.MIGRATIONS[version], "PRAGMA user_version = %d" % (version + 1)):
+            db.execute(statement)
+    db.execute("COMMIT")
+
+
+def store(db: sqlite3.Connection, target: Target, rev: int, value: dict[str, Any]) -> None:
+    kind, key = target
+    grp, number = (key.partition(":")[0], value["id"]) if kind == "id" else (value.get("pool"), value.get("size"))
+    upsert = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET "
+    upsert += ", ".join("%s = excluded.%s" % (column, column) for column in ("rev", "grp", "number", "value"))
+    try:
+        db.execute(upsert, (kind, key, rev, grp, number, json.dumps(value, sort_keys=True)))
+    except sqlite3.IntegrityError as error:
+        raise StorageError("conflict", "%s id %s belongs to another than %s" % (grp, number, key)) from error
+
+
+def _agree(now: Any, said: Any) -> bool:
+    """Is the stored row what was said? What only we could choose (UNKNOWN) was not said."""
+    if now is None or said is None:
+        return now is said
+    known = json.loads(json.dumps({k: v for k, v in said.items() if v is not UNKNOWN}))
+    return bool({k: v for k, v in now.items() if k in known or k not in said} == known)
