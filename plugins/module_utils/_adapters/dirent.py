@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names in a folder that come and go: made under a private name and published, taken away, swept when a run was killed.
 
-Imported by the port ``node`` only when something is made or removed: a run that changes nothing does not pay for it.
+Imported by ``nodechange`` only when something is made or removed: a run that changes nothing does not pay for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import os
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import clone
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import IMPLIED, LOOK, OURS, Node, Value
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import LOOK, Node, Value
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nodechange import IMPLIED, OURS, apply
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, check, libc, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
@@ -52,7 +53,7 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
                 now["default_acl"] = None  # inherited from the folder: written over, with what is wanted or nothing
             if now["type"] == "file":
                 _size(fd, now["size"], after)
-            port.apply(target, fd, now, after)
+            apply(port, target, fd, now, after)
             if after.get("_implied"):
                 with contextlib.suppress(OSError):  # no such attributes here: then it will not vanish by itself
                     os.setxattr(fd, IMPLIED, b"1")
