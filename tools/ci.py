@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,11 @@ class Workshop:
         if python is None:
             raise Failed("the tools need Python 3.11, 3.12 or 3.13 with venv; found: %s" % sorted(self.pythons))
         environments.made("test", python, ["-r", "tests/requirements.txt"])
+
+    def ansibles(self) -> None:
+        """The oldest and the newest core, for what must hold on every supported one."""
+        for core in self.cores:
+            sanity.environment(core, self.pythons)
 
     def tree(self) -> None:
         trees.copied()
@@ -119,7 +125,9 @@ class Workshop:
         if not (trees.ROOT / folder).is_dir():
             raise Failed("%s does not exist: there is nothing to run" % folder)
         report = self.reports / (folder.replace("/", "-") + ".xml")
-        self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT)
+        programs = [trees.CACHE / ("venv-core-" + core.release) / "bin" / "ansible-playbook" for core in self.cores]
+        more = {"BULKHEAD_ANSIBLE_PLAYBOOKS": os.pathsep.join(map(str, programs))}
+        self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT, **more)
 
     def mutants(self, *arguments: str) -> None:
         self.tool("python", "tools/mutate.py", *arguments, cwd=trees.ROOT)
@@ -132,9 +140,11 @@ class Workshop:
 def steps(shop: Workshop) -> list[Step]:
     """All steps, cheap ones first; `targets` are the words of the command line that run them."""
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
+    cores = "environments of the cores"
     return [
         Step(debian, shop.debian, "test unit integration benchmark soak"),
         Step(tools, shop.tools, "test lint unit integration benchmark soak format"),
+        Step(cores, shop.ansibles, "test integration"),
         Step("format", shop.reformat, "format", (tools,)),
         Step("ruff check", shop.ruff, "test lint", (tools,)),
         Step("ruff format", shop.layout, "test lint", (tools,)),
@@ -147,7 +157,9 @@ def steps(shop: Workshop) -> list[Step]:
         Step(archive, shop.build, "test lint", (tools, tree)),
         Step("galaxy-importer", shop.importer, "test lint", (tools, archive)),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
-        Step("integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian)),
+        Step(
+            "integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian, cores)
+        ),
         Step("mutants, a sample", partial(shop.mutants, "--sample", "100", "--seed", "1"), "test", (tools,)),
         Step("mutants", shop.mutants, "soak", (tools,)),
         Step("benchmark", partial(shop.pytest, "tests/benchmark"), "benchmark", (tools, debian)),

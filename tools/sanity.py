@@ -55,17 +55,22 @@ def chosen(pythons: dict[interpreters.Version, interpreters.Interpreter]) -> lis
     return [fitting[0], fitting[-1]] if len(fitting) > 1 else fitting
 
 
-def run(core: Core, pythons: dict[interpreters.Version, interpreters.Interpreter], collection: Path) -> None:
-    """All sanity tests of this core over a copied tree, for every supported target Python found here."""
+def environment(core: Core, pythons: dict[interpreters.Version, interpreters.Interpreter]) -> Path:
+    """A virtual environment that holds this core, on the newest Python here that runs it."""
     python = interpreters.newest(pythons, core.lowest, core.highest)
     if python is None:
         raise LookupError("no Python here runs ansible-core " + core.release)
-    venv = environments.made("core-" + core.release, python, ["ansible-core==" + core.release])
+    return environments.made("core-" + core.release, python, ["ansible-core==" + core.release])
+
+
+def run(core: Core, pythons: dict[interpreters.Version, interpreters.Interpreter], collection: Path) -> None:
+    """All sanity tests of this core over a copied tree, for every supported target Python found here."""
+    venv = environment(core, pythons)
     env = environments.variables(venv, collection.parents[2])
     _provide_pip(venv, env)
     beside = [str(Path(other.path).parent) for other in pythons.values()]
-    env["PATH"] = os.pathsep.join([str(venv / "bin"), str(Path(python.path).parent), *beside, env["PATH"]])
-    print("ansible-core %s on %s" % (core.release, python), flush=True)
+    env["PATH"] = os.pathsep.join([str(venv / "bin"), *beside, env["PATH"]])
+    print("ansible-core %s" % core.release, flush=True)
     environments.call([str(venv / "bin" / "ansible-test"), "sanity", "--color", "no"], collection, env)
 
 

@@ -20,6 +20,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._kinds import LIS
 
 # Before ansible-core 2.19 a vaulted value stays an object of its own; since then it is a text that carries a tag.
 _TAG: Any = getattr(vault, "VaultedValue", None)
+# Variables of other hosts, and the variables once more.
+_OTHERS = ("hostvars", "groups", "vars")
 
 
 class ActionModule(ActionBase):
@@ -38,15 +40,35 @@ class ActionModule(ActionBase):
         secrets: list[str] = []
         if document or not args.get("src"):
             _find_secrets(document, secrets)
-            args["_declaration"] = json.dumps(document, default=lambda value: _plain(value, secrets))
+            text = json.dumps(document, default=lambda value: _plain(value, secrets))
+            if _TAG is None:
+                vaulted: list[str] = []
+                _find_vaulted({k: v for k, v in (task_vars or {}).items() if k not in _OTHERS}, vaulted)
+                secrets += [secret for secret in vaulted if json.dumps(secret)[1:-1] in text]
+            args["_declaration"] = text
             args["_secrets"] = secrets
-        return self._execute_module(module_name="bulkhead.storage.layout", module_args=args, task_vars=task_vars)
+        done: dict[str, Any] = self._execute_module(
+            module_name="bulkhead.storage.layout", module_args=args, task_vars=task_vars
+        )
+        return done
 
     def _read(self, src: str) -> dict[str, Any]:
         document = self._loader.load_from_file(self._find_needle("files", src))
         if not isinstance(document, dict):
             raise AnsibleActionFail("%s does not hold a dictionary of lists" % src)
         return document
+
+
+def _find_vaulted(value: Any, found: list[str]) -> None:
+    """Before 2.19 a template makes a plain text of a vaulted value: the variables still tell which texts these are."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _find_vaulted(item, found)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _find_vaulted(item, found)
+    elif hasattr(value, "_ciphertext"):
+        found.append(str(value))
 
 
 def _find_secrets(value: Any, secrets: list[str]) -> None:
@@ -57,7 +79,7 @@ def _find_secrets(value: Any, secrets: list[str]) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             _find_secrets(item, secrets)
-    elif _TAG is not None and type(value) is not str and isinstance(value, str) and _TAG.is_tagged_on(value):
+    elif _TAG is not None and value.__class__ is not str and isinstance(value, str) and _TAG.is_tagged_on(value):
         secrets.append(str(value))
 
 
