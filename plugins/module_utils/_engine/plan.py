@@ -413,6 +413,11 @@ class _Planner:
             return []
         after = hooks.merge(target, before, value) if hooks.merge else merged(before, value)
         if before is not None and hooks.replaces is not None and hooks.replaces(target, before, after):
+            unit = self.units[index]
+            if unit.consents.get("replace") is False and unit.key[0] != name:
+                text = "something else stands at %s %s" % (name, target_text(target))
+                self.errors.append(StorageError("conflict", text, "remove it first").at(unit.entry))
+                return []
             fresh = hooks.merge(target, None, value) if hooks.merge else value
             return [self._action(index, spot, before, None), self._action(index, spot, None, fresh)]
         return [self._action(index, spot, before, after)]

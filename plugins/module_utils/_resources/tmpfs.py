@@ -34,8 +34,16 @@ def label(p: dict[str, Any]) -> str:
     return str(p["path"]).rstrip("/") or "/"
 
 
+def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
+    return [("mount", p["path"].rstrip("/") or "/")]
+
+
 def unit(p: dict[str, Any], look: Any) -> Unit:
     path = names.path(p["path"])
+    there = look.look("mount", [path]).get(path)
+    if isinstance(there, dict) and there.get("fstype") != "tmpfs":
+        text = "%s is a mount of %s, not a tmpfs" % (path, there.get("fstype"))
+        raise StorageError("conflict", text, "unmount it with the mount module first")
     line: Any = None
     live: Any = None
     if p["persist"] == "unit":

@@ -95,11 +95,10 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if record is None and _clones(p):
         needs.append(("volume", _clonable(p, row, look)))
     needs += [("path", a["target"]) for a in after.values() if a["target"]]
-    source = p["source"] or {}
-    if source.get("name") and record is None:
-        needs.append(("volume", "%s/%s" % (source["namespace"] or p["namespace"], source["name"])))
-    consents = {"absent": p["state"] in ("absent", "detached"), "allow_shrink": p["allow_shrink"]}
-    return Unit((KIND, key), tuple(cells), tuple(needs), (("volume", key),), consents=consents)
+    provides = [("volume", key)] + [("path", row["path"])] * bool(row["path"])
+    provides += [("path", a["target"]) for a in after.values() if a["target"]]
+    consents = {"absent": p["state"] in ("absent", "detached"), "allow_shrink": p["allow_shrink"], "replace": False}
+    return Unit((KIND, key), tuple(cells), tuple(needs), tuple(provides), consents=consents)
 
 
 # -- the record ----------------------------------------------------------------------------------------------------
@@ -128,6 +127,8 @@ def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
             raise StorageError("unsupported", "pool %s holds memory volumes only" % home, "say type: memory")
     backend = old.get("backend") or place["backend"]
     bytes_ = _size(p, old, place, backend)
+    if old and bytes_ < old["size"] and backend in ("btrfs", "directory"):
+        _fits(bytes_, ("project", old["path"]), look)
     scope = _fixed(p, old, "scope", "job")
     row: dict[str, Any] = {
         "pool": home,
@@ -195,6 +196,15 @@ def _resizable(fstype: str, bytes_: int, old: dict[str, Any]) -> None:
         raise StorageError("unsupported", "%s changes its size only while it is attached" % fstype, "attach it first")
     if fstype == "btrfs" and bytes_ < 256 << 20:
         raise StorageError("unsupported", "btrfs is not resized to less than 256MiB", "ask for 256MiB or more")
+
+
+def _fits(bytes_: int, target: tuple[str, str], look: Any) -> None:
+    """A limit below what is there already would be no smaller volume, only a full one."""
+    limit = look.look("quota", [target]).get(target)
+    used = limit.get("_used_bytes", 0) if isinstance(limit, dict) else 0
+    if used > bytes_:
+        text = "the volume holds %s, more than %s" % (size.human(used), size.human(bytes_))
+        raise StorageError("no_space", text, "remove files first", used_bytes=used)
 
 
 def _path(p: dict[str, Any], place: dict[str, Any], kind: str, scope: str) -> str:
