@@ -92,20 +92,32 @@ def entries(
 def resource(name: str) -> Any:
     """The resource behind a list of ``layout``."""
     if name == "trees":
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import tree as found
-    elif name == "tmpfs":
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import tmpfs as found
-    elif name == "mounts":
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount as found
-    elif name == "quotas":
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota as found
-    elif name == "filesystems":
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem as found
-    elif name == "pools":
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool as found
-    else:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume as found
-    return found
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import tree
+
+        return tree
+    if name == "tmpfs":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import tmpfs
+
+        return tmpfs
+    if name == "mounts":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount
+
+        return mount
+    if name == "quotas":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
+
+        return quota
+    if name == "filesystems":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
+
+        return filesystem
+    if name == "pools":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
+
+        return pool
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
+
+    return volume
 
 
 def ports(names: list[str]) -> dict[str, Any]:

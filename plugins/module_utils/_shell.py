@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any, Callable, NoReturn
 
@@ -38,6 +37,7 @@ class Module(AnsibleModule):
         if "rollback" in self.argument_spec:
             result.setdefault("summary", dict.fromkeys(_COUNTS, 0))
         super().fail_json(msg, **result)
+        raise SystemExit(1)  # it does not come back, but says so to nobody
 
 
 def run(resource: Any, ports: Callable[[], dict[str, Any]]) -> None:
@@ -47,65 +47,27 @@ def run(resource: Any, ports: Callable[[], dict[str, Any]]) -> None:
     reconcile_entries(module, [entry], ports(), [])
 
 
+def module_of(argument_spec: dict[str, Any]) -> Module:
+    """For ``layout``: the common options and its own."""
+    return Module(argument_spec={**COMMON, **argument_spec}, supports_check_mode=True)
+
+
+def was_sent(option: str) -> bool:
+    """Is this option among what was sent? Asked before the options are declared."""
+    return b'"%s"' % option.encode() in (getattr(basic, "_ANSIBLE_ARGS", None) or b"")
+
+
 def inform(options: dict[str, Any], gather: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """An info module: looks, never changes."""
     module = Module(argument_spec=options, supports_check_mode=True)
     try:
         module.exit_json(changed=False, **gather(module.params))
     except StorageError as error:
-        _refuse(module, [error], {})
-
-
-def run_layout(kinds: Any) -> None:
-    """Many entries of many kinds. ``kinds`` knows which list holds which kind; each is imported only when used."""
-    argument_spec = {
-        **COMMON,
-        "state": {"type": "str", "choices": ["present", "absent"]},
-        "src": {"type": "path"},
-        "remote_src": {"type": "bool", "default": False},
-        "purge": {"type": "list", "elements": "str", "default": []},
-        "confirm_purge": {"type": "list", "elements": "str", "default": []},
-        "return_resources": {"type": "bool", "default": False},
-    }
-    if b'"_declaration"' in (getattr(basic, "_ANSIBLE_ARGS", None) or b""):  # as the action plugin sends the lists
-        argument_spec["_declaration"] = {"type": "str", "no_log": True}
-        argument_spec["_secrets"] = {"type": "list", "elements": "str", "no_log": True}
-    else:
-        argument_spec.update((name, kinds.option(name)) for name in kinds.LISTS)
-    module = Module(argument_spec=argument_spec, supports_check_mode=True)
-    params = module.params
-    try:
-        if params.get("_declaration"):
-            document = json.loads(params["_declaration"])
-        elif params["src"]:
-            document = kinds.read(params["src"])
-        else:
-            document = {name: params[name] for name in (*kinds.LISTS, "state") if params.get(name) is not None}
-        if params["purge"]:
-            raise StorageError("unsupported", "purge is not supported yet", "declare entries with state: absent")
-        if params["state"] is not None:
-            document["state"] = params["state"]
-        secrets: set[str] = set()
-        entries, errors = kinds.entries(document, params, secrets)
-        module.no_log_values.update(secret for secret in secrets if len(secret) > 2)
-        ports = kinds.ports([name for name in kinds.LISTS if document.get(name)])
-    except StorageError as error:
-        _refuse(module, [error], {})
-
-    def extra(report: reconcile.Report) -> dict[str, Any]:
-        more: dict[str, Any] = {"timings": {k: round(v * 1000, 3) for k, v in report.timings.items()}}
-        if params["return_resources"]:
-            shown: dict[str, list[Any]] = {}
-            for entry in entries:
-                shown.setdefault(entry.resource.LIST, []).append(_shown(entry, report))
-            more["resources"] = shown
-        return more
-
-    reconcile_entries(module, entries, ports, errors, extra)
+        refuse(module, [error], {})
 
 
 def reconcile_entries(
-    module: AnsibleModule,
+    module: Module,
     entries: list[Entry],
     ports: dict[str, Any],
     errors: list[StorageError],
@@ -123,9 +85,9 @@ def reconcile_entries(
     try:
         report = reconcile.converge(lambda world: _declare(world, entries, errors), ports, options, time.monotonic)
     except Refusals as refused:
-        _refuse(module, refused.errors, {})
+        refuse(module, refused.errors, {})
     except StorageError as error:
-        _refuse(module, [error], {})
+        refuse(module, [error], {})
     result: dict[str, Any] = {
         "changed": bool(report.summary["applied"] or report.summary["kept"]) if report.errors else bool(report.listed),
         "actions": render.bounded(report.listed, params["actions_limit"]),
@@ -136,11 +98,11 @@ def reconcile_entries(
     if module._diff:
         result["diff"] = render.diff(result["actions"])
     if report.errors:
-        _refuse(module, report.errors, result)
+        refuse(module, report.errors, result)
     if extra is not None:
         result.update(extra(report))
     else:
-        result["resource"] = _shown(entries[0], report)
+        result["resource"] = shown(entries[0], report)
     module.exit_json(**result)
 
 
@@ -163,11 +125,11 @@ def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> 
     return units, found
 
 
-def _shown(entry: Entry, report: reconcile.Report) -> Any:
+def shown(entry: Entry, report: reconcile.Report) -> Any:
     return render.plain(entry.resource.show(entry.params, {**report.rows, "actions": report.listed}))
 
 
-def _refuse(module: AnsibleModule, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:
+def refuse(module: Module, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:
     """The task's own code and message are the first error's; all of them are in ``errors``, bounded."""
     first = errors[0]
     rows = render.bounded([render.plain(e.as_dict()) for e in errors], 1000)

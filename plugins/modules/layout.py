@@ -232,11 +232,11 @@ errors_total:
   sample: 1
 """
 
-from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _layout
 
 
 def main() -> None:
-    _shell.run_layout(_kinds)
+    _layout.run(_kinds)
 
 
 if __name__ == "__main__":

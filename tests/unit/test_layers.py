@@ -27,6 +27,7 @@ MAY_IMPORT = [
     ("module_utils/_adapters/", ["stdlib", UTILS + "_adapters", *ADAPTERS]),
     ("module_utils/_ports.py", ["stdlib", UTILS + "_engine"]),
     ("module_utils/_shell.py", ["stdlib", "ansible", UTILS + "_engine", UTILS + "_adapters", UTILS + "_resources"]),
+    ("module_utils/_layout.py", ["stdlib", UTILS + "_engine", UTILS + "_shell"]),
     ("plugin_utils/_maps/", ["stdlib", UTILS + "_engine"]),
 ]
 RESOURCES_NEVER = {"os", "subprocess", "fcntl", "ctypes", "shutil", "socket", "pathlib", "urllib", "ansible"}
@@ -182,6 +183,8 @@ WRONG = [
     ("plugins/module_utils/_adapters/x.py", "def f(run):\n    run('x', shell=True)", "runs a shell"),
     ("plugins/module_utils/_adapters/x.py", "import os\nos.system('x')", "runs a shell"),
     ("plugins/module_utils/_adapters/x.py", "import os\nos.popen('x')", "runs a shell"),
+    ("plugins/module_utils/_layout.py", "from ansible.module_utils import basic", "imports ansible"),
+    ("plugins/module_utils/_layout.py", "def f(m):\n    m.exit_json()", "says exit_json"),
     ("plugins/modules/x.py", MAIN + "    AnsibleModule()", "says AnsibleModule"),
     ("plugins/modules/x.py", MAIN + "    m.exit_json()", "says exit_json"),
     ("plugins/modules/x.py", MAIN + "    pass\n" * 40, "longer than 40 lines"),
