@@ -24,9 +24,9 @@ import time
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
-import hypothesis  # noqa: F401
+import hypothesis  # noqa: F401  # pylint: disable=unused-import
 import pytest
-import yaml  # noqa: F401
+import yaml  # noqa: F401  # pylint: disable=unused-import
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINE = "plugins/module_utils/_engine"
@@ -151,7 +151,7 @@ def _put(parent: ast.AST, name: str, at: int, node: ast.AST) -> None:
 
 def _line(node: ast.AST) -> str:
     """The node as text, of a block only its head."""
-    text = ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).strip().split("\n")[0]
+    text = ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).strip().split("\n", maxsplit=1)[0]
     return text if len(text) <= 110 else text[:107] + "..."
 
 

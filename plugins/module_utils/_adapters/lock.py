@@ -92,9 +92,9 @@ class Lock:
         details: dict[str, Any] = {}
         pid = rest = ""
         with contextlib.suppress(OSError), open(self.path, "rb") as f:
-            pid, _, rest = f.read(512).decode("ascii", "replace").partition(" ")
+            pid, _blank, rest = f.read(512).decode("ascii", "replace").partition(" ")
         if pid.isdigit() and os.path.exists("/proc/" + pid):
-            since, _, what = rest.partition(" ")
+            since, _blank, what = rest.partition(" ")
             holder = "process %s (%s) since %s" % (pid, what, since)
             details = {"pid": int(pid), "what": what, "since": since}
         text = "%s is held by %s; waited %.6g s" % (self.path, holder, self.timeout)
