@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import (
     arena,
@@ -29,10 +29,10 @@ MIB = 1 << 20
 UUID = "0a1b2c3d-0000-4000-8000-1234567890ab"
 
 
-def content(path: str, live: bool = False) -> blkprobe.Content:
+def content(path: str, live: bool = False) -> signatures.Content:
     fd = blkprobe.opened(path)
     try:
-        return blkprobe.examine(fd, "disk-1", live)
+        return signatures.examine(fd, "disk-1", live)
     finally:
         os.close(fd)
 
@@ -275,10 +275,10 @@ def test_an_error_of_the_disk_is_unreadable(arena: str, call: str, code: str) ->
 
 EXAMINE = """
 import sys
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 try:
-    print(blkprobe.examine(blkprobe.opened(sys.argv[1]), "x").kind)
+    print(signatures.examine(blkprobe.opened(sys.argv[1]), "x").kind)
 except StorageError as error:
     print(error.code)
 """
@@ -316,7 +316,7 @@ def test_the_token_dies_with_any_change_of_what_was_read(arena: str) -> None:
     os.truncate(path, 65 * MIB)
     tokens.add(content(path).token)
     fd = blkprobe.opened(path)
-    tokens.add(blkprobe.examine(fd, "disk-2").token)
+    tokens.add(signatures.examine(fd, "disk-2").token)
     os.close(fd)
     assert len(tokens) == 6
 
@@ -357,14 +357,14 @@ def test_mutated_superblocks_raise_nothing(heads: list[bytes], data: st.DataObje
     cut = data.draw(st.sampled_from([len(head), 0, 1, 511, 512, 1100, 2000, 4096, 65600]))
     head = head[:cut]
     size = data.draw(st.sampled_from([len(head), 1 << 26, 0, 512]))
-    found = blkprobe.parse(bytes(head), bytes(head[-512:]), size)
+    found = signatures.parse(bytes(head), bytes(head[-512:]), size)
     assert all(f.state in ("valid", "damaged", "partial") and isinstance(f.label, str) for f in found)
 
 
 @settings(max_examples=200, deadline=None)
 @given(head=st.binary(max_size=5000), tail=st.binary(max_size=5000), size=st.integers(0, 1 << 40))
 def test_any_bytes_raise_nothing(head: bytes, tail: bytes, size: int) -> None:
-    assert isinstance(blkprobe.parse(head, tail, size), list)
+    assert isinstance(signatures.parse(head, tail, size), list)
 
 
 def test_crc32c_has_its_published_check_value() -> None:

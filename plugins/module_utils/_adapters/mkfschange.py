@@ -1,0 +1,272 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filesystems made, grown, labelled, shrunk and wiped, each step from our own proof; never over something.
+
+Imported by the port ``mkfs`` only when no filesystem is as declared: a run that changes nothing does not pay for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import struct
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import TOOLS, Superblock, known, value
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs, unstable
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import SHRINKS, UNKNOWN
+
+PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs", "vfat": "dosfstools", "swap": "util-linux"}
+QUOTA_TYPES = {"user": "usrquota", "group": "grpquota", "project": "prjquota"}
+SLOW = 600.0  # seconds that making, checking or resizing a filesystem may take
+
+
+def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
+    seen = port.seen.get(target)
+    if seen is None:
+        return None  # nothing is there yet: what makes it is beneath us in this plan
+    formats = after is None or before is None or before["fstype"] != after["fstype"]
+    shrinks = not formats and port.risk(target, before, after) == SHRINKS
+    leaving = {t for _port, t in gone} | (
+        {u for u in seen["_in_use"] if "/loop" in u} if ("loop", target) in gone else set()
+    )
+    users = [u for u in seen["_in_use"] if u not in leaving]
+    fstype = (after or before)["fstype"]
+    if seen["_protected"]:
+        text = "%s holds %s of this host" % (target, seen["_protected"])
+        return StorageError("protected", text, "choose another device")
+    if not seen["_stable"] and target not in port.allow_unstable:
+        return unstable(target, seen["_by_id"])
+    if users and (formats or shrinks and fstype == "ext4"):
+        text = "%s is in use: %s" % (target, ", ".join(users))
+        return StorageError("in_use", text, "release it first, or declare its users absent too", users=users)
+    able = ("ext4", "btrfs") if shrinks else ("ext4", "btrfs", "xfs")
+    if not formats and not port.sized(before, after) and fstype not in able:
+        verb = "be made smaller" if shrinks else "grow"
+        return StorageError("unsupported", "%s on %s cannot %s" % (fstype, target, verb), "make a new one and copy")
+    if formats and after is not None and seen["_missing"]:
+        return _missing(fstype)
+    if fstype not in ("ext4", "xfs", "btrfs") and after is not None and after["quota"]:
+        text = "%s on %s cannot account quota" % (fstype, target)
+        return StorageError("not_enforced", text, "use xfs, ext4 or btrfs")
+    for field in () if formats else ("uuid", "features", "quota"):
+        if after[field] != before[field]:
+            text = "%s of the %s on %s is given when it is made" % (field, fstype, target)
+            return StorageError("unsupported", text, "declare what is there, or make a new filesystem")
+    return None
+
+
+def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> Any:
+    """The value of a scan, None for blank; what else was seen goes to ``port.seen``."""
+    dev = look.resolve(target)
+    users = look.in_use(target, dev)
+    content = signatures.examine(fd, _identity(look, target, dev), bool(users))
+    at = _at(look, target, dev)[1] if users else ""
+    fstype = port.wanted.get(target, {}).get("fstype")
+    seen = {
+        "_device_size": content.detail["device_size"], "_token": content.token,
+        "_live": bool(users), "_in_use": users,
+        "_protected": look.protected(dev), "_stable": look.stable(target, dev),
+        "_missing": bool(fstype and not _which(port, TOOLS[fstype])),
+        "_mounted_at": at,
+    }  # fmt: skip
+    seen["_by_id"] = [] if seen["_stable"] else look.links(dev)
+    port.seen[target] = seen
+    if content.kind == "blank":
+        return None
+    row: dict[str, Any] = {"fstype": None, "_content": content._asdict()}
+    if content.kind == "known" and content.fstype in TOOLS:
+        row = value(_live(content.detail["found"], at), seen["_device_size"])
+    elif content.kind == "known":
+        row["fstype"] = content.fstype
+    if ours and (content.detail["begun"] or row["fstype"] in TOOLS):
+        row["unfinished"] = True
+    return {**row, **seen}
+
+
+def _which(port: Superblock, program: str) -> str:
+    return next((p for p in ("%s/%s" % (d, program) for d in port.search) if os.access(p, os.X_OK)), "")
+
+
+def put(port: Superblock, target: str, before: Any, after: Any) -> None:
+    if before and after and before["fstype"] == after["fstype"]:
+        _change(port, target, before, after)
+    else:
+        _remake(port, target, before, after)
+
+
+def _remake(port: Superblock, target: str, before: Any, after: Any) -> None:
+    """Wipe, then make when something is declared. Each step starts from our own proof under an exclusive open."""
+    after = after and port.merge(target, None, after)
+    if after is not None and not _which(port, TOOLS[after["fstype"]]):
+        raise _missing(after["fstype"])
+    look = port.new_look()
+    dev = look.resolve(target)
+    users, vital = look.in_use(target, dev), look.protected(dev)
+    if users or vital:
+        raise StorageError("in_use" if users else "protected", "%s holds %s" % (target, vital or ", ".join(users)))
+    hold = -1
+    fd = blkprobe.opened(target, os.O_RDWR | (os.O_EXCL if dev else 0))
+    try:
+        stamp = _stamp(look, os.fstat(fd))
+        content = signatures.examine(fd, _identity(look, target, dev), bool(before and before.get("_live")))
+        if content.kind != "blank" if before is None else content.token != before.get("_token"):
+            raise StorageError("moved", "the content of %s changed since it was looked at" % target)
+        size = content.detail["device_size"]
+        if after is not None and after.get("size", size) not in (size, UNKNOWN):
+            raise StorageError("moved", "%s has %d bytes, declared are %d" % (target, size, after["size"]))
+        port.intents.begin(target, token=content.token)
+        if content.kind != "blank":
+            _zero(fd, size, target)
+        # programs want the exclusive open for themselves; by our descriptor they cannot meet another file
+        hold = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(fd)
+    try:
+        if after is not None:
+            _make(port, "/proc/%d/fd/%d" % (os.getpid(), hold), target, look, dev, after)
+        if not os.path.exists(target) or _stamp(look, os.stat(target)) != stamp:
+            raise StorageError("moved", "%s became another device meanwhile" % target, "look at both")
+        content = signatures.examine(hold, target)
+        found = content.detail["found"]
+        if after is None and content.kind != "blank":
+            raise StorageError("not_enforced", "%s is not blank after it was wiped" % target)
+        if after is not None and not (
+            content.kind == "known" and port.same(target, value(found, size), after) and _rooted(hold, found)
+        ):
+            raise StorageError("not_enforced", "%s does not hold the %s that was made" % (target, after["fstype"]))
+    finally:
+        os.close(hold)
+    port.intents.end(target)
+
+
+def _make(port: Superblock, path: str, target: str, look: Sysfs, dev: str, after: dict[str, Any]) -> None:
+    """No option here overrides a check of the program: what it meets is blank."""
+    fstype, label = after["fstype"], after.get("label")
+    uuid = after.get("uuid", UNKNOWN)
+    features = sorted(known(after, "features"))
+    argv = {
+        "ext4": ["-q", "-E", "nodiscard,lazy_itable_init=1"],
+        "xfs": ["-q", "-K"], "btrfs": ["-q", "-K"], "swap": [],
+        # -I: a whole disk, not a partition
+        "vfat": ["-I"] if dev and not look.read(dev, "partition") else [],
+    }[fstype]  # fmt: skip
+    if fstype == "ext4" and after["quota"]:
+        argv[2] += ",quotatype=" + ":".join(QUOTA_TYPES[kind] for kind in after["quota"])
+        features = sorted({*features, "quota", *(("project",) if "project" in after["quota"] else ())})
+    if fstype == "xfs":
+        bits = ["%s=1" % f for f in features] + ([] if uuid is UNKNOWN else ["uuid=" + uuid])
+        argv += ["-m", ",".join(bits)] if bits else []
+    elif features:
+        argv += ["-O", ",".join(features)]
+    if uuid is not UNKNOWN and fstype != "xfs":
+        argv += ["-i", uuid.replace("-", "")] if fstype == "vfat" else ["-U", uuid]
+    if label:
+        argv += ["-n" if fstype == "vfat" else "-L", label]
+    _call(port, fstype, TOOLS[fstype], [*argv, path], target)
+
+
+def _change(port: Superblock, target: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import resize
+
+    look, call = port.new_look(), functools.partial(_call, port)
+    work, at = _at(look, target, look.resolve(target))
+    fd = blkprobe.opened(target)
+    try:
+        found, size = blkprobe.quick(fd), os.lseek(fd, 0, os.SEEK_END)
+        now = value(_live(found, at), size) if found else {}
+        seen = ("fstype", "uuid", "label", "_bytes")
+        if not found or any(field in before and before[field] != now[field] for field in seen):
+            raise StorageError("moved", "the filesystem on %s changed since it was looked at" % target)
+        after = port.merge(target, now, after)
+        if before.get("unfinished") and not _rooted(fd, found):
+            text = "the %s that was begun on %s is not complete" % (found.fstype, target)
+            raise StorageError("failed", text, "wipe it")
+        if after["label"] != now["label"]:
+            resize.label(call, work, at, found.fstype, after["label"])
+        if not port.sized(now, after):
+            if after["size"] > size:
+                raise StorageError("failed", "%s has only %d of %d bytes" % (target, size, after["size"]))
+            resize.resize(call, look, work, at, found, after["size"])
+        resize.flush(work, at)
+        again = blkprobe.quick(fd)
+        row = again and value(_live(again, at), size)
+        if not row or row["label"] != after["label"] or not port.sized(row, after):
+            raise StorageError("not_enforced", "%s keeps %r" % (target, row))
+    finally:
+        os.close(fd)
+    if before.get("unfinished"):
+        port.intents.end(target)
+
+
+def _call(port: Superblock, fstype: str, program: str, argv: list[str], target: str) -> bytes:
+    path = _which(port, program)
+    if not path:
+        raise _missing(fstype, program)
+    rc, out, err = port.run([path, *argv], b"", SLOW)
+    if rc:
+        said = (err.strip() or out.strip()).decode("utf-8", "backslashreplace")
+        raise StorageError("failed", "%s on %s: rc %d: %s" % (program, target, rc, said[-600:]), rc=rc)
+    return bytes(out)
+
+
+def _missing(fstype: str, program: str = "") -> StorageError:
+    text = "%s is not installed" % (program or TOOLS[fstype])
+    return StorageError("missing_tool", text, "install %s (same name on Debian and RHEL)" % PACKAGES[fstype])
+
+
+def _identity(look: Sysfs, target: str, dev: str) -> str:
+    if dev:
+        return look.identity(dev) or target
+    seen = os.stat(target)
+    return "file %d:%d" % (seen.st_dev, seen.st_ino)
+
+
+def _stamp(look: Sysfs, seen: os.stat_result) -> tuple[Any, ...]:
+    """What a path leads to, beyond its name: a device number alone may be given to another disk."""
+    if stat.S_ISBLK(seen.st_mode):
+        return seen.st_rdev, look.diskseq("%d:%d" % (os.major(seen.st_rdev), os.minor(seen.st_rdev)))
+    return seen.st_dev, seen.st_ino
+
+
+def _at(look: Sysfs, target: str, dev: str) -> tuple[str, str]:
+    """The device to work on (the loop device of an attached image) and where it is mounted, "" for nowhere."""
+    loops = [] if dev else look.loops(target)
+    work = loops[0] if loops else target
+    return work, (look.mounts().get(look.resolve(work)) or [""])[0]
+
+
+def _live(found: blkprobe.Found, at: str) -> blkprobe.Found:
+    if found.fstype != "xfs" or not at:
+        return found
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import resize
+
+    return resize.live(found, at)
+
+
+def _zero(fd: int, size: int, target: str) -> None:
+    """The head first: from its first page on nothing old can be mounted."""
+    chunk = bytes(1 << 20)
+    try:
+        for start, end in ((0, min(signatures.EDGE, size)), (max(signatures.EDGE, size - signatures.EDGE), size)):
+            while start < end:
+                start += os.pwrite(fd, chunk[: end - start], start)
+        os.fsync(fd)
+    except OSError as error:
+        raise failure(error, "cannot wipe " + target) from error
+
+
+def _rooted(fd: int, found: blkprobe.Found) -> bool:
+    """Is the root inode of a new ext4 a directory? Of the others the superblock itself says that all is there."""
+    if found.fstype != "ext4":
+        return True
+    block, first = found.facts["block"], found.facts["first"]
+    group = os.pread(fd, 64, (first + 1) * block)
+    low, high = struct.unpack_from("<I28xI", group, 8)
+    table = low | (high << 32 if found.facts["wide"] else 0)
+    return stat.S_ISDIR(int.from_bytes(os.pread(fd, 2, table * block + found.facts["inode"]), "little"))
