@@ -234,6 +234,31 @@ def test_what_grows_only_while_mounted_says_so_beforehand(host: None, fstype: st
     made(removed("a"))
 
 
+def test_a_clone_of_an_image_is_a_volume_of_its_own(host: None) -> None:
+    made(volumes(LOOP, {"name": "a", "size": "16MiB", "state": "attached", "target": "/mnt/a"}))
+    data = fill("/mnt/a/data")
+    clone = {"name": "b", "namespace": "blue", "size": "48MiB", "source": {"type": "clone", "name": "a"}}
+    clone["source"]["namespace"] = "default"
+    assert refused(volumes(LOOP, clone)) == "in_use", "its bytes change"
+    made(volumes(LOOP, {"name": "a", "state": "detached"}))
+    assert refused(volumes(LOOP, {**clone, "size": "8MiB"})) == "would_shrink"
+    made(volumes(LOOP, clone))
+    assert os.path.getsize("/srv/fast/blue/b.img") == 48 * MIB
+    assert "Block count:              49152" in said("dumpe2fs", "-h", "/srv/fast/blue/b.img")
+    both = [{"name": "a", "target": "/mnt/a"}, {"name": "b", "namespace": "blue", "target": "/mnt/b"}]
+    made(volumes({}, *({**each, "state": "attached"} for each in both)))
+    assert sums("/mnt/a/data") == sums("/mnt/b/data") == data
+    assert room("/mnt/b") > room("/mnt/a") + 20 * MIB
+    other = fill("/mnt/b/data")
+    assert sums("/mnt/a/data") == data and sums("/mnt/b/data") == other
+    made(volumes({}, *({"name": v["name"], "namespace": v.get("namespace"), "state": "detached"} for v in both)))
+    made(removed("a", pool=False))
+    made(volumes({}, {**both[1], "state": "attached"}))
+    assert sums("/mnt/b/data") == other
+    made(volumes({}, {"name": "b", "namespace": "blue", "state": "detached"}))
+    made(removed("blue/b"))
+
+
 def test_a_thick_image_has_its_blocks(host: None) -> None:
     made(volumes(LOOP, {"name": "a", "size": "8MiB", "provisioning": "thick"}, {"name": "b", "size": "8MiB"}))
     assert int(said("stat", "-c", "%b", "/srv/fast/default/a.img")) * 512 == 8 * MIB
@@ -301,6 +326,21 @@ def test_a_clone_of_a_subvolume_is_a_snapshot(host: None) -> None:
     assert sums("/srv/fast/default/b/data") == other
     assert "Disk quota exceeded" in poured("/srv/fast/default/b/zero", 32)
     made(removed("b"))
+
+
+def test_a_clone_across_namespaces_shares_no_blocks(host: None) -> None:
+    """Simple quota charges a block to who wrote it first: a shared one would be free for the other namespace."""
+    made(volumes(BTRFS, {"name": "a", "size": "32MiB"}))
+    data = fill("/srv/fast/default/a/data", 8 * MIB)
+    source = {"type": "clone", "name": "a", "namespace": "default"}
+    made(volumes(BTRFS, {"name": "a", "namespace": "blue", "size": "32MiB", "source": source}))
+    path = "/srv/fast/blue/a"
+    assert "Parent UUID: \t\t-" in said("btrfs", "subvolume", "show", path) and sums(path + "/data") == data
+    os.sync()
+    rows = [line.split() for line in said("btrfs", "qgroup", "show", "--raw", "/srv").splitlines()]
+    charged = {each[0]: int(each[1]) for each in rows if each and each[0].startswith("1/")}
+    assert charged["1/" + number(path)] >= 8 * MIB
+    made(removed("a", "blue/a"))
 
 
 def test_a_source_and_its_clone_in_one_call(host: None) -> None:

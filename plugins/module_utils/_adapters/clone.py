@@ -31,11 +31,12 @@ _Dress = Tuple[os.stat_result, List[Tuple[str, bytes]]]
 _UP = TENANT & ~0x08  # not BENEATH: ``..`` is opened, and then proved to be where we came from
 
 
-def file(source: int, target: int) -> None:
-    """Content of an open file: shared where the file system can, else copied without its holes."""
+def file(source: int, target: int, share: bool = True) -> None:
+    """Content of an open file: shared where the file system can and ``share`` allows, else copied without its holes."""
     try:
-        fcntl.ioctl(target, _FICLONE, source)
-        return
+        if share:
+            fcntl.ioctl(target, _FICLONE, source)
+            return
     except OSError as exc:
         if exc.errno not in (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS):
             raise
@@ -56,7 +57,7 @@ def file(source: int, target: int) -> None:
             at += os.pwrite(target, data, at)
 
 
-def tree(source: int, target: int) -> None:
+def tree(source: int, target: int, share: bool = True) -> None:
     """Copy what is in one directory to an empty one: owners, modes, ACLs and other attributes, times, links, holes.
 
     Links stay links; several names of a file stay so within the tree; fifos and sockets are left out; a device is
@@ -81,7 +82,7 @@ def tree(source: int, target: int) -> None:
         try:
             there = openat2(target, path, _FOLDER)
             dress = _undress(here)
-            _entries(here, there, path, target, todo, linked)
+            _entries(here, there, path, target, todo, linked, share)
         finally:
             os.close(here)
             if there >= 0:
@@ -99,7 +100,13 @@ def tree(source: int, target: int) -> None:
 
 
 def _entries(
-    here: int, there: int, path: bytes, top: int, todo: list[bytes], linked: dict[tuple[int, int], bytes]
+    here: int,
+    there: int,
+    path: bytes,
+    top: int,
+    todo: list[bytes],
+    linked: dict[tuple[int, int], bytes],
+    share: bool,
 ) -> None:
     for entry in os.listdir(here):
         name = os.fsencode(entry)
@@ -119,7 +126,7 @@ def _entries(
                 if known is not None:
                     os.link(known, name, src_dir_fd=top, dst_dir_fd=there, follow_symlinks=False)
                 else:
-                    _copy(here, there, name)
+                    _copy(here, there, name, share)
                     if seen.st_nlink > 1:
                         linked[seen.st_dev, seen.st_ino] = inner
             elif kind in (stat.S_IFCHR, stat.S_IFBLK):
@@ -132,14 +139,14 @@ def _entries(
             raise refused(exc, repr(_text(inner)), tenant=exc.errno in (errno.ELOOP, errno.EXDEV)) from exc
 
 
-def _copy(here: int, there: int, name: bytes) -> None:
+def _copy(here: int, there: int, name: bytes, share: bool) -> None:
     source = openat2(here, name, _LOOK)
     try:
         if not stat.S_ISREG(os.fstat(source).st_mode):
             raise StorageError("moved", "%r was exchanged while it was copied" % _text(name))
         target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=there)
         try:
-            file(source, target)
+            file(source, target, share)
             _put_on(target, _undress(source))
         finally:
             os.close(target)

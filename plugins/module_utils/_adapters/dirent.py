@@ -81,7 +81,7 @@ def _make(folder: int, name: bytes, source: int, after: Value) -> int:
 
         if btrfs.magic(folder) != btrfs.MAGIC:
             raise StorageError("unsupported", "subvolumes are a matter of btrfs", "declare a directory")
-        if source >= 0:
+        if source >= 0 and not after.get("copy"):
             btrfs.snapshot(source, folder, name.decode())
         else:
             btrfs.subvolume_create(folder, name.decode())
@@ -91,8 +91,8 @@ def _make(folder: int, name: bytes, source: int, after: Value) -> int:
 def _fill(fd: int, source: int, after: Value) -> None:
     if after["type"] == "file":
         clone.file(source, fd)
-    elif after["type"] == "directory":
-        clone.tree(source, fd)
+    elif after["type"] == "directory" or after.get("copy"):
+        clone.tree(source, fd, share=not after.get("copy"))
 
 
 def _size(fd: int, length: int, after: Value) -> None:

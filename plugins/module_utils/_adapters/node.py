@@ -29,8 +29,10 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 )
 
 Value = Dict[str, Any]
-_DECLARED = frozenset(["type", "owner", "group", "uid", "gid", "mode", "acl", "default_acl", "size", "thick", "source"])
-CREATION = frozenset(("thick", "source"))  # matter while it is made, never compared
+_DECLARED = frozenset(
+    ["type", "owner", "group", "uid", "gid", "mode", "acl", "default_acl", "size", "thick", "source", "copy"]
+)
+CREATION = frozenset(("thick", "source", "copy"))  # matter while it is made, never compared
 RIGHTS = ("uid", "gid", "mode", "acl", "default_acl")
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -149,6 +151,11 @@ class Node:
     def implies(self, target: str, value: Value | None) -> Iterable[tuple[str, str, Value]]:
         up = names.parent(target)
         return () if up == "/" else (("node", up, {"type": "directory"}),)
+
+    def opens(self, target: str, before: Any, after: Any) -> str | None:
+        """What a copied file holds is known once it is copied."""
+        copied = before is None and after is not None and after.get("type") == "file" and "source" in after
+        return "unknown" if copied else None
 
     def vanishes(self, target: str, value: Value, gone: set[Any]) -> bool:
         """Only what was made for the sake of something beneath it, and is empty once ``gone`` is gone."""

@@ -319,11 +319,15 @@ def _origin(p: dict[str, Any]) -> tuple[str, str]:
     return space, names.identifier(source["name"], "source.name")
 
 
-def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, str]:
+def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
     if not _clones(p):
         return {}
     home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
-    return {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
+    found: dict[str, Any] = {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
+    if row["backend"] == "btrfs" and _origin(p)[0] != p["namespace"]:
+        found["copy"] = True
+    return found
 
 
 def _clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
