@@ -160,9 +160,9 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
     if after.get("fstype") == "tmpfs" and not after.get("bind"):
         tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, after))
     else:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 
-        tree = own(held, mountsource.tree(held, target, after))
+        tree = own(held, mounttree.tree(held, target, after))
     syscall(_MOVE_MOUNT, tree, b"", point, b"", 0x44)  # both paths empty: from this descriptor onto that one
     try:
         # A shared mount around the mount point makes what is put there shared: said again after the move.

@@ -84,9 +84,9 @@ def _remove(target: str, at: int, name: bytes, before: dict[str, Any]) -> None:
         now = _met(own(looking, open_at(at, name)), target, before)
     try:
         if before.get("bind"):
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 
-            mountsource.unmirror(now["_row"], at, name)
+            mounttree.unmirror(now["_row"], at, name)
         unmount(at, name, now["_id"])
     except OSError as exc:
         if exc.errno != errno.EBUSY:
@@ -95,6 +95,6 @@ def _remove(target: str, at: int, name: bytes, before: dict[str, Any]) -> None:
 
         raise holders.in_use(target, now["_dev"]) from exc
     if "_device" in now:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 
-        mountsource.released(now["_device"], now["_dev"])
+        mounttree.released(now["_device"], now["_dev"])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstab
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstabchange
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab, escape, parse
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -296,5 +296,5 @@ def test_any_file_is_restored_byte_for_byte(lines, end, final, name):
 
 def test_what_does_not_read_back_is_never_written():
     with pytest.raises(StorageError) as caught:
-        fstab._prove("/etc/fstab", "/m", b"a /x ext4\n", b"b /x ext4\nn /m ext4\n", VALUE)
+        fstabchange._prove("/etc/fstab", "/m", b"a /x ext4\n", b"b /x ext4\nn /m ext4\n", VALUE)
     assert caught.value.code == "failed"

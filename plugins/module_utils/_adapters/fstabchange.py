@@ -1,0 +1,96 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing /etc/fstab (fstab(5)): only the fields of our line change, everything else stays as it is.
+
+Imported by the port ``fstab`` only when a line differs: a run that changes nothing does not pay for it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import (
+    DEFAULTS,
+    FIELD,
+    Target,
+    escape,
+    parse,
+    read,
+    twice,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import state_of
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_PLACES = {"source": 0, "fstype": 2, "options": 3, "dump": 4, "passno": 5}
+
+
+def put(target: Target, before: Any, after: Any) -> None:
+    file, path = target
+    old = read(file)
+    lines = old.split(b"\n")
+    mine = [line for line in parse(old) if line.path == path]
+    if len(mine) > 1:
+        raise twice(file, mine[-1])
+    if (mine[0].value if mine else None) != state_of(before):
+        raise StorageError("moved", "the line of %s in %s is not as it was planned for" % target[::-1], "run it again")
+    if after is not None:
+        after = {**DEFAULTS, **state_of(after)}
+        _refuse_bad(file, path, after)
+    if mine and after is None:
+        del lines[mine[0].number]
+        if mine[0].number == len(lines) and lines:
+            lines[-1] = lines[-1].rstrip(b"\r")
+    elif mine:
+        lines[mine[0].number] = _edited(lines[mine[0].number], before, after)
+    else:
+        fields = [escape(after["source"]), escape(path)] + [escape(str(after[k])) for k in list(_PLACES)[1:]]
+        end = b"\r" if lines[0].endswith(b"\r") else b""
+        # A file without a final newline keeps it so, and CRLF stays CRLF: taking the line out restores the bytes.
+        if lines[-1]:
+            lines[-1] += end
+            lines.append(b" ".join(fields))
+        else:
+            lines.insert(len(lines) - 1, b" ".join(fields) + end)
+    new = b"\n".join(lines)
+    _prove(file, path, old, new, after)
+    atomic.replace(file, new)
+
+
+def _refuse_bad(file: str, path: str, value: dict[str, Any]) -> None:
+    for key, item in [("path", path), *value.items()]:
+        good = isinstance(item, str) and item and not _CONTROL.search(item)
+        if key in ("dump", "passno"):
+            good = isinstance(item, int) and not isinstance(item, bool) and item >= 0
+        if not good:
+            raise StorageError("invalid", "%s %.300r cannot be written to %s" % (key, item, file), option=key)
+
+
+def _edited(line: bytes, before: dict[str, Any], after: dict[str, Any]) -> bytes:
+    """The line with its changed fields replaced; spacing, further fields and the line's end stay."""
+    end = line[len(line.rstrip(b"\r")) :]
+    line = line[: len(line) - len(end)]
+    spans = [match.span() for match in FIELD.finditer(line)]
+    for key, place in reversed(list(_PLACES.items())):
+        if place < len(spans) and after[key] != before[key]:
+            start, stop = spans[place]
+            line = line[:start] + escape(str(after[key])) + line[stop:]
+    missing = [key for key, place in _PLACES.items() if place >= len(spans)]
+    if any(after[key] != before[key] for key in missing):
+        line = line.rstrip(b" \t") + b"".join(b" " + escape(str(after[key])) for key in missing)
+    return line + end
+
+
+def _prove(file: str, path: str, old: bytes, new: bytes, after: Any) -> None:
+    """The new bytes must read back as meant, and every other line as before."""
+    mine = [line.value for line in parse(new) if line.path == path]
+    if mine != ([] if after is None else [after]) or _others(old, path) != _others(new, path):
+        raise StorageError("failed", "%s would not read back as meant; nothing was written" % file)
+
+
+def _others(data: bytes, path: str) -> list[bytes]:
+    mine = {line.number for line in parse(data) if line.path == path}
+    return [line.rstrip(b"\r") for number, line in enumerate(data.split(b"\n")) if number not in mine and line]

@@ -1,0 +1,105 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mount made of a device, a file or another path, and what it takes to let go of one again.
+
+Imported only when such a mount is made or removed: a run that changes nothing does not pay for it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop, mountapi, mountinfo, mountsource
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+_OPEN_TREE = 428
+_CLONE, _CLOEXEC, _EMPTY_PATH, _RECURSIVE = 1, 0x80000, 0x1000, 0x8000
+
+
+def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
+    """A detached mount of ``after``, with its flags; descriptors that must live until it is attached go to ``held``."""
+    source = after["source"]
+    if after.get("bind"):
+        return _bind(source, after)
+    device, extra = source, {}
+    if source.startswith("/"):
+        device, fstype = _device(held, source, after.get("read_only") is True)
+        after = {**after, "fstype": after.get("fstype") or fstype}
+        if not after["fstype"]:
+            raise StorageError("invalid", "%s shows no filesystem, or several" % source, "set fstype", option="fstype")
+        # The filesystem itself is read-only then, or it would write to the device (replay, superblock) all the same.
+        extra = {"ro": True} if after.get("read_only") is True else {}
+    return mountapi.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
+
+
+def _bind(source: str, after: dict[str, Any]) -> int:
+    recursive = _RECURSIVE if after.get("_recursive") else 0
+    with Walk() as walk:
+        fd = walk.open(source, os.O_PATH)
+    try:
+        clone = mountapi.syscall(_OPEN_TREE, fd, b"", _CLONE | _CLOEXEC | _EMPTY_PATH | recursive)
+    finally:
+        os.close(fd)
+    try:
+        mountapi.set_flags(clone, None, after, bool(recursive))
+    except BaseException:
+        os.close(clone)
+        raise
+    return clone
+
+
+def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
+    """The block device of a source, and the filesystem it shows. A file gets a loop device that goes with its mount."""
+    about = os.stat(encode(source))
+    mode = os.O_RDONLY if read_only else os.O_RDWR
+    if not stat.S_ISREG(about.st_mode):
+        fd = mountapi.own(held, os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        if not stat.S_ISBLK(os.fstat(fd).st_mode):
+            raise StorageError("invalid", "source %s is neither a device nor a file" % source, option="source")
+        return source, mountsource.probe(fd)
+    with Walk() as walk:
+        backing = mountapi.own(held, walk.open(source, mode))
+    about = os.fstat(backing)
+    other = loop.find((about.st_dev, about.st_ino))
+    if other is None:
+        fd, device = loop.attach(backing, read_only, autoclear=True)
+        mountapi.own(held, fd)
+    else:  # a second loop device over the same file would corrupt it
+        if other.read_only > read_only or not other.whole:
+            what = "in part" if not other.whole else "read-only"
+            raise StorageError("in_use", "%s is attached %s as %s" % (source, what, other.device), device=other.device)
+        device = other.device
+        mountapi.own(held, os.open(device, os.O_RDONLY | os.O_CLOEXEC))
+    return device, mountsource.probe(backing)
+
+
+def released(device: str, dev: str) -> None:
+    """After an unmount: wait for the loop device to go, unless it was attached to stay or is mounted elsewhere."""
+    held = loop.attached(device)
+    if held is not None and held.autoclear and b" %s " % dev.encode() not in mountinfo.read():
+        loop.wait_gone(device)
+
+
+def unmirror(row: Mount, at: int, name: bytes) -> None:
+    """Unmount what a recursive bind brought along, deepest first; all of it is still mounted at the source."""
+    table = mountinfo.Table(mountinfo.parse(mountinfo.read()))
+    brought, todo = [], [row.id]
+    while todo:
+        children = table.children.get(todo.pop(), [])
+        brought += children
+        todo += [child.id for child in children]
+    if not all(table.mirrored(row, child) for child in brought):
+        return  # then the kernel refuses, and the message names who holds it
+    if brought:  # or, being peers of the source, they would take its own mounts along
+        with ExitStack() as held:
+            mountapi.set_flags(mountapi.own(held, mountapi.open_at(at, name)), None, {"propagation": "private"}, True)
+    for child in reversed(brought):
+        with Walk() as walk:
+            above, leaf, _trusted = walk.parent(child.path)
+            mountapi.unmount(above, leaf, child.id)
