@@ -84,7 +84,9 @@ def command(playbook: str, *arguments: str) -> list[str]:
 
 def demo(folder: Path, *arguments: str) -> str:
     argv = [*APART, *command("bulkhead.storage.demo", *arguments)]
-    done = subprocess.run(argv, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+    done = subprocess.run(
+        argv, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout.decode()
     return done.stdout.decode()
 
@@ -126,7 +128,9 @@ def promised(folder: Path, btrfs: str, refusal: str) -> str:
 def test_it_refuses_to_run_where_others_would_see_its_mounts(tmp_path: Path) -> None:
     shared = ["unshare", "--mount", "--propagation", "shared", "--"]
     argv = [*shared, *command("bulkhead.storage.demo")]
-    done = subprocess.run(argv, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    done = subprocess.run(
+        argv, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+    )
     assert done.returncode != 0 and b"Start it with `make demo`" in done.stdout
     assert not os.path.exists(FOLDER)
 
@@ -157,7 +161,7 @@ def test_the_second_run_makes_no_mutating_system_call(tmp_path: Path) -> None:
     )
     argv = [*APART, "bash", "-c", script]
     done = subprocess.run(
-        argv, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=400
+        argv, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout.decode()
     traces = tmp_path.glob("trace.*")  # one of each process, so that no call is cut in two

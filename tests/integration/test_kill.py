@@ -91,7 +91,7 @@ def test_two_runs_at_once_converge(host: None) -> None:
     built = world()
     assert reconciling.run(GONE)["errors"] == []
     for _round in range(3):
-        runs = [reconciling.start(DOCUMENT) for _ in range(3)]
+        runs = [reconciling.start(DOCUMENT) for _run in range(3)]
         answers = [reconciling.finish(run) for run in runs]
         assert [a.get("errors") for a in answers] == [[], [], []], answers
         assert sorted(a["summary"]["applied"] > 0 for a in answers) == [False, False, True], "one of them does the work"

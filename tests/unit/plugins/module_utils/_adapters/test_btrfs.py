@@ -14,7 +14,6 @@ import pytest
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import namespace
-from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
 
 
 def progs(*argv):
@@ -36,7 +35,7 @@ def filesystem():
 
 
 @pytest.fixture
-def fs(private_mounts):  # noqa: F811
+def fs(private_mounts):
     with filesystem() as found:
         yield found
 

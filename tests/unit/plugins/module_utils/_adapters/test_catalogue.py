@@ -18,13 +18,12 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 VOLUME = ("volume", "default/data")
 
 
 @pytest.fixture
-def record(arena):  # noqa: F811
+def record(arena):
     return Record(arena + "/lib/bulkhead", timeout=5)
 
 
@@ -126,7 +125,7 @@ def test_hostile_keys(record, key):
     assert record.scan([("made", key)])[("made", key)]["by"] == key
 
 
-def test_hostile_base(arena):  # noqa: F811
+def test_hostile_base(arena):
     record = Record(arena + "/a b?mode=memory#x%41")
     record.put(("made", "x"), None, {})
     assert os.listdir(record.base) == ["catalogue.sqlite"]
@@ -156,7 +155,7 @@ def test_planning_writes_nothing(record):
         assert (now.st_mtime_ns, now.st_ctime_ns, now.st_ino) == (then.st_mtime_ns, then.st_ctime_ns, then.st_ino)
 
 
-def test_planning_on_a_read_only_filesystem(arena):  # noqa: F811
+def test_planning_on_a_read_only_filesystem(arena):
     os.mkdir(arena + "/m")
     subprocess.check_call(["mount", "-t", "tmpfs", "x", arena + "/m"])
     record = Record(arena + "/m/b")
@@ -202,7 +201,7 @@ def test_newer_schema(record):
     assert code_of(record.put, ("made", "y"), None, {}) == "unsupported"
 
 
-def test_migration_is_one_transaction(record, arena):  # noqa: F811
+def test_migration_is_one_transaction(record, arena):
     record.put(("made", "x"), None, {"n": 1})
     code = (
         "import ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue as c\n"
@@ -275,7 +274,7 @@ def test_killed_in_a_transaction(record):
     assert subprocess.check_output(["sqlite3", record.path, "PRAGMA integrity_check"]) == b"ok\n"
 
 
-def test_hot_journal_on_a_read_only_filesystem_is_not_guessed(arena):  # noqa: F811
+def test_hot_journal_on_a_read_only_filesystem_is_not_guessed(arena):
     os.mkdir(arena + "/m")
     subprocess.check_call(["mount", "-t", "tmpfs", "x", arena + "/m"])
     record = Record(arena + "/m/b")
@@ -292,7 +291,7 @@ def test_hot_journal_on_a_read_only_filesystem_is_not_guessed(arena):  # noqa: F
     assert code_of(record.scan, None) in ("denied", "unreadable")
 
 
-def test_killed_while_the_file_is_made(record, arena):  # noqa: F811
+def test_killed_while_the_file_is_made(record, arena):
     os.makedirs(record.base, 0o700)
     os.chmod(os.path.dirname(record.base), 0o755)
     with open(record.base + "/.catalogue-stale", "wb") as f:
@@ -302,7 +301,7 @@ def test_killed_while_the_file_is_made(record, arena):  # noqa: F811
     assert os.listdir(record.base) == ["catalogue.sqlite"]
 
 
-def test_full_disk(arena):  # noqa: F811
+def test_full_disk(arena):
     os.mkdir(arena + "/small")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=64k", "x", arena + "/small"])
     record = Record(arena + "/small/b")
@@ -311,7 +310,7 @@ def test_full_disk(arena):  # noqa: F811
     assert list(record.scan(None)) == [("made", "x")]
 
 
-def test_rows_are_on_disk_when_put_returns(record, arena):  # noqa: F811
+def test_rows_are_on_disk_when_put_returns(record, arena):
     record.put(("made", "x"), None, {})
     code = "Record(sys.argv[1]).put(('made', 'y'), None, {})"
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
@@ -344,7 +343,7 @@ def test_intents(record):
     assert not Intents(Record(record.base)).is_ours("superblock:/img")
 
 
-def test_hooks(arena):  # noqa: F811
+def test_hooks(arena):
     record = Record(arena + "/b", new_id=lambda: "id-1", now=lambda: "then")
     record.put(("pool", "p"), None, {})
     assert record.scan(None)[("pool", "p")]["id"] == "id-1" and record.scan(None)[("pool", "p")]["created_at"] == "then"

@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import namespace
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 
 def mounted(base, fstype, *options, size=512 << 20):
@@ -28,7 +27,7 @@ def findmnt(path, column):
 
 
 @pytest.mark.parametrize("fstype", ["ext4", "xfs", "btrfs", "tmpfs"])
-def test_facts(arena, fstype):  # noqa: F811
+def test_facts(arena, fstype):
     path = arena if fstype == "tmpfs" else mounted(arena, fstype)
     asked = path + "/not/yet"
     facts = FsInfo().scan([asked])[asked]
@@ -45,7 +44,7 @@ def test_facts(arena, fstype):  # noqa: F811
     assert facts["reflink"] is (clone == 0)
 
 
-def test_xfs_without_reflink(arena):  # noqa: F811
+def test_xfs_without_reflink(arena):
     os.mkdir(arena + "/m")
     namespace.image(arena + "/i", 512 << 20)
     subprocess.check_call(["mkfs.xfs", "-q", "-m", "reflink=0", arena + "/i"])
@@ -53,7 +52,7 @@ def test_xfs_without_reflink(arena):  # noqa: F811
     assert FsInfo().scan([arena + "/m"])[arena + "/m"]["reflink"] is False
 
 
-def test_innermost_mount_and_hostile_names(arena):  # noqa: F811
+def test_innermost_mount_and_hostile_names(arena):
     inner = arena + "/a b\\040é/in"
     os.makedirs(inner)
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=1m", "prjquota,x", inner])
@@ -62,7 +61,7 @@ def test_innermost_mount_and_hostile_names(arena):  # noqa: F811
     assert facts[arena]["mount"] == arena and facts[inner + "/x"]["project_quota"] is False
 
 
-def test_each_path_for_itself(arena):  # noqa: F811
+def test_each_path_for_itself(arena):
     os.mkdir(arena + "/theirs")
     os.chown(arena + "/theirs", 1000, 1000)
     os.symlink("/etc", arena + "/theirs/link")
@@ -76,7 +75,7 @@ def test_root():
     assert FsInfo().scan(["/"])["/"]["mount"] == "/"
 
 
-def test_facts_cannot_be_wished(arena):  # noqa: F811
+def test_facts_cannot_be_wished(arena):
     port = FsInfo()
     with pytest.raises(StorageError) as caught:
         port.put(arena, None, {"reflink": True})

@@ -13,13 +13,12 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import KEPT, Journal
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 ACTIONS = [{"kind": "tmpfs", "target": "/a\n\u2028é\udcff", "after": {"size": 1}}, {"kind": "mount", "target": "/b"}]
 
 
 @pytest.fixture
-def journal(arena):  # noqa: F811
+def journal(arena):
     return Journal(arena + "/lib/bulkhead/journal")
 
 
@@ -88,7 +87,7 @@ def test_sorts_by_time(journal):
     assert paths == sorted(paths) and len(set(paths)) == 5
 
 
-def test_plan_is_synced_once_and_steps_only_when_asked(arena):  # noqa: F811
+def test_plan_is_synced_once_and_steps_only_when_asked(arena):
     code = (
         "import sys; from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal\n"
         "j = Journal(sys.argv[1] + '/j/j'); j.begin([{'a': 1}] * 500, 'd')\n"
@@ -104,7 +103,7 @@ def test_plan_is_synced_once_and_steps_only_when_asked(arena):  # noqa: F811
     assert "write(" in calls[0] and calls[1] == synced[0] and calls[2] == synced[1]
 
 
-def test_full_disk_refuses_before_the_first_put(arena):  # noqa: F811
+def test_full_disk_refuses_before_the_first_put(arena):
     os.mkdir(arena + "/small")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=16k", "x", arena + "/small"])
     journal = Journal(arena + "/small/a/j")
@@ -113,13 +112,13 @@ def test_full_disk_refuses_before_the_first_put(arena):  # noqa: F811
     assert caught.value.code == "no_space"
 
 
-def test_full_disk_later_stops_only_what_must_be_synced(arena):  # noqa: F811
+def test_full_disk_later_stops_only_what_must_be_synced(arena):
     os.mkdir(arena + "/small")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=16k", "x", arena + "/small"])
     journal = Journal(arena + "/small/a/j")
     journal.begin([], "d")
     with open(arena + "/small/fill", "wb", buffering=0) as f, pytest.raises(OSError):
-        for _ in range(99):
+        for _row in range(99):
             f.write(b"x" * 4096)
     for number in range(200):
         journal.step(number, "done", False)
@@ -132,7 +131,7 @@ def test_full_disk_later_stops_only_what_must_be_synced(arena):  # noqa: F811
     assert journal.last()["steps"][0]["step"] == 0
 
 
-def test_read_only_refuses_before_the_first_put(arena):  # noqa: F811
+def test_read_only_refuses_before_the_first_put(arena):
     os.makedirs(arena + "/m")
     subprocess.check_call(["mount", "-t", "tmpfs", "x", arena + "/m"])
     Journal(arena + "/m/a/j").begin([], "d")
@@ -150,7 +149,7 @@ def test_no_descriptor_is_left(journal):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_unsafe_folder(arena):  # noqa: F811
+def test_unsafe_folder(arena):
     os.mkdir(arena + "/j", 0o700)
     os.chown(arena + "/j", 1000, 1000)
     with pytest.raises(StorageError) as caught:

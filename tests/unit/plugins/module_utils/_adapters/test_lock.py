@@ -15,7 +15,6 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 HOLD = """
 import sys, time
@@ -44,7 +43,7 @@ def start(code, *argv):
 
 
 @pytest.fixture
-def holder(arena):  # noqa: F811
+def holder(arena):
     process = start(HOLD, arena + "/run/bulkhead", "a play\n\x1b[31m")
     try:
         assert process.stdout.readline() == b"held\n"
@@ -65,7 +64,7 @@ def enter(*args, **kwargs):
         pass
 
 
-def test_holder_is_named(arena, holder):  # noqa: F811
+def test_holder_is_named(arena, holder):
     start_time = time.monotonic()
     error = error_of(enter, base=arena + "/run/bulkhead", timeout=0.3)
     assert 0.25 < time.monotonic() - start_time < 5
@@ -75,11 +74,11 @@ def test_holder_is_named(arena, holder):  # noqa: F811
     assert error.details["since"].startswith("20") and error.details["since"].endswith("Z")
 
 
-def test_zero_timeout_tries_once(arena, holder):  # noqa: F811
+def test_zero_timeout_tries_once(arena, holder):
     assert error_of(enter, base=arena + "/run/bulkhead", timeout=0).code == "locked"
 
 
-def test_killed_holder_frees_it_and_its_text_does_not_mislead(arena, holder):  # noqa: F811
+def test_killed_holder_frees_it_and_its_text_does_not_mislead(arena, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     path = arena + "/run/bulkhead/host.lock"
@@ -96,7 +95,7 @@ def test_killed_holder_frees_it_and_its_text_does_not_mislead(arena, holder):  #
     assert error.code == "locked" and "no name" in error.message and "pid" not in error.details
 
 
-def test_longer_text_of_a_killed_holder_is_overwritten(arena):  # noqa: F811
+def test_longer_text_of_a_killed_holder_is_overwritten(arena):
     enter(base=arena + "/b")
     with open(arena + "/b/host.lock", "w") as f:
         f.write("x" * 400)
@@ -104,12 +103,12 @@ def test_longer_text_of_a_killed_holder_is_overwritten(arena):  # noqa: F811
         assert f.read().split()[0::2] == [str(os.getpid()), "me"]
 
 
-def test_text_is_gone_after_release(arena):  # noqa: F811
+def test_text_is_gone_after_release(arena):
     enter(base=arena + "/run/bulkhead")
     assert os.stat(arena + "/run/bulkhead/host.lock").st_size == 0
 
 
-def test_modes_and_missing_parents(arena):  # noqa: F811
+def test_modes_and_missing_parents(arena):
     old = os.umask(0)
     try:
         with Lock("ceph:1/2", base=arena + "/no/run/bulkhead") as lock:
@@ -121,13 +120,13 @@ def test_modes_and_missing_parents(arena):  # noqa: F811
         os.umask(old)
 
 
-def test_other_names_are_other_locks(arena):  # noqa: F811
+def test_other_names_are_other_locks(arena):
     with Lock("a/b", base=arena + "/r"), Lock("a%2fb", base=arena + "/r"), Lock("a_b", base=arena + "/r"):
         assert len(os.listdir(arena + "/r")) == 3
 
 
 @pytest.mark.parametrize("what", ["owner", "group", "other", "link", "file"])
-def test_unsafe_base_is_refused(arena, what):  # noqa: F811
+def test_unsafe_base_is_refused(arena, what):
     base = arena + "/b"
     if what == "link":
         os.mkdir(arena + "/real", 0o700)
@@ -141,14 +140,14 @@ def test_unsafe_base_is_refused(arena, what):  # noqa: F811
     assert error_of(enter, base=base).code == "unsafe_path"
 
 
-def test_lock_file_that_is_a_link_is_refused(arena):  # noqa: F811
+def test_lock_file_that_is_a_link_is_refused(arena):
     os.mkdir(arena + "/b", 0o700)
     os.symlink(arena + "/victim", arena + "/b/host.lock")
     assert error_of(enter, base=arena + "/b").code == "unsafe_path"
     assert not os.path.exists(arena + "/victim")
 
 
-def test_deleted_lock_file_never_gives_two_holders(arena):  # noqa: F811
+def test_deleted_lock_file_never_gives_two_holders(arena):
     """A28: a waiter that opened the old file must not take it for the lock."""
     base = arena + "/b"
     with Lock(base=base) as lock:
@@ -161,19 +160,19 @@ def test_deleted_lock_file_never_gives_two_holders(arena):  # noqa: F811
 
 
 @pytest.mark.parametrize("how", ["plain", "unlinking"])
-def test_racing_processes_are_never_both_inside(arena, how):  # noqa: F811
+def test_racing_processes_are_never_both_inside(arena, how):
     rounds = 40
-    racers = [start(RACE, arena, str(rounds), how) for _ in range(3)]
+    racers = [start(RACE, arena, str(rounds), how) for _racer in range(3)]
     assert [racer.wait(120) for racer in racers] == [0, 0, 0]
 
 
-def test_read_only_place_is_denied(arena):  # noqa: F811
+def test_read_only_place_is_denied(arena):
     os.mkdir(arena + "/ro")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "ro", "x", arena + "/ro"])
     assert error_of(enter, base=arena + "/ro/b").code == "denied"
 
 
-def test_full_place_takes_the_name_not_the_lock(arena):  # noqa: F811
+def test_full_place_takes_the_name_not_the_lock(arena):
     os.mkdir(arena + "/small")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=4k", "x", arena + "/small"])
     enter(base=arena + "/small/b")
@@ -185,5 +184,5 @@ def test_full_place_takes_the_name_not_the_lock(arena):  # noqa: F811
     enter(base=arena + "/small/b", timeout=0)
 
 
-def test_details_are_plain(arena, holder):  # noqa: F811
+def test_details_are_plain(arena, holder):
     json.dumps(error_of(enter, base=arena + "/run/bulkhead", timeout=0).as_dict())

@@ -12,7 +12,6 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.project_tag import ProjectTag, tag_tree
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 from .test_fsinfo import mounted
 
@@ -21,7 +20,7 @@ def seen(path):
     """(project id, inherits) by xfs_io."""
     project = subprocess.check_output(["xfs_io", "-r", "-c", "lsproj", path]).decode()
     flags = subprocess.check_output(["xfs_io", "-r", "-c", "lsattr", path]).decode("utf-8", "replace")
-    return int(re.search(r"projid = (\d+)", project).group(1)), "P" in flags.split(" ")[0]
+    return int(re.search(r"projid = (\d+)", project).group(1)), "P" in flags.split(" ", maxsplit=1)[0]
 
 
 def code_of(call, *args, **kwargs):
@@ -31,7 +30,7 @@ def code_of(call, *args, **kwargs):
 
 
 @pytest.fixture
-def xfs(arena):  # noqa: F811
+def xfs(arena):
     return mounted(arena, "xfs")
 
 
@@ -62,12 +61,12 @@ def test_life(xfs):
     port.put(path, {"id": 7, "inherit": False}, None)
     assert seen(path) == (0, False) and port.scan([path]) == {}
     out = subprocess.check_output(["xfs_io", "-r", "-c", "lsattr", path]).decode()
-    assert "d" in out.split(" ")[0]
+    assert "d" in out.split(" ", maxsplit=1)[0]
     assert port.lowers(path, {}, None) and not port.lowers(path, None, {}) and port.risk(path, None, {}) == "reversible"
     assert port.scan(None) == {}
 
 
-def test_unsupported_and_unsafe(arena, xfs):  # noqa: F811
+def test_unsupported_and_unsafe(arena, xfs):
     os.mkdir(xfs + "/t")
     os.chown(xfs + "/t", 1000, 1000)
     os.symlink(xfs, xfs + "/t/link")
@@ -78,7 +77,7 @@ def test_unsupported_and_unsafe(arena, xfs):  # noqa: F811
     assert seen(xfs) == (0, False)
 
 
-def test_ext4_without_the_feature_says_unsupported(arena):  # noqa: F811
+def test_ext4_without_the_feature_says_unsupported(arena):
     path = mounted(arena, "ext4", size=64 << 20)
     assert code_of(ProjectTag().put, path, None, {"id": 5, "inherit": True}) == "unsupported"
 

@@ -16,7 +16,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 from .test_btrfs import code_of, filesystem, opened, progs, shown
 
@@ -39,7 +38,7 @@ def fill(folder, mib=40, name="f"):
     fd = -1
     try:
         fd = os.open(os.path.join(folder, name), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-        for _ in range(mib):
+        for _block in range(mib):
             os.write(fd, os.urandom(MIB))
             os.fsync(fd)
             done += 1
@@ -78,7 +77,7 @@ def create_charged_to(parent, name, groups):
 
 
 @pytest.fixture
-def fs(private_mounts):  # noqa: F811
+def fs(private_mounts):
     with filesystem() as (mount, fd):
         make(mount + "/t", TENANT)
         yield mount, fd
@@ -131,7 +130,7 @@ def test_enable_full_waits_for_the_count(fs):
     assert QuotaEnabled().scan([fs[0]])[fs[0]] == {"on": True, "mode": "full", "_inconsistent": False}
 
 
-def test_enable_elsewhere(arena):  # noqa: F811
+def test_enable_elsewhere(arena):
     assert QuotaEnabled().scan([arena]) == {}
     assert code_of(QuotaEnabled().put, arena, None, {"on": True}) == "not_enforced"
 
@@ -202,7 +201,7 @@ def test_moved(simple):
     assert code_of(port.put, ("project", simple + "/no"), None, {"hard": 1}) == "moved"
 
 
-def test_refusals(simple, arena):  # noqa: F811
+def test_refusals(simple, arena):
     os.mkdir(simple + "/dir")
     os.symlink(simple + "/t", simple + "/t/link")
     os.chown(simple + "/t/link", TENANT, TENANT, follow_symlinks=False)
@@ -249,7 +248,7 @@ def test_limit_set_by_hand_is_seen_taken_over_and_given_back(on):
     port.put(target, before, after)
     me = number(path)
     assert shown(on)["0/%d" % me][0] == "none" and shown(on)["1/%d" % me][0] == str(12 * MIB)
-    port.put(target, after, before)
+    port.put(target, before=after, after=before)
     assert shown(on)["0/%d" % me][0] == str(9 * MIB) and "1/%d" % me not in shown(on)
     assert port.scan([target])[target] == before
 
@@ -403,7 +402,7 @@ def test_parent_around(simple):
     assert Quota().scan([("project", inner)])[("project", inner)]["nested"] is True
 
 
-def test_parent_that_is_none(simple, arena):  # noqa: F811
+def test_parent_that_is_none(simple, arena):
     os.mkdir(simple + "/dir")
     for bad in (simple + "/dir", arena, simple + "/t/../t"):
         assert code_of(Quota().put, ("project", simple + "/t"), None, {"hard": MIB, "parent": bad}) == "invalid"
@@ -425,7 +424,7 @@ def test_path_of_a_parent_that_was_not_asked_for(simple):
 # -- many, gone, killed --------------------------------------------------------------------------------------------
 
 
-def test_one_pass_for_many(simple, arena):  # noqa: F811
+def test_one_pass_for_many(simple, arena):
     targets = []
     for n in range(30):
         make("%s/s%d" % (simple, n))
@@ -465,7 +464,7 @@ def test_groups_of_a_vanished_subvolume_are_swept(simple):
 
 
 @pytest.mark.parametrize("after", [True, False])
-def test_killed_before_any_change_the_next_run_converges(simple, after, arena):  # noqa: F811
+def test_killed_before_any_change_the_next_run_converges(simple, after, arena):
     path, target = simple + "/t", ("project", simple + "/t")
     make(path + "/n")
     me, inner = number(path), number(path + "/n")
@@ -503,7 +502,7 @@ def test_killed_before_any_change_the_next_run_converges(simple, after, arena): 
             assert rows["0/%d" % me][2] == rows["0/%d" % inner][2] == "-"
 
 
-def test_another_filesystem_can_be_added(arena):  # noqa: F811
+def test_another_filesystem_can_be_added(arena):
     class Fake:
         magics = (0x01021994,)  # tmpfs
 
@@ -517,7 +516,7 @@ def test_another_filesystem_can_be_added(arena):  # noqa: F811
     assert found == {("user", arena): {"hard": 5, "_kind": "user"}}
 
 
-def test_a_failing_filesystem_fails_its_targets_only(simple, arena):  # noqa: F811
+def test_a_failing_filesystem_fails_its_targets_only(simple, arena):
     class Broken:
         magics = (0x01021994,)
 
