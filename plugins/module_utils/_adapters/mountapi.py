@@ -13,7 +13,7 @@ import ctypes
 import errno
 import os
 import struct
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
@@ -34,6 +34,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
     openat2,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 
@@ -157,6 +158,8 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
     point = own(held, open_at(at, name))
     if mount_id(point) != mount_id(at):
         raise StorageError("moved", "something is mounted at %s already" % target, "run it again")
+    if names.within(os.path.realpath(__file__), walk.real(target)):
+        _load_all()
     if after.get("fstype") == "tmpfs" and not after.get("bind"):
         tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, after))
     else:
@@ -175,6 +178,17 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
         # Our own, a moment old, and its name may be somebody else's by now: by descriptor there is only the lazy way.
         check(libc.umount2(b"/proc/self/fd/%d" % tree, _MNT_DETACH))
         raise
+
+
+def _load_all() -> None:
+    """A mount over the archive that Ansible runs this from (often in /tmp) hides what is not loaded yet."""
+    import importlib
+    import pkgutil
+
+    package = importlib.import_module(__name__.partition("._adapters.")[0])
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        with suppress(ImportError):  # it wants a library that is not here
+            importlib.import_module(found.name)
 
 
 def filesystem(held: ExitStack, target: str, fstype: str, source: dict[str, Any], after: dict[str, Any]) -> int:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 import pytest
 
@@ -817,3 +818,37 @@ def test_no_more_than_ten_holders_are_named(arena):  # noqa: F811
         for sleeper in sleepers:
             sleeper.kill()
             sleeper.wait()
+
+
+OVER_ITSELF = """
+import os, sys
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+assert ".zip/" in mountapi.__file__, mountapi.__file__
+port, target = Mounts(), sys.argv[1]
+port.put(target, None, port.merge(target, None, {"source": "tmpfs", "fstype": "tmpfs", "o:mode": 0o755}))
+assert not os.path.exists(sys.path[0])
+node, made = Node(), target + "/made"
+node.put(made, None, node.merge(made, None, {"type": "directory", "mode": 0o710}))
+"""
+
+
+def test_what_hides_the_archive_it_runs_from_hides_no_code(arena):  # noqa: F811
+    """Ansible ships modules as an archive, often in /tmp: what making a directory takes is loaded before the mount."""
+    target = directory(arena + "/m")
+    utils = os.path.dirname(os.path.dirname(mountsource.__file__))
+    with zipfile.ZipFile(target + "/payload.zip", "w") as archive:
+        package = "ansible_collections/bulkhead/storage/plugins/module_utils"
+        for folder in [package.rsplit("/", depth)[0] for depth in range(4, 0, -1)] + [package]:
+            archive.writestr(folder + "/__init__.py", "")
+        for folder in ("_engine", "_adapters"):
+            archive.writestr("%s/%s/__init__.py" % (package, folder), "")
+            for name in os.listdir(os.path.join(utils, folder)):
+                if name.endswith(".py") and name != "__init__.py":
+                    archive.write(os.path.join(utils, folder, name), "%s/%s/%s" % (package, folder, name))
+    code = "import sys; sys.path.insert(0, %r)\n%s" % (target + "/payload.zip", OVER_ITSELF)
+    subprocess.run([sys.executable, "-I", "-c", code, target], check=True)
+    assert sh("findmnt", "-n", "-o", "FSTYPE", target) == "tmpfs"
+    assert sh("stat", "-c", "%a %F", target + "/made") == "710 directory"
+    subprocess.run(["umount", target], check=True)
