@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile, render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import World
+
+if TYPE_CHECKING:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import World
 
 COMMON = {
     "rollback": {"type": "bool", "default": True},
@@ -74,6 +77,9 @@ def reconcile_entries(
     extra: Callable[[reconcile.Report], dict[str, Any]] | None = None,
 ) -> None:
     """Plan, apply unless in check mode, and answer. ``errors`` are refusals found while reading the options."""
+    # here, because an info module needs none of it
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
+
     params = module.params
     options = reconcile.Options(
         check=module.check_mode,
