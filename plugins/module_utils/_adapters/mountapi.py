@@ -158,8 +158,9 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
     point = own(held, open_at(at, name))
     if mount_id(point) != mount_id(at):
         raise StorageError("moved", "something is mounted at %s already" % target, "run it again")
-    if names.within(os.path.realpath(__file__), walk.real(target)):
-        _load_all()
+    archive = __file__.rpartition("/ansible_collections/")[0]
+    if names.within(os.path.realpath(archive), walk.real(target)) and os.path.isfile(archive):
+        _load_all(archive)
     if after.get("fstype") == "tmpfs" and not after.get("bind"):
         tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, after))
     else:
@@ -180,15 +181,15 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
         raise
 
 
-def _load_all() -> None:
+def _load_all(archive: str) -> None:
     """A mount over the archive that Ansible runs this from (often in /tmp) hides what is not loaded yet."""
     import importlib
     import pkgutil
 
-    package = importlib.import_module(__name__.partition("._adapters.")[0])
-    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        with suppress(ImportError):  # it wants a library that is not here
-            importlib.import_module(found.name)
+    for top in ("ansible", "ansible_collections"):
+        for found in pkgutil.walk_packages(["%s/%s" % (archive, top)], top + "."):
+            with suppress(ImportError):  # it wants a library that is not here
+                importlib.import_module(found.name)
 
 
 def filesystem(held: ExitStack, target: str, fstype: str, source: dict[str, Any], after: dict[str, Any]) -> int:
