@@ -1,0 +1,65 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task costs its users, held: lines executed, bytes shipped, time to plan, size of an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Iterator
+
+import payload
+import pytest
+
+from ansible_collections.bulkhead.storage.tests.support import host as hosts
+
+# A call of each kind that finds everything as declared (what users pay for on every task), made so by a first call.
+CALLS: dict[str, dict[str, Any]] = {
+    "tmpfs": {"path": "/mnt/scratch", "size": "1MiB"},
+    "tree": {"root": "/srv/t", "entries": [{"path": "a", "mode": "0750", "acl": ["u:1000:rwX"]}]},
+    "mount": {"path": "/mnt/bound", "source": "/srv", "bind": True},
+    "quota": {"path": "/srv/projects/blue", "hard": "10MiB"},
+    "filesystem": {"device": "/srv/images/pool.img", "fstype": "ext4"},
+    "pool": {"name": "fast", "backend": "loop", "config": {"path": "/srv/fast"}},
+    "volume": {"name": "data", "size": "8MiB"},
+}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[None]:
+    with hosts.host():
+        yield
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_call_executes_and_ships_no_more_than_its_budget(host: None, name: str) -> None:
+    budget = payload.budget(name)
+    arguments = json.dumps({"ANSIBLE_MODULE_ARGS": CALLS[name]})
+    first, _files, answer = payload.executed(name, arguments)
+    assert json.loads(answer)["changed"], "the first call had something to do"
+    again, files, answer = payload.executed(name, arguments)
+    assert json.loads(answer)["changed"] is False
+    shipped = payload.shipped_kib(name)
+    print("%-12s %5d lines no-op, %5d changing, %6.1f KiB" % (name, again, first, shipped))
+    assert again <= budget.lines, files
+    assert first <= budget.changing
+    assert shipped <= budget.kib
+
+
+def test_layout_executes_what_its_kinds_need_and_no_more(host: None) -> None:
+    """A declaration of trees executes no adapter of mounts, quotas, the catalogue or filesystems."""
+    document = json.dumps({"trees": [CALLS["tree"]]})
+    _lines, files, _answer = payload.executed(
+        "layout", json.dumps({"ANSIBLE_MODULE_ARGS": {"_declaration": document, "_secrets": []}})
+    )
+    for other in ("mounts", "fstab", "qgroup", "catalogue", "mkfs", "btrfs", "loop", "blkprobe"):
+        assert not any(name.endswith("_adapters." + other) for name in files), files
+
+
+def test_the_programs_that_count_can_count(tmp_path: Any) -> None:
+    """The budget test can fail: lines and bytes of a file are what they are."""
+    source = tmp_path / "x.py"
+    source.write_text(
+        '"""Doc\n\nstring."""\n\n# comment\nX = 1\nY = """a\nb"""\n\n\ndef f():\n    """Doc."""\n    return X\n'
+    )
+    assert payload.code_lines(str(source)) == 5
