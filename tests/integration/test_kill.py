@@ -14,7 +14,6 @@ import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
 from ansible_collections.bulkhead.storage.tests.support import reconciling
-from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
 
 DOCUMENT = {
     "trees": [
@@ -45,7 +44,7 @@ GONE = {
 
 
 @pytest.fixture
-def host(private_mounts: None) -> Iterator[None]:  # noqa: F811
+def host(private_mounts: None) -> Iterator[None]:
     with hosts.host():
         yield
 

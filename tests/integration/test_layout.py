@@ -16,7 +16,6 @@ import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
 from ansible_collections.bulkhead.storage.tests.support import reconciling
-from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
 from ansible_collections.bulkhead.storage.tests.support.playing import play, run
 
 LAYOUT = "bulkhead.storage.layout"
@@ -28,7 +27,7 @@ PROGRAMS = os.environ.get("BULKHEAD_ANSIBLE_PLAYBOOKS", "").split(os.pathsep) + 
 
 
 @pytest.fixture
-def host(private_mounts: None) -> Iterator[None]:  # noqa: F811
+def host(private_mounts: None) -> Iterator[None]:
     with hosts.host():
         yield
 

@@ -15,7 +15,6 @@ from typing import Any, Iterator, NamedTuple
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
-from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
 from ansible_collections.bulkhead.storage.tests.support.playing import run
 
 DAEMON, ACME, GLOBEX = 61000, 61001, 61002  # ids without a name
@@ -47,7 +46,7 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
-def host(private_mounts: None) -> Iterator[None]:  # noqa: F811
+def host(private_mounts: None) -> Iterator[None]:
     with hosts.host():
         yield
 

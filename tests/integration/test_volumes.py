@@ -16,14 +16,13 @@ import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
 from ansible_collections.bulkhead.storage.tests.support import namespace, reconciling
-from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
 
 MIB = 1 << 20
 ROW = "SELECT value FROM rows WHERE kind = 'volume' AND key = '%s'"
 
 
 @pytest.fixture
-def host(private_mounts: None) -> Iterator[None]:  # noqa: F811
+def host(private_mounts: None) -> Iterator[None]:
     with hosts.host():
         before = world()
         yield

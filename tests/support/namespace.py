@@ -4,8 +4,8 @@
 """A private place on the real kernel: nothing a test mounts is seen outside, nothing it attaches outlives it.
 
 ``private_mounts`` (session) moves the test process to its own mount namespace; ``arena`` gives one test an empty
-directory on a fresh tmpfs in it, and afterwards takes down whatever was mounted or loop-attached beneath. Use it as
-``from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401``.
+directory on a fresh tmpfs in it, and afterwards takes down whatever was mounted or loop-attached beneath. Both are
+known to every test (tests/conftest.py).
 """
 
 from __future__ import annotations

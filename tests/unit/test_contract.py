@@ -26,7 +26,6 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import errors
 from ansible_collections.bulkhead.storage.tests.support import host, module
-from ansible_collections.bulkhead.storage.tests.support.namespace import private_mounts  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILES = sorted((ROOT / "plugins" / "modules").glob("*.py"))
@@ -215,14 +214,14 @@ def test_examples_are_valid(name: str) -> None:
 
 
 @pytest.fixture(scope="class")
-def quiet(private_mounts: None) -> Iterator[None]:  # noqa: F811
+def quiet(private_mounts: None) -> Iterator[None]:
     """One world for all that change nothing in it."""
     with host.host():
         yield
 
 
 @pytest.fixture
-def world(private_mounts: None) -> Iterator[None]:  # noqa: F811
+def world(private_mounts: None) -> Iterator[None]:
     with host.host():
         yield
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 IDS = st.one_of(st.integers(0, 70000), st.integers(2**31 - 2, 2**32 - 2))
 PERMS = st.sampled_from(["".join(c if n & b else "-" for c, b in zip("rwx", (4, 2, 1))) for n in range(8)])

@@ -14,7 +14,6 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 OLD, NEW = b"old content\n" * 100, b"new content\n" * 200
 
@@ -38,7 +37,7 @@ def leftovers(folder):
     return [name for name in os.listdir(folder) if name.startswith(".bulkhead-")]
 
 
-def test_a_new_file(arena):  # noqa: F811
+def test_a_new_file(arena):
     os.umask(0o077)
     atomic.replace(arena + "/new", NEW)
     atomic.replace(arena + "/private", NEW, 0o600)
@@ -46,7 +45,7 @@ def test_a_new_file(arena):  # noqa: F811
     assert leftovers(arena) == []
 
 
-def test_owner_mode_acl_and_attributes_stay(arena):  # noqa: F811
+def test_owner_mode_acl_and_attributes_stay(arena):
     path = write(arena + "/file")
     os.chown(path, 1234, 4321)
     os.chmod(path, 0o4640)
@@ -64,14 +63,14 @@ def test_owner_mode_acl_and_attributes_stay(arena):  # noqa: F811
     assert os.stat(path).st_ino != inode
 
 
-def test_mode_and_metadata_of_another_file(arena):  # noqa: F811
+def test_mode_and_metadata_of_another_file(arena):
     model = write(arena + "/model")
     os.chown(model, 5, 6)
     atomic.replace(arena + "/file", NEW, 0o640, keep_from=model)
     assert output("stat", "-c", "%a %u %g", arena + "/file") == "640 5 6\n"
 
 
-def test_a_full_disk_leaves_the_old_bytes(arena):  # noqa: F811
+def test_a_full_disk_leaves_the_old_bytes(arena):
     small = arena + "/small"
     os.mkdir(small)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", small], check=True)
@@ -83,7 +82,7 @@ def test_a_full_disk_leaves_the_old_bytes(arena):  # noqa: F811
     assert leftovers(small) == []
 
 
-def test_read_only_and_missing_folder(arena):  # noqa: F811
+def test_read_only_and_missing_folder(arena):
     sealed = arena + "/sealed"
     os.mkdir(sealed)
     path = write(sealed + "/file")
@@ -94,7 +93,7 @@ def test_read_only_and_missing_folder(arena):  # noqa: F811
         assert caught.value.code == code
 
 
-def test_immutable_is_denied(arena):  # noqa: F811
+def test_immutable_is_denied(arena):
     path = write(arena + "/file")
     if subprocess.run(["chattr", "+i", path], check=False, stderr=subprocess.DEVNULL).returncode:
         pytest.fail("tmpfs of this kernel has no attributes: use another filesystem for the arena")
@@ -109,7 +108,7 @@ def test_immutable_is_denied(arena):  # noqa: F811
     assert leftovers(arena) == []
 
 
-def test_a_link_inside_the_folder_is_followed_and_stays(arena):  # noqa: F811
+def test_a_link_inside_the_folder_is_followed_and_stays(arena):
     write(arena + "/real")
     os.symlink("real", arena + "/link")
     atomic.replace(arena + "/link", NEW)
@@ -118,7 +117,7 @@ def test_a_link_inside_the_folder_is_followed_and_stays(arena):  # noqa: F811
 
 
 @pytest.mark.parametrize("goal", ["sub/file", "/etc/hostname", "../file", "..", "link"])
-def test_a_link_that_leaves_the_folder_is_refused(arena, goal):  # noqa: F811
+def test_a_link_that_leaves_the_folder_is_refused(arena, goal):
     os.mkdir(arena + "/sub")
     write(arena + "/sub/file")
     os.symlink(goal, arena + "/link")
@@ -129,7 +128,7 @@ def test_a_link_that_leaves_the_folder_is_refused(arena, goal):  # noqa: F811
     assert os.readlink(arena + "/link") == goal
 
 
-def test_a_directory_or_fifo_in_its_place_does_not_hang(arena):  # noqa: F811
+def test_a_directory_or_fifo_in_its_place_does_not_hang(arena):
     os.mkdir(arena + "/directory")
     os.mkfifo(arena + "/fifo")
     start = time.monotonic()
@@ -140,7 +139,7 @@ def test_a_directory_or_fifo_in_its_place_does_not_hang(arena):  # noqa: F811
     assert leftovers(arena) == []
 
 
-def test_only_our_stale_leavings_are_swept(arena):  # noqa: F811
+def test_only_our_stale_leavings_are_swept(arena):
     ours = ".bulkhead-0123456789abcdef"
     write(arena + "/" + ours)
     kept = [".bulkhead-0123456789abcde", ".bulkhead-0123456789abcdef~", ".bulkhead-ffffffffffffffff", "bulkhead"]
@@ -157,7 +156,7 @@ def test_only_our_stale_leavings_are_swept(arena):  # noqa: F811
     assert left >= {*kept, "victim", ".bulkhead-aaaaaaaaaaaaaaaa", ".bulkhead-bbbbbbbbbbbbbbbb"}
 
 
-def test_a_living_writer_is_not_swept(arena):  # noqa: F811
+def test_a_living_writer_is_not_swept(arena):
     path = write(arena + "/.bulkhead-0123456789abcdef")
     with open(path, "rb") as f:
         subprocess.run(["flock", "-n", str(f.fileno()), "true"], check=True, pass_fds=[f.fileno()])
@@ -175,7 +174,7 @@ def test_a_living_writer_is_not_swept(arena):  # noqa: F811
 CALLS = "openat,flock,fchown,fchmod,fsetxattr,write,fsync,rename,renameat,renameat2"
 
 
-def test_killed_at_every_system_call_the_file_is_old_or_new(arena):  # noqa: F811
+def test_killed_at_every_system_call_the_file_is_old_or_new(arena):
     """strace counts our own mutating calls of a clean run, then kills at each; the next run leaves no stray file."""
     path = arena + "/file"
     code = "from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic; import sys, os; "

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: F401, F811
 """What is on a device: real output of every tool, foreign content, damage, errors of the disk, mutated bytes."""
 
 from __future__ import annotations
@@ -19,10 +18,8 @@ from hypothesis import strategies as st
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import (
-    arena,
     image,
     loop_device,
-    private_mounts,
 )
 
 MIB = 1 << 20

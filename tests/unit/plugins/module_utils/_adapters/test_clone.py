@@ -18,11 +18,9 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import clone
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import (  # noqa: F401
-    arena,
+from ansible_collections.bulkhead.storage.tests.support.namespace import (
     image,
     loop_device,
-    private_mounts,
 )
 
 TENANT = 64001

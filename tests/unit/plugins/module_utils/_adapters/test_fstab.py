@@ -17,10 +17,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab, escape, parse
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import (  # noqa: F401
-    arena,
+from ansible_collections.bulkhead.storage.tests.support.namespace import (
     place,
-    private_mounts,
 )
 
 PORT = Fstab()
@@ -44,7 +42,7 @@ def read(path):
         return f.read()
 
 
-def file(arena, data=SAMPLE):  # noqa: F811
+def file(arena, data=SAMPLE):
     path = arena + "/fstab"
     with open(path, "wb") as f:
         f.write(data)
@@ -65,7 +63,7 @@ def findmnt(path, *argv):
     return json.loads(shown)["filesystems"] if shown.strip() else []
 
 
-def test_scan_sees_what_libmount_sees(arena):  # noqa: F811
+def test_scan_sees_what_libmount_sees(arena):
     path = file(arena)
     rows = PORT.scan([(path, p) for p in ("/", "/tmp", "/media/cd rom", "/raw\udcff", "/srv/data", "/none")])
     assert rows[path, "/"] == {
@@ -79,7 +77,7 @@ def test_scan_sees_what_libmount_sees(arena):  # noqa: F811
     assert seen[0]["source"] == "/dev/sr0"
 
 
-def test_missing_is_absent_but_unreadable_is_not(arena):  # noqa: F811
+def test_missing_is_absent_but_unreadable_is_not(arena):
     target = (arena + "/missing", "/srv/data")
     assert PORT.scan([target]) == {}
     os.mkdir(arena + "/directory")
@@ -87,14 +85,14 @@ def test_missing_is_absent_but_unreadable_is_not(arena):  # noqa: F811
     assert isinstance(row, StorageError) and row.code == "unreadable"
 
 
-def test_several_lines_for_one_mount_point_conflict(arena):  # noqa: F811
+def test_several_lines_for_one_mount_point_conflict(arena):
     path = file(arena, b"/dev/a /srv/data ext4 defaults 0 0\n/dev/b /srv/data/ xfs defaults 0 0\n")
     row = PORT.scan([(path, "/srv/data")])[path, "/srv/data"]
     assert isinstance(row, StorageError) and row.code == "conflict" and "line 2" in row.message
     refused("conflict", (path, "/srv/data"), None, VALUE)
 
 
-def test_a_senseless_number_is_unreadable(arena):  # noqa: F811
+def test_a_senseless_number_is_unreadable(arena):
     path = file(arena, b"/dev/a /srv/data ext4 defaults 0 two\n")
     row = PORT.scan([(path, "/srv/data")])[path, "/srv/data"]
     assert row.code == "unreadable" and "line 1" in row.message
@@ -104,7 +102,7 @@ ENDINGS = [SAMPLE, SAMPLE[:-1], SAMPLE.replace(b"\n", b"\r\n"), SAMPLE.replace(b
 
 
 @pytest.mark.parametrize("data", ENDINGS)
-def test_adding_and_taking_out_restores_every_byte(arena, data):  # noqa: F811
+def test_adding_and_taking_out_restores_every_byte(arena, data):
     path = file(arena, data)
     target = (path, "/srv/data")
     PORT.put(target, None, VALUE)
@@ -117,7 +115,7 @@ def test_adding_and_taking_out_restores_every_byte(arena, data):  # noqa: F811
     assert read(path) == data
 
 
-def test_a_change_touches_only_its_fields(arena):  # noqa: F811
+def test_a_change_touches_only_its_fields(arena):
     path = file(arena)
     target = (path, "/")
     before = PORT.scan([target])[target]
@@ -127,7 +125,7 @@ def test_a_change_touches_only_its_fields(arena):  # noqa: F811
     assert old[:2] + old[3:] == new[:2] + new[3:]
 
 
-def test_a_short_line_grows_only_when_it_must(arena):  # noqa: F811
+def test_a_short_line_grows_only_when_it_must(arena):
     path = file(arena)
     target = (path, "/tmp")
     before = PORT.scan([target])[target]
@@ -138,13 +136,13 @@ def test_a_short_line_grows_only_when_it_must(arena):  # noqa: F811
     assert b"\n   tmpfs /tmp tmpfs noexec 0 3\n" in read(path)
 
 
-def test_missing_file_is_made(arena):  # noqa: F811
+def test_missing_file_is_made(arena):
     path = arena + "/fstab"
     PORT.put((path, "/srv/data"), None, VALUE)
     assert read(path) == b"/dev/vg/data /srv/data ext4 nosuid,nodev 0 2\n"
 
 
-def test_stale_is_moved(arena):  # noqa: F811
+def test_stale_is_moved(arena):
     path = file(arena)
     refused("moved", (path, "/"), None, VALUE)
     refused("moved", (path, "/srv/data"), VALUE, None)
@@ -155,18 +153,18 @@ def test_stale_is_moved(arena):  # noqa: F811
 
 @pytest.mark.parametrize("field", ["source", "fstype", "options"])
 @pytest.mark.parametrize("bad", ["", "a\nb / ext4 suid 0 0", "a\tb\r", "a\x00b", "\x1b[31m", "\x7f", 7, None])
-def test_what_would_break_a_line_is_refused(arena, field, bad):  # noqa: F811
+def test_what_would_break_a_line_is_refused(arena, field, bad):
     path = file(arena)
     refused("invalid", (path, "/srv/data"), None, {**VALUE, field: bad})
     assert read(path) == SAMPLE
 
 
 @pytest.mark.parametrize("value", [{"dump": -1}, {"passno": "1"}, {"passno": True}])
-def test_numbers_are_numbers(arena, value):  # noqa: F811
+def test_numbers_are_numbers(arena, value):
     refused("invalid", (file(arena), "/srv/data"), None, {**VALUE, **value})
 
 
-def test_a_newline_in_the_mount_point_adds_no_line(arena):  # noqa: F811
+def test_a_newline_in_the_mount_point_adds_no_line(arena):
     path = file(arena)
     refused("invalid", (path, "/srv/x\n/dev/sda / ext4 suid 0 0"), None, VALUE)
     assert read(path) == SAMPLE
@@ -186,7 +184,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names_reach_libmount_whole(arena, name):  # noqa: F811
+def test_hostile_names_reach_libmount_whole(arena, name):
     path = file(arena)
     PORT.put((path, name), None, {**VALUE, "source": name})
     seen = {row["target"]: row["source"] for row in findmnt(path, "--list")}
@@ -194,14 +192,14 @@ def test_hostile_names_reach_libmount_whole(arena, name):  # noqa: F811
     assert len(seen) == len({line.path for line in parse(SAMPLE)}) + 1
 
 
-def test_a_source_that_begins_with_a_hash_is_no_comment(arena):  # noqa: F811
+def test_a_source_that_begins_with_a_hash_is_no_comment(arena):
     path = file(arena, b"")
     PORT.put((path, "/srv/data"), None, {**VALUE, "source": "#pool"})
     assert read(path).startswith(b"\\043pool ")
     assert PORT.scan([(path, "/srv/data")])[path, "/srv/data"]["source"] == "#pool"
 
 
-def test_findmnt_verifies_what_we_write(arena):  # noqa: F811
+def test_findmnt_verifies_what_we_write(arena):
     path = file(arena, b"")
     os.mkdir(arena + "/m n")
     value = {"source": "tmpfs", "fstype": "tmpfs", "options": "nosuid,nodev,size=4096", "dump": 0, "passno": 0}
@@ -212,7 +210,7 @@ def test_findmnt_verifies_what_we_write(arena):  # noqa: F811
     assert os.statvfs(arena + "/m n").f_blocks * 4096 == 4096
 
 
-def test_a_full_disk_leaves_the_old_file(arena):  # noqa: F811
+def test_a_full_disk_leaves_the_old_file(arena):
     os.mkdir(arena + "/small")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "small", arena + "/small"], check=True)
     path = file(arena + "/small", SAMPLE + b"#" * 9000 + b"\n")
@@ -222,7 +220,7 @@ def test_a_full_disk_leaves_the_old_file(arena):  # noqa: F811
     assert os.listdir(arena + "/small") == ["fstab"]
 
 
-def test_a_link_out_of_its_folder_is_refused(arena):  # noqa: F811
+def test_a_link_out_of_its_folder_is_refused(arena):
     os.mkdir(arena + "/etc")
     file(arena)
     os.symlink("../fstab", arena + "/etc/fstab")

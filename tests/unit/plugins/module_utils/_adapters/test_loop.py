@@ -18,7 +18,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.loop im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 from ansible_collections.bulkhead.storage.tests.support import namespace
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, image, private_mounts  # noqa: F401
+from ansible_collections.bulkhead.storage.tests.support.namespace import image
 
 PORT = Loop()
 
@@ -38,7 +38,7 @@ def refused(code, *args):
     return caught.value
 
 
-def test_attach_and_detach(arena):  # noqa: F811
+def test_attach_and_detach(arena):
     file = image(arena + "/image", 1 << 20)
     assert PORT.scan([file]) == {}
     PORT.put(file, None, {"read_only": False})
@@ -51,7 +51,7 @@ def test_attach_and_detach(arena):  # noqa: F811
     assert PORT.scan([file]) == {}
 
 
-def test_read_only(arena):  # noqa: F811
+def test_read_only(arena):
     file = image(arena + "/image", 1 << 20)
     PORT.put(file, None, {"read_only": True})
     row = PORT.scan([file])[file]
@@ -60,7 +60,7 @@ def test_read_only(arena):  # noqa: F811
     refused("unsupported", file, row, {**row, "read_only": False})
 
 
-def test_growth_is_seen_when_told(arena):  # noqa: F811
+def test_growth_is_seen_when_told(arena):
     file = image(arena + "/image", 1 << 20)
     PORT.put(file, None, {"read_only": False})
     row = PORT.scan([file])[file]
@@ -72,7 +72,7 @@ def test_growth_is_seen_when_told(arena):  # noqa: F811
     assert "whole sectors" in refused("not_enforced", file, row, {**row, "size": 4 << 20}).hint
 
 
-def test_identity_is_the_file_not_its_name(arena):  # noqa: F811
+def test_identity_is_the_file_not_its_name(arena):
     file = image(arena + "/image", 1 << 20)
     PORT.put(file, None, {"read_only": False})
     os.link(file, arena + "/hard link")
@@ -90,7 +90,7 @@ def test_identity_is_the_file_not_its_name(arena):  # noqa: F811
     loop.detach(device)
 
 
-def test_a_file_that_is_really_called_deleted(arena):  # noqa: F811
+def test_a_file_that_is_really_called_deleted(arena):
     file = image(arena + "/image (deleted)", 1 << 20)
     PORT.put(file, None, {"read_only": False})
     assert file in PORT.scan()
@@ -99,7 +99,7 @@ def test_a_file_that_is_really_called_deleted(arena):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["a b", "a\nb", "\\040", "\udcff", "x" * 255, "-rf"])
-def test_hostile_names(arena, name):  # noqa: F811
+def test_hostile_names(arena, name):
     path = arena + "/" + name
     with open(path.encode("utf-8", "surrogateescape"), "wb") as f:
         f.truncate(1 << 20)
@@ -109,7 +109,7 @@ def test_hostile_names(arena, name):  # noqa: F811
     assert PORT.scan([path]) == {}
 
 
-def test_stale_plans_are_moved(arena):  # noqa: F811
+def test_stale_plans_are_moved(arena):
     file = image(arena + "/image", 1 << 20)
     value = {"read_only": False, "size": UNKNOWN}
     refused("moved", file, value, None)
@@ -121,7 +121,7 @@ def test_stale_plans_are_moved(arena):  # noqa: F811
     PORT.put(file, value, None)
 
 
-def test_what_is_mounted_is_in_use(arena):  # noqa: F811
+def test_what_is_mounted_is_in_use(arena):
     file = image(arena + "/image", 64 << 20, "ext4")
     PORT.put(file, None, {"read_only": False})
     row = PORT.scan([file])[file]
@@ -133,7 +133,7 @@ def test_what_is_mounted_is_in_use(arena):  # noqa: F811
     PORT.put(file, row, None)
 
 
-def test_a_device_held_open_is_not_reported_gone(arena):  # noqa: F811
+def test_a_device_held_open_is_not_reported_gone(arena):
     file = image(arena + "/image", 1 << 20)
     PORT.put(file, None, {"read_only": False})
     device = PORT.scan([file])[file]["_device"]
@@ -156,7 +156,7 @@ def test_a_device_held_open_is_not_reported_gone(arena):  # noqa: F811
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "link"])
-def test_only_regular_files_are_attached(arena, kind):  # noqa: F811
+def test_only_regular_files_are_attached(arena, kind):
     path = arena + "/x"
     os.chown(arena, 1000, 1000)
     if kind == "directory":
@@ -172,7 +172,7 @@ def test_only_regular_files_are_attached(arena, kind):  # noqa: F811
     assert PORT.scan([path]) == {}
 
 
-def test_absent_is_told_from_unreadable(arena):  # noqa: F811
+def test_absent_is_told_from_unreadable(arena):
     assert PORT.scan([arena + "/no/such", arena + "/none"]) == {}
     os.symlink("loop", arena + "/loop")
     row = PORT.scan([arena + "/loop/x"])[arena + "/loop/x"]
@@ -180,7 +180,7 @@ def test_absent_is_told_from_unreadable(arena):  # noqa: F811
     refused("unreadable", arena + "/loop/x", None, {"read_only": False})
 
 
-def test_a_partly_attached_file_is_told_apart(arena):  # noqa: F811
+def test_a_partly_attached_file_is_told_apart(arena):
     file = image(arena + "/image", 4 << 20)
     with namespace.loop_device(file, "--offset", "1048576") as device:
         assert not loop.attached(device).whole
@@ -189,7 +189,7 @@ def test_a_partly_attached_file_is_told_apart(arena):  # noqa: F811
         assert loop.find((os.stat(file).st_dev, os.stat(file).st_ino)).device == device
 
 
-def test_many_at_once_take_different_devices(arena):  # noqa: F811
+def test_many_at_once_take_different_devices(arena):
     """LOOP_CTL_GET_FREE tells two callers the same number: LOOP_CONFIGURE decides, the loser tries again."""
     files = [image("%s/%d" % (arena, number), 1 << 20) for number in range(8)]
     failures: list[BaseException] = []
@@ -211,7 +211,7 @@ def test_many_at_once_take_different_devices(arena):  # noqa: F811
     assert namespace.loop_devices(arena) == []
 
 
-def test_autoclear_goes_with_a_killed_holder(arena):  # noqa: F811
+def test_autoclear_goes_with_a_killed_holder(arena):
     file = image(arena + "/image", 1 << 20)
     code = (
         "import os, sys, time; from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop\n"
@@ -231,7 +231,7 @@ def test_autoclear_goes_with_a_killed_holder(arena):  # noqa: F811
         time.sleep(0.01)
 
 
-def test_direct_io_is_asked_for(arena):  # noqa: F811
+def test_direct_io_is_asked_for(arena):
     os.mkdir(arena + "/m")
     with namespace.loop_device(image(arena + "/outer", 64 << 20, "ext4")) as outer:
         subprocess.run(["mount", outer, arena + "/m"], check=True)
@@ -257,7 +257,7 @@ def test_what_is_pure():
     assert not PORT.replaces("/f", value, {**value, "size": 9})
 
 
-def test_no_descriptor_is_left_open(arena):  # noqa: F811
+def test_no_descriptor_is_left_open(arena):
     file = image(arena + "/image", 1 << 20)
     before = len(os.listdir("/proc/self/fd"))
     for _round in range(3):

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: F401, F811
 """Filesystems made, grown, shrunk, labelled and wiped on real images and loop devices; never over something."""
 
 from __future__ import annotations
@@ -21,10 +20,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
 from ansible_collections.bulkhead.storage.tests.support.namespace import (
-    arena,
     image,
     loop_device,
-    private_mounts,
 )
 
 MIB = 1 << 20

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table, parse, text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, private_mounts  # noqa: F401
 
 ROW = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"  # proc.rst, 3.5
 
@@ -125,7 +124,7 @@ def mount_id(path):
 @pytest.mark.parametrize(
     "name", [b"a b", b"a\tb", b"a\nb", b"a\\040b", b"a\\", b"\xff\xfe", "\u2028".encode(), b"#x", b"\r"]
 )
-def test_the_kernel_writes_what_we_read(arena, name):  # noqa: F811
+def test_the_kernel_writes_what_we_read(arena, name):
     path = os.fsencode(arena) + b"/" + name
     os.mkdir(path)
     subprocess.run([b"mount", b"-t", b"tmpfs", b"na me", path], check=True)
@@ -134,7 +133,7 @@ def test_the_kernel_writes_what_we_read(arena, name):  # noqa: F811
     assert row.source == "na me"
 
 
-def test_top_most_and_hidden_mounts_are_told_apart(arena):  # noqa: F811
+def test_top_most_and_hidden_mounts_are_told_apart(arena):
     deep = arena + "/a/b"
     os.makedirs(deep)
     mount("-t", "tmpfs", "one", deep)
@@ -150,7 +149,7 @@ def test_top_most_and_hidden_mounts_are_told_apart(arena):  # noqa: F811
     assert table().at(deep).source == "three"
 
 
-def test_a_root_that_is_no_mount_is_walked_too(arena):  # noqa: F811
+def test_a_root_that_is_no_mount_is_walked_too(arena):
     """In a chroot to a plain directory no row is ``/``; mounts beneath it still have to be found."""
     os.makedirs(arena + "/jail/m")
     mount("-t", "tmpfs", "inside", arena + "/jail/m")
@@ -167,7 +166,7 @@ def test_a_root_that_is_no_mount_is_walked_too(arena):  # noqa: F811
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_sources_of_a_bind(arena):  # noqa: F811
+def test_sources_of_a_bind(arena):
     for name in ("src/in", "dst", "other", "self"):
         os.makedirs(arena + "/" + name)
     mount("--bind", arena + "/src/in", arena + "/dst")

@@ -20,7 +20,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
 from ansible_collections.bulkhead.storage.tests.support import namespace
-from ansible_collections.bulkhead.storage.tests.support.namespace import arena, image, private_mounts  # noqa: F401
+from ansible_collections.bulkhead.storage.tests.support.namespace import image
 
 PORT = Mounts()
 TMPFS = {
@@ -84,7 +84,7 @@ def mounted(path):
 # -- tmpfs -------------------------------------------------------------------------------------------------------------
 
 
-def test_tmpfs_from_the_first_instant_to_the_end(arena):  # noqa: F811
+def test_tmpfs_from_the_first_instant_to_the_end(arena):
     target = directory(arena + "/m")
     assert PORT.scan([target]) == {}
     seen = reconcile(target, {**TMPFS, "o:mode": 0o750, "o:uid": "1000", "o:gid": 7, "o:noswap": True})
@@ -101,13 +101,13 @@ def test_tmpfs_from_the_first_instant_to_the_end(arena):  # noqa: F811
     assert os.listdir(target) == []
 
 
-def test_a_size_is_whole_pages_before_and_after(arena):  # noqa: F811
+def test_a_size_is_whole_pages_before_and_after(arena):
     target = directory(arena + "/m")
     assert reconcile(target, {**TMPFS, "o:size": 5000})["o:size"] == 8192
     assert PORT.same(target, PORT.scan([target])[target], {**TMPFS, "o:size": 4097})
 
 
-def test_defaults_are_seen_though_mountinfo_omits_them(arena):  # noqa: F811
+def test_defaults_are_seen_though_mountinfo_omits_them(arena):
     target = directory(arena + "/m")
     sh("mount", "-t", "tmpfs", "anything", target)
     seen = PORT.scan([target])[target]
@@ -117,7 +117,7 @@ def test_defaults_are_seen_though_mountinfo_omits_them(arena):  # noqa: F811
 
 
 @pytest.mark.parametrize("size", [1 << 64, (1 << 64) - 1, 0, "16E", "4294967296T", "101%", "050"])
-def test_sizes_that_wrap_never_stand(arena, size):  # noqa: F811
+def test_sizes_that_wrap_never_stand(arena, size):
     target = directory(arena + "/m")
     if size == 0:
         seen = reconcile(target, {**TMPFS, "o:size": 0})
@@ -130,28 +130,28 @@ def test_sizes_that_wrap_never_stand(arena, size):  # noqa: F811
 
 
 @pytest.mark.parametrize("text", ["a,size=9g", "a\nb / ext4", "a b", "\\040", "x" * 200])
-def test_a_source_is_inert(arena, text):  # noqa: F811
+def test_a_source_is_inert(arena, text):
     target = directory(arena + "/m")
     reconcile(target, {**TMPFS, "source": text})
     assert os.statvfs(target).f_blocks * 4096 == 1 << 20
     assert mounted(arena) == [arena, target]
 
 
-def test_an_option_cannot_carry_another(arena):  # noqa: F811
+def test_an_option_cannot_carry_another(arena):
     target = directory(arena + "/m")
     error = refused("failed", PORT.put, target, None, {**TMPFS, "o:mode": "1777,size=9g"})
     assert "mode" in error.message, "the kernel's own words are in the message"
     assert mounted(target) == []
 
 
-def test_unknown_filesystem_and_option_are_unsupported(arena):  # noqa: F811
+def test_unknown_filesystem_and_option_are_unsupported(arena):
     target = directory(arena + "/m")
     assert "nosuchfs" in refused("unsupported", PORT.put, target, None, {"source": "x", "fstype": "nosuchfs"}).message
     assert "frobnicate" in refused("unsupported", PORT.put, target, None, {**TMPFS, "o:frobnicate": True}).message
     assert mounted(target) == []
 
 
-def test_change_in_place_keeps_the_content(arena):  # noqa: F811
+def test_change_in_place_keeps_the_content(arena):
     target = directory(arena + "/m")
     first = reconcile(target, TMPFS)
     with open(target + "/kept", "wb") as f:
@@ -167,14 +167,14 @@ def test_change_in_place_keeps_the_content(arena):  # noqa: F811
     assert state_of(PORT.scan([target])[target]) == state_of(first), "undo is the same action, swapped"
 
 
-def test_a_swapless_tmpfs_grows(arena):  # noqa: F811
+def test_a_swapless_tmpfs_grows(arena):
     target = directory(arena + "/m")
     reconcile(target, {**TMPFS, "o:noswap": True})
     reconcile(target, {**TMPFS, "o:size": 2 << 20})
     assert options(target) >= {"noswap", "size=2048k", "nr_inodes=100"}
 
 
-def test_owner_and_read_only_change_together_both_ways(arena):  # noqa: F811
+def test_owner_and_read_only_change_together_both_ways(arena):
     target = directory(arena + "/m")
     reconcile(target, TMPFS)
     reconcile(target, {**TMPFS, "read_only": True, "o:uid": 9})
@@ -185,7 +185,7 @@ def test_owner_and_read_only_change_together_both_ways(arena):  # noqa: F811
 
 
 @pytest.mark.parametrize("limit, value, used", [("o:size", 8192, 300000), ("o:nr_inodes", 5, 300000)])
-def test_a_shrink_below_use_changes_nothing(arena, limit, value, used):  # noqa: F811
+def test_a_shrink_below_use_changes_nothing(arena, limit, value, used):
     target = directory(arena + "/m")
     now = reconcile(target, TMPFS)
     for number in range(10):
@@ -202,7 +202,7 @@ def test_a_shrink_below_use_changes_nothing(arena, limit, value, used):  # noqa:
     assert PORT.lowers(target, now, after)
 
 
-def test_read_only_under_a_writer_changes_nothing(arena):  # noqa: F811
+def test_read_only_under_a_writer_changes_nothing(arena):
     target = directory(arena + "/m")
     now = reconcile(target, TMPFS)
     before = options(target)
@@ -216,7 +216,7 @@ def test_read_only_under_a_writer_changes_nothing(arena):  # noqa: F811
 # -- stale, busy, stacked ----------------------------------------------------------------------------------------------
 
 
-def test_stale_plans_are_moved(arena):  # noqa: F811
+def test_stale_plans_are_moved(arena):
     target = directory(arena + "/m")
     now = reconcile(target, TMPFS)
     refused("moved", PORT.put, target, None, TMPFS)
@@ -232,7 +232,7 @@ def test_stale_plans_are_moved(arena):  # noqa: F811
     refused("moved", PORT.put, target, now, {**now, "noexec": False})
 
 
-def test_busy_is_in_use_and_names_who(arena):  # noqa: F811
+def test_busy_is_in_use_and_names_who(arena):
     target = directory(arena + "/m")
     now = reconcile(target, TMPFS)
     sleeper = subprocess.Popen(["sleep", "60"], cwd=target)
@@ -246,7 +246,7 @@ def test_busy_is_in_use_and_names_who(arena):  # noqa: F811
     PORT.put(target, now, None)
 
 
-def test_a_mount_beneath_is_in_use_unless_it_goes_too(arena):  # noqa: F811
+def test_a_mount_beneath_is_in_use_unless_it_goes_too(arena):
     target = directory(arena + "/m")
     reconcile(target, TMPFS)
     inner = directory(target + "/inner")
@@ -257,7 +257,7 @@ def test_a_mount_beneath_is_in_use_unless_it_goes_too(arena):  # noqa: F811
     refused("in_use", PORT.put, target, now, None)
 
 
-def test_only_visible_mounts_are_listed(arena):  # noqa: F811
+def test_only_visible_mounts_are_listed(arena):
     inner = directory(arena + "/a/inner")
     sh("mount", "-t", "tmpfs", "hidden", inner)
     sh("mount", "-t", "tmpfs", "cover", arena + "/a")
@@ -270,7 +270,7 @@ def test_only_visible_mounts_are_listed(arena):  # noqa: F811
 # -- paths -------------------------------------------------------------------------------------------------------------
 
 
-def test_roots_own_links_above_are_followed(arena):  # noqa: F811
+def test_roots_own_links_above_are_followed(arena):
     directory(arena + "/real/m")
     os.symlink("real", arena + "/link")
     reconcile(arena + "/link/m", TMPFS)
@@ -281,7 +281,7 @@ def test_roots_own_links_above_are_followed(arena):  # noqa: F811
     assert mounted(arena) == [arena]
 
 
-def test_a_link_as_mount_point_is_refused_in_the_scan(arena):  # noqa: F811
+def test_a_link_as_mount_point_is_refused_in_the_scan(arena):
     directory(arena + "/real")
     os.symlink("real", arena + "/link")
     assert PORT.scan([arena + "/link"])[arena + "/link"].code == "unsafe_path"
@@ -289,7 +289,7 @@ def test_a_link_as_mount_point_is_refused_in_the_scan(arena):  # noqa: F811
     assert mounted(arena) == [arena]
 
 
-def test_a_tenants_link_above_is_refused(arena):  # noqa: F811
+def test_a_tenants_link_above_is_refused(arena):
     directory(arena + "/victim/m")
     os.chown(directory(arena + "/tenant"), 1000, 1000)
     os.symlink("../victim", arena + "/tenant/link")
@@ -298,13 +298,13 @@ def test_a_tenants_link_above_is_refused(arena):  # noqa: F811
     assert mounted(arena) == [arena]
 
 
-def test_nothing_there_is_absent_and_cannot_be_mounted_on(arena):  # noqa: F811
+def test_nothing_there_is_absent_and_cannot_be_mounted_on(arena):
     assert PORT.scan([arena + "/no/such"]) == {}
     refused("not_found", PORT.put, arena + "/no/such", None, TMPFS)
 
 
 @pytest.mark.parametrize("name", ["a b", "a\nb", "a\\040b", "\udcff", "-rf", "%n", "e\u0301", "\u2028", "x" * 255])
-def test_hostile_names(arena, name):  # noqa: F811
+def test_hostile_names(arena, name):
     target = arena + "/" + name
     os.mkdir(target.encode("utf-8", "surrogateescape"))
     reconcile(target, TMPFS)
@@ -312,7 +312,7 @@ def test_hostile_names(arena, name):  # noqa: F811
     reconcile(target, None)
 
 
-def test_a_mount_point_swapped_for_a_link_redirects_nothing(arena):  # noqa: F811
+def test_a_mount_point_swapped_for_a_link_redirects_nothing(arena):
     """A5, A6: a tenant exchanges its directory with a link to a victim while root mounts and unmounts."""
     victim = directory(arena + "/victim")
     tenant = directory(arena + "/tenant")
@@ -347,7 +347,7 @@ def test_a_mount_point_swapped_for_a_link_redirects_nothing(arena):  # noqa: F81
 # -- binds -------------------------------------------------------------------------------------------------------------
 
 
-def test_bind_with_its_flags(arena):  # noqa: F811
+def test_bind_with_its_flags(arena):
     source, target = directory(arena + "/src"), directory(arena + "/m")
     declared = {"source": source, "bind": True, "read_only": True, "nosuid": True, "nodev": True}
     seen = reconcile(target, declared)
@@ -359,7 +359,7 @@ def test_bind_with_its_flags(arena):  # noqa: F811
     reconcile(target, None)
 
 
-def test_what_is_not_declared_a_bind_keeps_from_its_source(arena):  # noqa: F811
+def test_what_is_not_declared_a_bind_keeps_from_its_source(arena):
     source, target = directory(arena + "/src"), directory(arena + "/m")
     reconcile(source, TMPFS)
     reconcile(target, {"source": source, "bind": True})
@@ -368,7 +368,7 @@ def test_what_is_not_declared_a_bind_keeps_from_its_source(arena):  # noqa: F811
     assert reconcile(source, TMPFS)["bind"] is False
 
 
-def test_a_bind_of_another_directory_is_replaced(arena):  # noqa: F811
+def test_a_bind_of_another_directory_is_replaced(arena):
     one, two, target = (directory(arena + "/" + name) for name in ("one", "two", "m"))
     reconcile(target, {"source": one, "bind": True})
     now = PORT.scan([target])[target]
@@ -378,7 +378,7 @@ def test_a_bind_of_another_directory_is_replaced(arena):  # noqa: F811
     assert len(mounted(target)) == 1
 
 
-def test_a_bind_through_any_equal_path_is_met(arena):  # noqa: F811
+def test_a_bind_through_any_equal_path_is_met(arena):
     directory(arena + "/src/in")
     other, target = directory(arena + "/other"), directory(arena + "/m")
     sh("mount", "--bind", arena, other)
@@ -390,7 +390,7 @@ def test_a_bind_through_any_equal_path_is_met(arena):  # noqa: F811
     assert not PORT.same(target, now, {"source": arena + "/src/in", "bind": True}), "that path leads elsewhere now"
 
 
-def test_self_bind(arena):  # noqa: F811
+def test_self_bind(arena):
     target = directory(arena + "/m")
     declared = {"source": target, "bind": True, "propagation": "private", "nosuid": True}
     reconcile(target, declared)
@@ -401,7 +401,7 @@ def test_self_bind(arena):  # noqa: F811
     assert not PORT.same(target, PORT.scan([target])[target], declared)
 
 
-def test_bind_of_a_file(arena):  # noqa: F811
+def test_bind_of_a_file(arena):
     for name in ("src", "m"):
         with open(arena + "/" + name, "w", encoding="ascii") as f:
             f.write(name)
@@ -413,7 +413,7 @@ def test_bind_of_a_file(arena):  # noqa: F811
     reconcile(arena + "/m", None)
 
 
-def test_recursive_flags_reach_the_mounts_beneath_and_all_goes_again(arena):  # noqa: F811
+def test_recursive_flags_reach_the_mounts_beneath_and_all_goes_again(arena):
     source, target = directory(arena + "/src"), directory(arena + "/m")
     reconcile(directory(source + "/sub"), {**TMPFS, "nosuid": False})
     reconcile(directory(source + "/sub/deep"), {**TMPFS, "nosuid": False})
@@ -425,7 +425,7 @@ def test_recursive_flags_reach_the_mounts_beneath_and_all_goes_again(arena):  # 
     assert mounted(arena) == [arena, source + "/sub", source + "/sub/deep"]
 
 
-def test_taking_down_a_shared_recursive_bind_spares_its_source(arena):  # noqa: F811
+def test_taking_down_a_shared_recursive_bind_spares_its_source(arena):
     """The source's mounts are peers: a plain umount beneath the bind would take them down too."""
     sh("mount", "--make-shared", arena)
     source, target = directory(arena + "/src"), directory(arena + "/m")
@@ -436,7 +436,7 @@ def test_taking_down_a_shared_recursive_bind_spares_its_source(arena):  # noqa: 
     assert mounted(arena) == [arena, source + "/sub"]
 
 
-def test_a_foreign_mount_beneath_a_bind_is_in_use(arena):  # noqa: F811
+def test_a_foreign_mount_beneath_a_bind_is_in_use(arena):
     source, target = directory(arena + "/src"), directory(arena + "/m")
     directory(source + "/sub")
     reconcile(target, {"source": source, "bind": True, "recursive": True})
@@ -447,7 +447,7 @@ def test_a_foreign_mount_beneath_a_bind_is_in_use(arena):  # noqa: F811
     assert mounted(target) == [target, target + "/sub"]
 
 
-def test_a_removed_source_is_not_mistaken(arena):  # noqa: F811
+def test_a_removed_source_is_not_mistaken(arena):
     """A10: the kernel shows ``//deleted``, which no path can be called."""
     source, target = directory(arena + "/src"), directory(arena + "/m")
     declared = {"source": source, "bind": True}
@@ -463,7 +463,7 @@ def test_a_removed_source_is_not_mistaken(arena):  # noqa: F811
     assert os.path.exists(target + "/seen")
 
 
-def test_sources_are_checked_when_planned(arena):  # noqa: F811
+def test_sources_are_checked_when_planned(arena):
     directory(arena + "/real")
     os.symlink("real", arena + "/link")
     target = directory(arena + "/m")
@@ -476,7 +476,7 @@ def test_sources_are_checked_when_planned(arena):  # noqa: F811
     refused("not_found", PORT.put, target, None, PORT.merge(target, None, later))
 
 
-def test_a_tenants_link_as_source_is_refused_at_the_last_moment(arena):  # noqa: F811
+def test_a_tenants_link_as_source_is_refused_at_the_last_moment(arena):
     tenant, target = directory(arena + "/tenant"), directory(arena + "/m")
     os.symlink("/etc", tenant + "/data")
     os.chown(tenant, 1000, 1000)
@@ -489,7 +489,7 @@ def test_a_tenants_link_as_source_is_refused_at_the_last_moment(arena):  # noqa:
 
 @pytest.mark.parametrize("parent", ["private", "shared"])
 @pytest.mark.parametrize("wanted", ["private", "shared", "slave"])
-def test_propagation_whatever_surrounds_it(arena, parent, wanted):  # noqa: F811
+def test_propagation_whatever_surrounds_it(arena, parent, wanted):
     sh("mount", "--make-" + parent, arena)
     target, bind = directory(arena + "/m"), directory(arena + "/b")
     reconcile(target, {**TMPFS, "propagation": wanted})
@@ -507,7 +507,7 @@ def test_propagation_whatever_surrounds_it(arena, parent, wanted):  # noqa: F811
 
 
 @pytest.mark.parametrize("fstype", FILESYSTEMS)
-def test_an_image_through_a_loop_device(arena, fstype):  # noqa: F811
+def test_an_image_through_a_loop_device(arena, fstype):
     file, target = image(arena + "/image", 300 << 20, fstype), directory(arena + "/m")
     declared = {"source": file, "fstype": fstype, "nosuid": True, "nodev": True, "atime": "noatime"}
     first = reconcile(target, declared)
@@ -527,7 +527,7 @@ def test_an_image_through_a_loop_device(arena, fstype):  # noqa: F811
     reconcile(target, None)
 
 
-def test_a_read_only_image_becomes_writable_by_a_fresh_mount(arena):  # noqa: F811
+def test_a_read_only_image_becomes_writable_by_a_fresh_mount(arena):
     file, target = image(arena + "/image", 64 << 20, "ext4"), directory(arena + "/m")
     reconcile(target, {"source": file, "read_only": True})
     assert sh("losetup", "-n", "-O", "RO", namespace.loop_devices(arena)[0]) == "1"
@@ -536,7 +536,7 @@ def test_a_read_only_image_becomes_writable_by_a_fresh_mount(arena):  # noqa: F8
     assert len(namespace.loop_devices(arena)) == 1
 
 
-def test_an_unread_journal_is_never_made_writable_in_place(arena):  # noqa: F811
+def test_an_unread_journal_is_never_made_writable_in_place(arena):
     target = directory(arena + "/m")
     with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:
         declared = {"source": device, "fstype": "ext4"}
@@ -549,7 +549,7 @@ def test_an_unread_journal_is_never_made_writable_in_place(arena):  # noqa: F811
         reconcile(target, None)
 
 
-def test_a_device_by_any_of_its_names_is_met(arena):  # noqa: F811
+def test_a_device_by_any_of_its_names_is_met(arena):
     target = directory(arena + "/m")
     with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:
         os.symlink(device, arena + "/by-id")
@@ -564,7 +564,7 @@ def test_a_device_by_any_of_its_names_is_met(arena):  # noqa: F811
         assert namespace.loop_devices(arena) == [device], "a device that somebody else attached stays"
 
 
-def test_one_image_has_one_loop_device(arena):  # noqa: F811
+def test_one_image_has_one_loop_device(arena):
     file = image(arena + "/image", 64 << 20, "ext4")
     one, two = directory(arena + "/one"), directory(arena + "/two")
     reconcile(one, {"source": file, "fstype": "ext4"})
@@ -579,7 +579,7 @@ def test_one_image_has_one_loop_device(arena):  # noqa: F811
     assert namespace.loop_devices(arena) == []
 
 
-def test_options_that_are_dropped_silently_are_a_failure(arena):  # noqa: F811
+def test_options_that_are_dropped_silently_are_a_failure(arena):
     """A second mount of a filesystem shares it: the kernel takes its options and ignores them."""
     one, two = directory(arena + "/one"), directory(arena + "/two")
     with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:
@@ -593,7 +593,7 @@ def test_options_that_are_dropped_silently_are_a_failure(arena):  # noqa: F811
         reconcile(one, None)
 
 
-def test_the_filesystem_is_recognised_by_its_magic(arena):  # noqa: F811
+def test_the_filesystem_is_recognised_by_its_magic(arena):
     target = directory(arena + "/m")
     for fstype in [*FILESYSTEMS, "vfat"]:
         file = image(arena + "/" + fstype, 300 << 20, fstype)
@@ -608,7 +608,7 @@ def test_the_filesystem_is_recognised_by_its_magic(arena):  # noqa: F811
     assert "fstype" not in PORT.resolve(target, {"source": arena + "/ext4"}), "two signatures: nobody guesses"
 
 
-def test_a_damaged_filesystem_leaves_no_loop_device(arena):  # noqa: F811
+def test_a_damaged_filesystem_leaves_no_loop_device(arena):
     file, target = image(arena + "/image", 64 << 20, "ext4"), directory(arena + "/m")
     with open(file, "r+b") as f:
         f.seek(0x400)
@@ -635,7 +635,7 @@ def test_tags_become_paths(text, path):
     assert mountsource.resolve({"source": text})["source"] == path
 
 
-def test_a_tag_leads_to_the_device(arena):  # noqa: F811
+def test_a_tag_leads_to_the_device(arena):
     """In a namespace of its own with its own /dev, where a udev link can be made without a trace outside."""
     file, target = image(arena + "/image", 64 << 20, "ext4"), directory(arena + "/m")
     with namespace.loop_device(file) as device:
@@ -676,7 +676,7 @@ else:
 CALLS = ["ioctl", "fsopen", "fsconfig", "fsmount", "move_mount", "umount2"]
 
 
-def test_killed_at_every_step_nothing_stays_half_made(arena):  # noqa: F811
+def test_killed_at_every_step_nothing_stays_half_made(arena):
     """SIGKILL at each call that changes the world: mounted with all its flags or not at all, and no loop device."""
     file, target = image(arena + "/image", 64 << 20, "ext4"), directory(arena + "/m")
     run = [sys.executable, "-c", SCRIPT, target, file]
@@ -705,7 +705,7 @@ def test_killed_at_every_step_nothing_stays_half_made(arena):  # noqa: F811
     assert tried >= 12, "only %d points" % tried
 
 
-def settled(arena, target):  # noqa: F811
+def settled(arena, target):
     if mounted(target):
         assert options(target) >= {"nosuid", "nodev"}
         assert len(namespace.loop_devices(arena)) == 1
@@ -743,7 +743,7 @@ def test_owners_by_name():
     refused("not_found", PORT.resolve, "/m", {**TMPFS, "o:uid": "no-such-user"})
 
 
-def test_many_mounts_are_one_read_of_the_table(arena):  # noqa: F811
+def test_many_mounts_are_one_read_of_the_table(arena):
     libc = ctypes.CDLL(None, use_errno=True)
     targets = [directory("%s/%d" % (arena, number)) for number in range(400)]
     for target in targets:
@@ -762,7 +762,7 @@ def _timed(targets):
 # -- what a line less would break --------------------------------------------------------------------------------------
 
 
-def test_an_unmount_waits_for_its_loop_device(arena):  # noqa: F811
+def test_an_unmount_waits_for_its_loop_device(arena):
     file, target = image(arena + "/image", 64 << 20, "ext4"), directory(arena + "/m")
     now = reconcile(target, {"source": file, "fstype": "ext4"})
     fd = os.open(now["_device"], os.O_RDONLY)
@@ -773,7 +773,7 @@ def test_an_unmount_waits_for_its_loop_device(arena):  # noqa: F811
     assert namespace.loop_devices(arena) == [], "it was held for 0.3 s after the unmount"
 
 
-def test_a_change_that_is_dropped_silently_is_a_failure(arena):  # noqa: F811
+def test_a_change_that_is_dropped_silently_is_a_failure(arena):
     """XFS takes any known option when it is reconfigured and heeds only a few."""
     file, target = image(arena + "/image", 300 << 20, "xfs"), directory(arena + "/m")
     now = reconcile(target, {"source": file, "fstype": "xfs"})
@@ -782,7 +782,7 @@ def test_a_change_that_is_dropped_silently_is_a_failure(arena):  # noqa: F811
     assert options(target) == before, "the flags were put back"
 
 
-def test_a_resized_tmpfs_is_told_both_limits(arena):  # noqa: F811
+def test_a_resized_tmpfs_is_told_both_limits(arena):
     target = directory(arena + "/m")
     reconcile(target, TMPFS)
     code = "import sys\nfrom ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts\n"
@@ -795,7 +795,7 @@ def test_a_resized_tmpfs_is_told_both_limits(arena):  # noqa: F811
     assert '"size", "2097152"' in said and '"nr_inodes", "100"' in said
 
 
-def test_a_read_only_superblock_becomes_writable_in_place(arena):  # noqa: F811
+def test_a_read_only_superblock_becomes_writable_in_place(arena):
     target = directory(arena + "/m")
     with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:
         declared = {"source": device, "fstype": "ext4"}
@@ -808,7 +808,7 @@ def test_a_read_only_superblock_becomes_writable_in_place(arena):  # noqa: F811
         reconcile(target, None)
 
 
-def test_no_more_than_ten_holders_are_named(arena):  # noqa: F811
+def test_no_more_than_ten_holders_are_named(arena):
     target = directory(arena + "/m")
     now = reconcile(target, TMPFS)
     sleepers = [subprocess.Popen(["sleep", "60"], cwd=target) for _number in range(12)]
@@ -834,7 +834,7 @@ node.put(made, None, node.merge(made, None, {"type": "directory", "mode": 0o710}
 """
 
 
-def test_what_hides_the_archive_it_runs_from_hides_no_code(arena):  # noqa: F811
+def test_what_hides_the_archive_it_runs_from_hides_no_code(arena):
     """Ansible ships modules as an archive, often in /tmp: what making a directory takes is loaded before the mount."""
     target = directory(arena + "/m")
     utils = os.path.dirname(os.path.dirname(mountsource.__file__))

@@ -30,11 +30,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     state_of,
 )
 from ansible_collections.bulkhead.storage.tests.support.fuse import mounted
-from ansible_collections.bulkhead.storage.tests.support.namespace import (  # noqa: F401
-    arena,
+from ansible_collections.bulkhead.storage.tests.support.namespace import (
     image,
     loop_device,
-    private_mounts,
 )
 
 TENANT, OTHER = 64001, 64002

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: F401, F811
 """Who a device is and who uses it: on this kernel's loop devices, and on trees laid out as in sysfs."""
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.block i
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs, busy, is_stable_name
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import (
-    arena,
     image,
     loop_device,
-    private_mounts,
 )
 
 MIB = 1 << 20
