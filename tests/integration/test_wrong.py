@@ -21,6 +21,9 @@ def wrong(what: str) -> list[Any]:
     """As a declaration can hold them: texts for names and paths (an option of type str makes one of a number)."""
     listed = yaml.safe_load((DATA / ("wrong_%s.yml" % what)).read_text(encoding="utf-8"))["wrong"]
     listed = [v["repeat"][0] * v["repeat"][1] if isinstance(v, dict) and "repeat" in v else v for v in listed]
+    listed = [
+        v["escaped"].encode().decode("unicode_escape") if isinstance(v, dict) and "escaped" in v else v for v in listed
+    ]
     return [v for v in listed if isinstance(v, str) or (what == "sizes" and isinstance(v, (int, float, list, dict)))]
 
 

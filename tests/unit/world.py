@@ -13,7 +13,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import Any, Callable, Hashable, Iterable, Iterator, NamedTuple
+from collections.abc import Hashable
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (

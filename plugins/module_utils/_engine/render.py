@@ -20,7 +20,10 @@ def plain(value: Any) -> Any:
     """JSON-able, secrets masked, file modes in octal digits, observations (``_`` fields) left out."""
     if isinstance(value, dict):
         kept = {str(k): v for k, v in value.items() if not str(k).startswith("_")}
-        return {k: "%04o" % v if k in _OCTAL and type(v) is int else plain(v) for k, v in kept.items()}
+        return {
+            k: "%04o" % v if k in _OCTAL and isinstance(v, int) and not isinstance(v, bool) else plain(v)
+            for k, v in kept.items()
+        }
     if isinstance(value, (list, tuple, set, frozenset)):
         items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
         return [plain(v) for v in items]

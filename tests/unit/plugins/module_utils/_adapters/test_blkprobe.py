@@ -349,7 +349,7 @@ def heads(private_mounts: None, tmp_path_factory: pytest.TempPathFactory) -> lis
 def test_mutated_superblocks_raise_nothing(heads: list[bytes], data: st.DataObject) -> None:
     head = bytearray(data.draw(st.sampled_from(heads)))
     places = [*range(600), *range(1024, 2048), *range(4080, 4096), *range(65536, 66200)]
-    for _ in range(data.draw(st.integers(1, 8))):
+    for _place in range(data.draw(st.integers(1, 8))):
         head[data.draw(st.sampled_from(places))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([len(head), 0, 1, 511, 512, 1100, 2000, 4096, 65600]))
     head = head[:cut]

@@ -67,7 +67,7 @@ def test_growth_is_seen_when_told(arena):
     os.truncate(file, 3 << 20)
     assert PORT.scan([file])[file]["size"] == 1 << 20
     PORT.put(file, row, {**row, "size": 3 << 20})
-    assert subprocess.run(["blockdev", "--getsize64", row["_device"]], stdout=subprocess.PIPE).stdout == b"3145728\n"
+    assert subprocess.check_output(["blockdev", "--getsize64", row["_device"]]) == b"3145728\n"
     row = PORT.scan([file])[file]
     assert "whole sectors" in refused("not_enforced", file, row, {**row, "size": 4 << 20}).hint
 

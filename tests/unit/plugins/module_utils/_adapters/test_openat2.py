@@ -324,7 +324,7 @@ def test_open_makes_a_file_of_the_given_mode(arena: str) -> None:
         with pytest.raises(StorageError) as exc:
             walk.open(arena + "/f", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     assert exc.value.code == "moved"
-    assert subprocess.run(["stat", "-c", "%a", arena + "/f"], stdout=subprocess.PIPE).stdout == b"600\n"
+    assert subprocess.check_output(["stat", "-c", "%a", arena + "/f"]) == b"600\n"
 
 
 def test_what_a_program_shows_is_not_trusted_however_much_it_claims_to_be_roots(arena: str) -> None:

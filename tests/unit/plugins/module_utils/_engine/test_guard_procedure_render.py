@@ -283,7 +283,7 @@ def huge(count: int, size: int) -> list[dict[str, Any]]:
 def test_e10_no_result_is_above_256_kib(size: int) -> None:
     listed = huge(min(400, 2 * 10**6 // size), size)
     shown = render.bounded(listed, 10**6)
-    errors = [render.plain(StorageError("failed", "x" * size, "y" * size).as_dict()) for _ in listed]
+    errors = [render.plain(StorageError("failed", "x" * size, "y" * size).as_dict()) for _row in listed]
     result = {"actions": shown, "diff": render.diff(listed), "errors": render.bounded(errors, 10**6)}
     assert len(json.dumps(result)) < 240 * 1024
     assert shown == listed[: len(shown)] and (shown or size >= 60000)
@@ -322,7 +322,7 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
     }  # fmt: skip
     assert str(StorageError("failed", "plain")) == "plain"
     with pytest.raises(ValueError, match="unknown error code 'nonsense'"):
-        StorageError("nonsense", "x")
+        raise StorageError("nonsense", "x")
     assert len(CODES) == 25
     both = Refusals([error, StorageError("failed", "plain")])
     assert str(both) == "quotas[3]: busy (unmount it); plain" and len(both.errors) == 2

@@ -536,8 +536,10 @@ def tents() -> Ground:
     return ground
 
 
-def below(name: str, path: str, value: Any = DIRECTORY) -> Unit:
-    return unit(name, ("node", path, value), needs=(("above", path),), provides=(("path", path),))
+def below(name: str, path: str, *value: Any) -> Unit:
+    return unit(
+        name, ("node", path, value[0] if value else DIRECTORY), needs=(("above", path),), provides=(("path", path),)
+    )
 
 
 def test_a_parent_shared_behind_a_door_is_made_behind_it(tents: Ground) -> None:

@@ -204,10 +204,10 @@ def test_e6_a_stranger_is_never_overwritten(seed: int) -> None:
         s = world.scenario(seed)
         strange: dict[Any, Any] = {}
 
-        def drift(puts: int, spot: Any, s: world.Scenario = s, strange: Any = strange, count: int = count) -> None:
+        def drift(puts: int, spot: Any, s: world.Scenario = s, held: Any = (strange,), count: int = count) -> None:
             row = s.ground.rows.get(spot)
             if puts == count and isinstance(row, dict):
-                strange[spot] = s.ground.rows[spot] = {**row, "stranger": count}
+                held[0][spot] = s.ground.rows[spot] = {**row, "stranger": count}
 
         s.ground.before_put = drift
         result = run(s)
@@ -260,7 +260,7 @@ def _strangers(found: Any, at: int, staged: bool) -> set[int]:
 
     With a door closed, what lies beneath anything that stays unknown is not torn down either.
     """
-    users: list[set[int]] = [set() for _ in found.units]
+    users: list[set[int]] = [set() for _unit in found.units]
     for index, needs in enumerate(found.needs):
         for need in needs:
             users[need].add(index)

@@ -21,11 +21,19 @@ DATA = Path(__file__).resolve().parents[4] / "data"
 
 
 def cases(name: str, part: str) -> list[Any]:
-    """The entries of a data file; a string entry ``{repeat: [text, count]}`` stands for a long one."""
-    found = yaml.safe_load((DATA / name).read_text(encoding="utf-8"))[part]
-    return [
-        case["repeat"][0] * case["repeat"][1] if isinstance(case, dict) and "repeat" in case else case for case in found
-    ]
+    """The entries of a data file; ``{repeat: [text, count]}`` is a long text, ``{escaped: text}`` one YAML cannot hold."""
+    found: list[Any] = _plain(yaml.safe_load((DATA / name).read_text(encoding="utf-8"))[part])
+    return found
+
+
+def _plain(case: Any) -> Any:
+    if isinstance(case, list):
+        return [_plain(each) for each in case]
+    if isinstance(case, dict) and "repeat" in case:
+        return case["repeat"][0] * case["repeat"][1]
+    if isinstance(case, dict) and "escaped" in case:
+        return case["escaped"].encode("ascii").decode("unicode_escape")
+    return case
 
 
 def refused(call: Any, *args: Any, **more: Any) -> StorageError:
@@ -46,7 +54,7 @@ def test_wrong_sizes(wrong: Any) -> None:
 
 @pytest.mark.parametrize("text,expected", cases("wrong_sizes.yml", "right"), ids=repr)
 def test_right_sizes(text: Any, expected: int) -> None:
-    assert size.parse(text) == expected and type(size.parse(text)) is int
+    assert size.parse(text) == expected and isinstance(size.parse(text), int)
 
 
 def test_sizes_have_bounds_and_units() -> None:
