@@ -116,14 +116,20 @@ def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> 
     found = list(errors)
     world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}
     wanted: dict[str, list[Any]] = {}
+    good = []
     for entry in entries:
         facts = getattr(entry.resource, "facts", None)
-        for port, target in facts(entry.params, world) if facts else ():
-            wanted.setdefault(port, []).append(target)
+        try:
+            for port, target in facts(entry.params, world) if facts else ():
+                wanted.setdefault(port, []).append(target)
+        except StorageError as error:  # nothing is looked for under a name that is none
+            found.append(error.at(entry.label))
+        else:
+            good.append(entry)
     for port, targets in wanted.items():
         world.look(port, targets)
     units = []
-    for entry in entries:
+    for entry in good:
         try:
             units.append(entry.resource.unit(entry.params, world)._replace(entry=entry.label))
         except StorageError as error:

@@ -48,7 +48,8 @@ def test_layout_reports_all_of_them_at_once_in_check_mode_too_and_makes_nothing(
         document["volumes"].append({"name": "good", "namespace": name, "size": "1GiB"})
         document["pools"].append({"name": name, "backend": "loop", "config": {"path": "/srv/pool"}})
     expected = {"%s[%d]" % (kind, index) for kind, entries in document.items() for index in range(len(entries))}
-    before = reconciling.snapshot(times=True)
+    assert reconciling.run({"volumes": [{"name": "a", "type": "memory", "size": "1MiB"}]})["errors"] == []
+    before = reconciling.snapshot(times=True)  # with a catalogue, which is asked for names
     for check in (True, False):
         refused = reconciling.run(document, check=check)["refused"]
         assert {error["code"] for error in refused} == {"invalid"}, [e for e in refused if e["code"] != "invalid"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any, Dict, Hashable, Iterable
+from collections.abc import Hashable
+from typing import Any, Dict, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (

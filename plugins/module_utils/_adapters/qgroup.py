@@ -12,7 +12,8 @@ is part of the state: False when something nested is charged elsewhere, and put 
 from __future__ import annotations
 
 import os
-from typing import Any, Hashable, Iterable, Iterator, Tuple
+from collections.abc import Hashable
+from typing import Any, Iterable, Iterator, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, fsinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk

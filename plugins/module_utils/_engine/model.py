@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Hashable, NamedTuple, Tuple
+from collections.abc import Hashable
+from typing import Any, NamedTuple, Tuple
 
 REVERSIBLE, FORWARD, SHRINKS, DESTROYS = "reversible", "forward", "shrinks", "destroys"
 

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Hashable
 from types import SimpleNamespace
-from typing import Any, Hashable, Iterable, List, NamedTuple, Tuple
+from typing import Any, Iterable, List, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import guard
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Hashable
+from collections.abc import Hashable
+from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Action, Secret, Unit
 

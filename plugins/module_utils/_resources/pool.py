@@ -52,9 +52,9 @@ def label(p: dict[str, Any]) -> str:
 
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
-    wanted: list[tuple[str, Any]] = [("record", ("pool", p["name"]))]
-    if p["state"] == "present" and p["backend"] != "memory" and _path(p).startswith("/"):
-        wanted.append(("fsinfo", _path(p)))
+    wanted: list[tuple[str, Any]] = [("record", ("pool", names.identifier(p["name"])))]
+    if p["state"] == "present" and p["backend"] != "memory" and _path(p):
+        wanted.append(("fsinfo", names.path(_path(p), "config.path")))
     return wanted
 
 

@@ -35,7 +35,7 @@ def label(p: dict[str, Any]) -> str:
 
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
-    return [("mount", p["path"].rstrip("/") or "/")]
+    return [("mount", names.path(p["path"]))]
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:

@@ -60,16 +60,19 @@ def label(p: dict[str, Any]) -> str:
 
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
-    wanted: list[tuple[str, Any]] = [("record", ("volume", label(p))), ("record", ("pool", p["pool"] or "default"))]
+    names.identifier(p["namespace"], "namespace")
+    names.identifier(p["name"])
+    home = names.identifier(p["pool"] or "default", "pool")
+    wanted: list[tuple[str, Any]] = [("record", ("volume", label(p))), ("record", ("pool", home))]
     source = p["source"] or {}
     if source.get("name"):
+        names.identifier(source["name"], "source.name")
+        names.identifier(source["namespace"] or p["namespace"], "source.namespace")
         wanted.append(("record", ("volume", "%s/%s" % (source["namespace"] or p["namespace"], source["name"]))))
     return wanted
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
-    names.identifier(p["namespace"], "namespace")
-    names.identifier(p["name"])
     key = label(p)
     record = look.look("record", [("volume", key)]).get(("volume", key))
     if isinstance(record, StorageError):

@@ -21,7 +21,7 @@ DATA = Path(__file__).resolve().parents[4] / "data"
 
 
 def cases(name: str, part: str) -> list[Any]:
-    """The entries of a data file; ``{repeat: [text, count]}`` is a long text, ``{escaped: text}`` one YAML cannot hold."""
+    """The entries of a data file: ``{repeat: [text, count]}`` is a long one, ``{escaped: text}`` not for YAML."""
     found: list[Any] = _plain(yaml.safe_load((DATA / name).read_text(encoding="utf-8"))[part])
     return found
 
