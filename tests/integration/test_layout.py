@@ -153,3 +153,15 @@ def test_the_canary_would_be_seen(host: None) -> None:
     }
     task[LAYOUT]["volumes"][0]["labels"] = {"colour": "Ultramarine 48213"}
     assert "Ultramarine 48213" in play([task], "-v").output
+
+
+def test_check_mode_says_that_a_source_is_not_there(host: None) -> None:
+    before = reconciling.snapshot(times=True)
+    mounts = [{"path": "/mnt/x", "source": "/srv/nowhere.img", "fstype": "ext4"}]
+    mounts += [{"path": "/mnt/y", "source": "/srv/t", "bind": True}]
+    for check in (True, False):
+        refused = reconciling.run({"mounts": mounts}, check=check)["refused"]
+        assert [error["code"] for error in refused] == ["not_found", "not_found"]
+    assert reconciling.snapshot(times=True) == before
+    brought = reconciling.run({"mounts": mounts[1:], "trees": [{"root": "/srv/t", "entries": [{"path": "a"}]}]})
+    assert brought["errors"] == [], "what this very declaration makes is there in time"

@@ -42,7 +42,7 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     try:
         about = os.stat(encode(source))
     except (FileNotFoundError, NotADirectoryError):
-        return declared
+        return {**declared, "_missing": source}  # the plan says whether something else brings it
     except OSError as exc:
         raise StorageError("unreadable", "source %s: %s" % (source, exc.strerror)) from exc
     if declared.get("bind"):

@@ -472,7 +472,7 @@ def test_sources_are_checked_when_planned(arena):
     refused("invalid", PORT.resolve, target, {"source": "real", "bind": True})
     refused("invalid", PORT.resolve, target, {"source": "/dev/null", "fstype": "ext4"})
     later = {"source": arena + "/later", "bind": True}
-    assert PORT.resolve(target, later) == later
+    assert PORT.resolve(target, later) == {**later, "_missing": arena + "/later"}
     refused("not_found", PORT.put, target, None, PORT.merge(target, None, later))
 
 

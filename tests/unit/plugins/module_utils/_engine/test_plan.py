@@ -656,3 +656,15 @@ def test_a_world_lists_everything_once(ground: Ground) -> None:
     assert world.everything("a") == world.everything("a") == {1: {"x": 1}, 2: {"x": 2}}
     assert world.look("a", [1, 3]) == {1: {"x": 1}, 2: {"x": 2}}
     assert ground.scans == ["a"], "what was listed whole is not looked for again"
+
+
+# -- what a cell says it is missing
+
+
+def test_what_nobody_brings_is_refused_before_anything_is_done(ground: Ground) -> None:
+    lacking = {"x": 1, "_missing": "/dev/nowhere"}
+    assert codes(planned(ground, unit("one", ("a", 1, lacking)))) == [("not_found", "one")]
+    assert not planned(ground, unit("one", ("a", "/dev/nowhere", {"x": 2}), ("a", 1, lacking))).errors, "it is made"
+    opened = unit("two", ("a", 2, {"x": 2}), provides=(("path", "/dev"),))
+    below = unit("one", ("a", 1, lacking), needs=(("path", "/dev/nowhere"),))
+    assert not planned(ground, opened, below).errors, "it may come with what this stands on"
