@@ -137,6 +137,7 @@ def executed(module: str, arguments: str, python: str = sys.executable) -> tuple
     done = subprocess.run(
         [python, "-c", _CALL, PREFIX + "plugins.modules." + module, arguments],
         stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
         capture_output=True,
         check=False,
     )
