@@ -127,6 +127,7 @@ class Workshop:
         report = self.reports / (folder.replace("/", "-") + ".xml")
         programs = [trees.CACHE / ("venv-core-" + core.release) / "bin" / "ansible-playbook" for core in self.cores]
         more = {"BULKHEAD_ANSIBLE_PLAYBOOKS": os.pathsep.join(map(str, programs))}
+        more["BULKHEAD_TARGET_PYTHON"] = min(p for p in self.pythons.values() if p.version >= (3, 8)).path
         self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT, **more)
 
     def mutants(self, *arguments: str) -> None:
