@@ -668,3 +668,24 @@ def test_what_nobody_brings_is_refused_before_anything_is_done(ground: Ground) -
     opened = unit("two", ("a", 2, {"x": 2}), provides=(("path", "/dev"),))
     below = unit("one", ("a", 1, lacking), needs=(("path", "/dev/nowhere"),))
     assert not planned(ground, opened, below).errors, "it may come with what this stands on"
+
+
+# -- what may not be replaced
+
+
+def test_what_is_another_thing_is_replaced_only_where_the_unit_allows_it(ground: Ground) -> None:
+    Rows("b", ground).replaces = lambda target, before, after: True  # type: ignore[method-assign]
+    ground.rows["b", 1] = {"x": 1}
+    assert [a.after for a in planned(ground, unit("one", ("b", 1, {"x": 2}))).actions] == [None, {"x": 2}]
+    found = planned(ground, unit("one", ("b", 1, {"x": 2}), consents={"replace": False}))
+    assert codes(found) == [("conflict", "one")] and not found.actions
+    error = found.errors[0]
+    assert (error.message, error.hint) == ("something else stands at b 1", "remove it first")
+    own = Unit(("b", "one"), (Cell("b", 1, {"x": 2}),), entry="one", consents={"replace": False})
+    found = planned(ground, own)
+    assert [error.hint for error in found.errors] == ["set on_drift: replace"], "a kind with on_drift has its own words"
+
+
+def test_what_is_missing_is_said_with_a_hint(ground: Ground) -> None:
+    error = planned(ground, unit("one", ("a", 1, {"_missing": "/x"}))).errors[0]
+    assert (error.message, error.hint) == ("/x does not exist", "make it, or declare what makes it too")
