@@ -525,3 +525,19 @@ def test_a_stack_in_one_call(host: None) -> None:
     assert answer["code"] == "not_blank"
     made({"filesystems": [{**wipe, "wipe_token": answer["details"]["wipe_token"]}]})
     said("blkid", "-p", image, rc=2)
+
+
+def test_what_lies_in_an_attached_volume_is_made_in_the_same_call(host: None) -> None:
+    """By its target and by its own path; the image is mounted first, and goes last."""
+    whole = volumes(LOOP, {"name": "a", "size": "16MiB", "state": "attached", "target": "/mnt/a"})
+    whole["trees"] = [{"root": "/mnt/a", "entries": [{"path": "inside", "mode": "0700"}]}]
+    made(whole)
+    assert said("stat", "-c", "%a", "/mnt/a/inside") == said("stat", "-c", "%a", "/srv/fast/default/a/inside") == "700"
+    down = removed("a")
+    down["volumes"][0]["force"] = True
+    made({**down, "trees": [{"root": "/mnt/a", "entries": [{"path": "inside"}], "state": "absent"}]})
+    made(volumes(BTRFS, {"name": "b", "size": "16MiB"}))
+    within = {"root": "/srv/fast/default/b", "entries": [{"path": "inside", "mode": "0711"}], "state": "present"}
+    made({**volumes(BTRFS, {"name": "b", "size": "16MiB"}), "trees": [within]})
+    assert said("stat", "-c", "%a", "/srv/fast/default/b/inside") == "711"
+    made(removed("b"))

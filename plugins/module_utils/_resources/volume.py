@@ -94,12 +94,12 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
     cells += _body(p, record or row, row, key)
     cells += _attachments(row, before, after, p)
-    needs = [("pool", row["pool"])] + [("path", row["path"])] * bool(row["path"])
+    needs = [("pool", row["pool"])] + [("above", row["path"])] * bool(row["path"])
     if record is None and _clones(p):
         needs.append(("volume", _clonable(p, row, look)))
-    needs += [("path", a["target"]) for a in after.values() if a["target"]]
-    provides = [("volume", key)] + [("path", row["path"])] * bool(row["path"])
-    provides += [("path", a["target"]) for a in after.values() if a["target"]]
+    targets = sorted({a["target"] for a in (*before.values(), *after.values()) if a["target"]})
+    needs += [("above", target) for target in targets]
+    provides = [("volume", key)] + [("path", path) for path in (row["path"], *targets) if path]
     consents = {"absent": p["state"] in ("absent", "detached"), "allow_shrink": p["allow_shrink"], "replace": False}
     return Unit((KIND, key), tuple(cells), tuple(needs), tuple(provides), consents=consents)
 
