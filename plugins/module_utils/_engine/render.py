@@ -50,7 +50,7 @@ def row(action: Action, unit: Unit) -> dict[str, Any]:
         "entry": unit.entry or " ".join(unit.key),
         "port": action.port,
         "target": target_text(action.target),
-        "verb": "change" if action.before is UNKNOWN and action.after is not None else action.verb,
+        "verb": action.verb,
         "risk": action.risk,
         "before": plain(action.before),
         "after": plain(action.after),

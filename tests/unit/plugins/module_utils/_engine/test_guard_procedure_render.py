@@ -122,6 +122,37 @@ def test_what_is_absent_does_not_hold_and_is_not_compared() -> None:
     assert [action.before for action in taken] == [None]
 
 
+def test_what_must_be_absent_is_not_compared_either() -> None:
+    ground = Ground()
+    port = Rows("a", ground)
+    port.same = lambda target, now, declared: now["x"] == declared["x"]  # type: ignore[method-assign,union-attr]
+    ground.rows["a", 1] = {"x": 1}
+    assert [a.after for a in procedure.run(steps(("a", 1, None)), ground.ports, False, lambda text, sync: None)] == [
+        None
+    ]
+
+
+def test_what_cannot_be_read_ends_a_procedure_before_it_begins() -> None:
+    ground = Ground()
+    Rows("a", ground).unreadable[1] = StorageError("unreadable", "EIO")
+    for dry in (True, False):
+        with pytest.raises(StorageError) as caught:
+            procedure.run(steps(("a", 1, {"x": 1})), ground.ports, dry, lambda text, sync: None)
+        assert (caught.value.code, caught.value.details["step"]) == ("unreadable", "step 1")
+    assert not ground.puts
+
+
+def test_everything_after_the_first_step_that_does_not_hold_is_foreseen() -> None:
+    ground = Ground()
+    Rows("a", ground)
+    cells = [("a", n, {"x": n}) for n in (1, 2, 3)]
+    foreseen = procedure.run(steps(*cells), ground.ports, True, lambda text, sync: None)
+    assert [a.target for a in foreseen] == [1, 2, 3]
+    ground.rows["a", 1] = {"x": 1}
+    taken = procedure.run(steps(*cells), ground.ports, False, lambda text, sync: None)
+    assert [a.target for a in taken] == [2, 3], "what holds is passed over, not the end"
+
+
 @pytest.fixture
 def ground() -> Ground:
     ground = Ground()
@@ -329,5 +360,16 @@ def test_an_error_says_what_where_and_what_to_do() -> None:
 
 
 def test_file_modes_are_octal_digits() -> None:
+    assert render.plain({"mode": "0755"}) == {"mode": "0755"}
     shown = render.plain({"mode": 0o2770, "o:mode": 0o777, "deep": {"mode": 7}, "modes": 8, "list": [{"mode": True}]})
     assert shown == {"mode": "2770", "o:mode": "0777", "deep": {"mode": "0007"}, "modes": 8, "list": [{"mode": True}]}
+
+
+def test_lists_keep_their_order_and_sets_get_one() -> None:
+    assert render.plain([3, 1, 2]) == [3, 1, 2] and render.plain((3, 1)) == [3, 1]
+    assert render.plain({"c", "a", "b"}) == ["a", "b", "c"] and render.plain(frozenset("zyx")) == ["x", "y", "z"]
+
+
+def test_what_is_cut_is_the_tail() -> None:
+    rows = [{"n": 1}, {"n": "x" * render.RESULT_BYTES}, {"n": 3}]
+    assert render.bounded(rows, 10) == rows[:1]

@@ -689,3 +689,27 @@ def test_what_is_another_thing_is_replaced_only_where_the_unit_allows_it(ground:
 def test_what_is_missing_is_said_with_a_hint(ground: Ground) -> None:
     error = planned(ground, unit("one", ("a", 1, {"_missing": "/x"}))).errors[0]
     assert (error.message, error.hint) == ("/x does not exist", "make it, or declare what makes it too")
+
+
+def test_an_implied_parent_is_no_source_and_a_refusal_is_said_once(ground: Ground) -> None:
+    ground.rows["node", "/s"] = DIRECTORY
+    lacking = unit("one", ("mount", "/s/a", {"x": 1, "_missing": "/x"}))
+    found = planned(ground, lacking, unit("two", ("mount", "/s/b", {"x": 1})))
+    assert codes(found) == [("not_found", "one")]
+    ground.ports["a"].refuse = lambda target, before, after, gone: StorageError("protected", "no")
+    assert codes(planned(ground, unit("one", ("a", 1, {"_missing": "/x"})))) == [("protected", "one")]
+
+
+def test_a_declared_cell_may_satisfy_what_is_implied_in_its_ports_own_way(ground: Ground) -> None:
+    def same(target: Any, now: Any, declared: Any) -> bool:
+        return (
+            target == "/s"
+            and met(now, declared)
+            or (now.get("type"), declared.get("type")) == ("subvolume", "directory")
+        )
+
+    ground.ports["node"].same = same
+    found = planned(
+        ground, unit("one", ("node", "/s", {"type": "subvolume"})), unit("two", ("node", "/s/b", DIRECTORY))
+    )
+    assert not found.errors and [(a.target, a.after) for a in found.actions][0] == ("/s", {"type": "subvolume"})
