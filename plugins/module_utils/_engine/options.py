@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Options of an entry against the argument spec of its kind: the coercions of a module, for thousands of entries.
 
-AnsibleModule checks the options of a single module; ``layout`` carries entries of many kinds in one text and checks
+Ansible itself checks the options of a single module; ``layout`` carries entries of many kinds in one text and checks
 them here, with the one OPTIONS that serve both.
 """
 
