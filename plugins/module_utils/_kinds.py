@@ -9,10 +9,11 @@ Every import stands inside a function: all of it is shipped to the target, only 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 
 LISTS = ("filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes")
 
@@ -120,35 +121,69 @@ def resource(name: str) -> Any:
     return volume
 
 
-def ports(names: list[str]) -> dict[str, Any]:
-    """The adapters the named lists need."""
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
+def ports(names: list[str]) -> Ports:
+    """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
+    makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
+    makers.update(fstab=_fstab, quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
+    if {"pools", "volumes", "filesystems"}.intersection(names):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
-    used = set(names)
-    made: dict[str, Any] = {"node": Node(), "mounted": MountedRoot(), "data": DataDir()}
-    if used & {"mounts", "tmpfs", "volumes"}:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+        record = Record()
+        makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+    return Ports(makers)
 
-        made["mount"] = Mounts()
-    if used & {"mounts", "tmpfs"}:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 
-        made["fstab"] = Fstab()
-    if used & {"quotas", "volumes"}:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota, QuotaEnabled
+def _node() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 
-        made.update(quota=Quota(), quota_enabled=QuotaEnabled())
-    if used & {"pools", "volumes", "filesystems"}:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
+    return Node()
 
-        made["record"] = Record()
-        if used & {"filesystems", "volumes"}:
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
-            made["superblock"] = Superblock(execute, Intents(made["record"]))
-    if used & {"pools", "volumes"}:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
+def _mounted() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import MountedRoot
 
-        made["fsinfo"] = FsInfo()
-    return made
+    return MountedRoot()
+
+
+def _data() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir
+
+    return DataDir()
+
+
+def _mount() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+
+    return Mounts()
+
+
+def _fstab() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
+
+    return Fstab()
+
+
+def _quota() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota
+
+    return Quota()
+
+
+def _quota_enabled() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import QuotaEnabled
+
+    return QuotaEnabled()
+
+
+def _fsinfo() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
+
+    return FsInfo()
+
+
+def _superblock(record: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return Superblock(execute, Intents(record))

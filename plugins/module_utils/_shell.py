@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn
 
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
@@ -17,7 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 if TYPE_CHECKING:
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
-    from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import World
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import World
 
 COMMON = {
     "rollback": {"type": "bool", "default": True},
@@ -43,11 +43,13 @@ class Module(AnsibleModule):
         raise SystemExit(1)  # it does not come back, but says so to nobody
 
 
-def run(resource: Any, ports: Callable[[], dict[str, Any]]) -> None:
+def run(resource: Any, ports: dict[str, Callable[[], Any]]) -> None:
     """A module of one kind: its options are one entry."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
+
     module = Module(argument_spec={**COMMON, **resource.OPTIONS}, supports_check_mode=True, **resource.RULES)
     entry = Entry("%s (%s)" % (resource.KIND, resource.label(module.params)), resource, module.params)
-    reconcile_entries(module, [entry], ports(), [])
+    reconcile_entries(module, [entry], Ports(ports), [])
 
 
 def module_of(argument_spec: dict[str, Any]) -> Module:
@@ -72,7 +74,7 @@ def inform(options: dict[str, Any], gather: Callable[[dict[str, Any]], dict[str,
 def reconcile_entries(
     module: Module,
     entries: list[Entry],
-    ports: dict[str, Any],
+    ports: Mapping[str, Any],
     errors: list[StorageError],
     extra: Callable[[reconcile.Report], dict[str, Any]] | None = None,
 ) -> None:

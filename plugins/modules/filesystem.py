@@ -308,7 +308,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    _shell.run(filesystem, lambda: {"superblock": Superblock(execute, Intents(Record()))})
+    _shell.run(filesystem, {"superblock": lambda: Superblock(execute, Intents(Record()))})
 
 
 if __name__ == "__main__":

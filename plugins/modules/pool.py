@@ -357,7 +357,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    _shell.run(pool, lambda: {"node": Node(), "record": Record(), "fsinfo": FsInfo()})
+    _shell.run(pool, {"node": Node, "record": Record, "fsinfo": FsInfo})
 
 
 if __name__ == "__main__":

@@ -334,7 +334,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    _shell.run(quota, lambda: {"quota": Quota(), "quota_enabled": QuotaEnabled()})
+    _shell.run(quota, {"quota": Quota, "quota_enabled": QuotaEnabled})
 
 
 if __name__ == "__main__":

@@ -331,15 +331,22 @@ errors_total:
   sample: 1
 """
 
+from typing import Any
+
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import tmpfs
 
 
 def main() -> None:
-    _shell.run(tmpfs, lambda: {"node": Node(), "mount": Mounts(), "fstab": Fstab()})
+    def node() -> Any:
+        """Asked only where the mount differs: what is mounted has a mount point."""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+
+        return Node()
+
+    _shell.run(tmpfs, {"node": node, "mount": Mounts, "fstab": Fstab})
 
 
 if __name__ == "__main__":

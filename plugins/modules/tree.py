@@ -354,7 +354,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    _shell.run(tree, lambda: {"node": Node(), "data": DataDir()})
+    _shell.run(tree, {"node": Node, "data": DataDir})
 
 
 if __name__ == "__main__":

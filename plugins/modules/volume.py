@@ -518,31 +518,45 @@ errors_total:
   sample: 1
 """
 
+from typing import Any
+
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
 
 def main() -> None:
     record = Record()
+
+    def mount() -> Any:
+        """Asked only of volumes that are mounted."""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+
+        return Mounts()
+
+    def superblock() -> Any:
+        """Asked only of volumes in an image."""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+        return Superblock(execute, Intents(record))
+
     _shell.run(
         volume,
-        lambda: {
-            "node": Node(),
-            "data": DataDir(),
-            "mount": Mounts(),
-            "mounted": MountedRoot(),
-            "quota": Quota(),
-            "quota_enabled": QuotaEnabled(),
-            "record": record,
-            "superblock": Superblock(execute, Intents(record)),
-            "fsinfo": FsInfo(),
+        {
+            "node": Node,
+            "data": DataDir,
+            "mount": mount,
+            "mounted": MountedRoot,
+            "quota": Quota,
+            "quota_enabled": QuotaEnabled,
+            "record": lambda: record,
+            "superblock": superblock,
+            "fsinfo": FsInfo,
         },
     )
 

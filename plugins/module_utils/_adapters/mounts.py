@@ -11,7 +11,6 @@ from typing import Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, Table, encode
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, REVERSIBLE, UNKNOWN
 
@@ -33,22 +32,22 @@ class Mounts:
     name = "mount"
     behind = False
     slow = False
+    proves = "node"  # what is mounted has a mount point
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
     def scan(self, targets: Iterable[str] | None = None) -> dict[str, Any]:
         table = Table(mountinfo.parse(mountinfo.read()))
-        rows: dict[str, Any] = {}
-        with Walk() as walk:
-            for target in {row.path: 0 for row in table.rows} if targets is None else targets:
-                try:
-                    row = table.at(target) or (None if targets is None else _behind_links(walk, table, target))
-                    if row is not None:
-                        rows[target] = _value(table, row)
-                except StorageError as error:
-                    rows[target] = error
-                except OSError as exc:
-                    rows[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
+        found = {path: table.at(path) for path in ({r.path for r in table.rows} if targets is None else targets)}
+        absent = [path for path, row in found.items() if row is None]
+        rows: dict[str, Any] = _behind_links(table, absent) if targets is not None and absent else {}
+        for target, row in found.items():
+            try:
+                row = rows.pop(target, row)
+                if row is not None:
+                    rows[target] = _value(table, row) if isinstance(row, Mount) else row
+            except OSError as exc:
+                rows[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
         return rows
 
     def resolve(self, target: str, declared: dict[str, Any]) -> dict[str, Any]:
@@ -175,20 +174,26 @@ def _same_source(target: str, now: dict[str, Any], declared: dict[str, Any]) -> 
     return source in (None, now["source"]) or any(a == b for a, b in known)
 
 
-def _behind_links(walk: Walk, table: Table, target: str) -> Mount | None:
-    """No mount point as it is written: links of root above it are followed, a link itself is refused."""
-    try:
-        at, name, _trusted = walk.parent(target)
-        link = stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return None
-    except StorageError as error:
-        if error.code == "not_found":
-            return None
-        raise
-    if link:
-        raise StorageError("unsafe_path", "mount point %s is a symbolic link" % target, "name the directory itself")
-    return table.at(walk.real(target))
+def _behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
+    """No mount points as they are written: links of root above them are followed, a link itself is refused."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+
+    found: dict[str, Any] = {}
+    with Walk() as walk:
+        for target in targets:
+            try:
+                at, name, _trusted = walk.parent(target)
+                if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                    text = "mount point %s is a symbolic link" % target
+                    raise StorageError("unsafe_path", text, "name the directory itself")
+                found[target] = table.at(walk.real(target))
+            except FileNotFoundError:
+                pass
+            except StorageError as error:
+                found[target] = None if error.code == "not_found" else error
+            except OSError as exc:
+                found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
+    return found
 
 
 def _value(table: Table, row: Mount) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Planning, pure: units and one look at the world in, the ordered list of actions and every refusal out."""
+"""What differs, ordered: tear down from the top, build up from the bottom; and every refusal. Pure."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Hashable
-from types import SimpleNamespace
-from typing import Any, Iterable, List, NamedTuple, Tuple
+from typing import Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import guard
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -16,7 +14,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     UNKNOWN,
     Action,
     Cell,
-    Key,
     Spot,
     Unit,
     merged,
@@ -24,113 +21,23 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import parent, within
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Gathering, Plan, Wanted
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
-_HOOKS = (
-    "canon resolve implies same merge replaces refuse opens vanishes lowers risk want_entries outlasts stands_for"
-).split()
-Wanted = Tuple[Spot, Any]
-Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied cell), its value, what it implies
 
 
-class World:
-    """One stage's look at the world. Every port is scanned at most once for the targets a plan needs."""
-
-    def __init__(self, ports: dict[str, Any]) -> None:
-        self.ports = ports
-        self.rows: dict[str, dict[Hashable, Any]] = {name: {} for name in ports}
-        self.seen: dict[str, set[Hashable]] = {name: set() for name in ports}
-        self.failed: dict[str, StorageError] = {}
-        self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
-        self.whole: set[str] = set()
-
-    def everything(self, port: str) -> dict[Hashable, Any]:
-        """Every row of a port that can list them."""
-        if port not in self.whole:
-            self.rows[port].update(self.ports[port].scan(None))
-            self.whole.add(port)
-        return self.rows[port]
-
-    def look(self, port: str, targets: Iterable[Hashable]) -> dict[Hashable, Any]:
-        """Rows of a port; absent targets are left out, an unreadable one holds its StorageError."""
-        if port not in self.ports:
-            raise LookupError("no port %r was given, only: %s" % (port, " ".join(sorted(self.ports))))
-        if port in self.failed:
-            raise self.failed[port]
-        seen = self.seen[port]
-        new = [t for t in targets if t not in seen] if port not in self.whole else []
-        if new:
-            try:
-                self.rows[port].update(self.ports[port].scan(new))
-            except StorageError as error:
-                self.failed[port] = error
-                raise
-            seen.update(new)
-        return self.rows[port]
-
-
-class Plan(NamedTuple):
-    units: list[Unit]
-    needs: list[set[int]]
-    actions: list[Action]
-    now: list[Action]  # what this stage may do; fewer than ``actions`` while a door is closed
-    errors: list[StorageError]
-    world: World
-
-    @property
-    def conditional(self) -> bool:
-        return len(self.now) < len(self.actions)
-
-    def row(self, port: str, target: Hashable) -> Any:
-        return self.world.rows.get(port, {}).get(target)
-
-    def predicted(self) -> dict[str, dict[Hashable, Any]]:
-        """The world after the plan, as the next scan should find it."""
-        rows = {port: dict(found) for port, found in self.world.rows.items()}
-        for action in self.actions:
-            if action.after is None:
-                rows[action.port].pop(action.target, None)
-            else:
-                rows[action.port][action.target] = action.after
-        return rows
-
-
-def plan(units: list[Unit], world: World) -> Plan:
-    """Compare declared and implied cells with the world. Pure but for the scans; same input, same plan."""
-    collecting = gc.isenabled()
-    gc.disable()  # a large plan makes no garbage, only much for the collector to walk over, which doubles the time
-    try:
-        return _Planner(list(units), world).run()
-    finally:
-        if collecting:
-            gc.enable()
-
-
-class _Planner:
-    def __init__(self, units: list[Unit], world: World) -> None:
-        self.units = units
-        self.world = world
-        self.hooks = {name: _hooks(port) for name, port in world.ports.items()}
-        self.errors: list[StorageError] = []
-        self.placed: list[list[Placed]] = []
-        self.cells: list[list[Wanted]] = [[] for _unit in units]  # per unit: declared and implied cells, bottom first
-        self.keys: dict[Key, str] = {}
-        self.owner: dict[Spot, tuple[int, Any]] = {}
-        self.stands: dict[Spot, int] = {}  # spots of one port that the declared cell of another stands for
-        self.implied: dict[Spot, Any] = {}
-        self.users: dict[Spot, list[int]] = {}  # the units that imply a spot
-        self.released: dict[Spot, list[int]] = {}  # the units that no longer need it
-        self.needs: list[set[int]] = [set() for _unit in units]
+class Planner:
+    def __init__(self, gathered: Gathering) -> None:
+        gathered.complete()
+        self.gathered = gathered
+        self.units, self.world, self.hooks = gathered.units, gathered.world, gathered.hooks
+        self.owner, self.stands, self.implied = gathered.owner, gathered.stands, gathered.implied
+        self.users, self.released, self.needs = gathered.users, gathered.released, gathered.needs
+        self.errors = gathered.errors
+        self.cells: list[list[Wanted]] = [[] for _unit in self.units]  # per unit: declared and implied, bottom first
         self.view: list[int] = []
 
     def run(self) -> Plan:
-        for index, unit in enumerate(self.units):
-            self._declare(index, unit)
-        for spot in self.released.keys() & (self.implied.keys() | self.owner.keys() | self.stands.keys()):
-            for user in self.released.pop(spot):
-                if spot in self.owner or spot in self.stands:
-                    self.needs[user].add(self.owner[spot][0] if spot in self.owner else self.stands[spot])
-        self._scan()
         self._stand_on_implied()
         self._stand_on_needs()
         order = self._order()
@@ -141,108 +48,6 @@ class _Planner:
         early = {id(action) for action in now or ()}
         chosen = actions if now is None else [a for a in actions if id(a) in early]
         return Plan(self.units, self.needs, actions, chosen, self.errors, self.world)
-
-    # -- what is declared, and what that implies -------------------------------------------------------------------
-
-    def _declare(self, index: int, unit: Unit) -> None:
-        if unit.key in self.keys:
-            self._conflict(unit, "%s %s is declared twice (%s)" % (*unit.key, self.keys[unit.key]))
-        self.keys[unit.key] = unit.entry
-        mine: list[Placed] = []
-        for name, target, value, implied in unit.cells:
-            hooks = self._hook(name)
-            if hooks.canon is not None:
-                target = hooks.canon(target)
-            if hooks.resolve is not None and value is not None:
-                value = self._resolved(hooks, target, value, unit)
-            spot = (name, target)
-            below = self._beneath(hooks, target, value) if hooks.implies else []
-            if implied:
-                below.append((spot, value))
-            else:
-                if spot in self.owner:
-                    other = self.units[self.owner[spot][0]]
-                    text = "%s %s is declared by %s too" % (name, target_text(target), other.entry or other.key)
-                    self._conflict(unit, text)
-                self.owner[spot] = (index, value)
-                if hooks.stands_for:
-                    self.stands[(hooks.stands_for, target)] = index
-            for deeper, wanted in below:
-                if value is None:
-                    users = self.released.setdefault(deeper, [])
-                    if not users or users[-1] != index:
-                        users.append(index)
-                else:
-                    self._imply(deeper, wanted, index, unit)
-            mine.append((None if implied else spot, value, below))
-        self.placed.append(mine)
-
-    def _hook(self, name: str) -> SimpleNamespace:
-        return self.hooks.get(name) or self.world.look(name, ())  # type: ignore[return-value]  # it raises
-
-    def _resolved(self, hooks: SimpleNamespace, target: Hashable, value: Any, unit: Unit) -> Any:
-        try:
-            return hooks.resolve(target, value)
-        except StorageError as error:
-            self.errors.append(error.at(unit.entry))
-            return value
-
-    def _beneath(self, hooks: SimpleNamespace, target: Hashable, value: Any) -> list[Wanted]:
-        """Everything a cell implies, and what that implies in turn: before each thing what it stands on."""
-        found: list[Wanted] = []
-        todo = list(hooks.implies(target, value))
-        while todo:
-            name, deeper, wanted = todo.pop()
-            hooks = self._hook(name)
-            if hooks.canon is not None:
-                deeper = hooks.canon(deeper)
-            found.append(((name, deeper), wanted))
-            if hooks.implies is not None:
-                todo.extend(hooks.implies(deeper, wanted))
-        found.reverse()
-        return found
-
-    def _imply(self, spot: Spot, value: Any, index: int, unit: Unit) -> None:
-        users = self.users.setdefault(spot, [])
-        if not users:
-            self.implied[spot] = value
-        elif self.implied[spot] != value:
-            self.implied[spot] = self._joined(spot, self.implied[spot], value, unit)
-        if not users or users[-1] != index:
-            users.append(index)
-
-    def _joined(self, spot: Spot, one: Any, two: Any, unit: Unit) -> Any:
-        if isinstance(one, dict) and isinstance(two, dict) and all(one[k] == two[k] for k in one.keys() & two.keys()):
-            return {**one, **two}
-        self._conflict(unit, "%s %s is needed as %r and as %r" % (spot[0], target_text(spot[1]), one, two))
-        return one
-
-    def _conflict(self, unit: Unit, text: str) -> None:
-        self.errors.append(StorageError("conflict", text, "declare it once").at(unit.entry))
-
-    # -- the look --------------------------------------------------------------------------------------------------
-
-    def _scan(self) -> None:
-        wanted: dict[str, list[Hashable]] = {name: [] for name in self.hooks}
-        leaving: dict[str, set[Hashable]] = {name: set() for name in self.hooks}
-        for (name, target), (_unit, value) in self.owner.items():
-            wanted[name].append(target)
-            if value is None:
-                leaving[name].add(target)
-        for name, target in self.implied:
-            wanted[name].append(target)
-        for name, target in self.released:
-            wanted[name].append(target)
-            leaving[name].add(target)
-        for name, targets in wanted.items():
-            if self.hooks[name].want_entries is not None:
-                self.world.ports[name].want_entries = leaving[name]
-                self.world.seen[name] -= leaving[name]  # an earlier look did not ask for them
-            try:
-                if targets:
-                    self.world.look(name, dict.fromkeys(targets))
-            except StorageError as error:
-                self.errors.append(error)
 
     # -- the order -------------------------------------------------------------------------------------------------
 
@@ -269,10 +74,12 @@ class _Planner:
                 self.needs[user].add(givers[spot])
         for spot, index in givers.items():
             hooks = self.hooks[spot[0]]
-            for deeper, _value in self._beneath(hooks, spot[1], self.implied.get(spot)) if hooks.implies else ():
+            for deeper, _value in (
+                self.gathered.beneath(hooks, spot[1], self.implied.get(spot)) if hooks.implies else ()
+            ):
                 if deeper in givers:
                     self.needs[index].add(givers[deeper])
-        for index, mine in enumerate(self.placed):
+        for index, mine in enumerate(self.gathered.placed):
             cells = self.cells[index]
             for declared, value, below in mine:
                 for spot, _value in below:
@@ -309,9 +116,9 @@ class _Planner:
         if value is None:
             text = "%s %s is declared absent, but %s needs it"
             user = self.units[self.users[spot][0]]
-            self._conflict(self.units[owner], text % (spot[0], target_text(spot[1]), user.entry or user.key))
+            self.gathered.conflict(self.units[owner], text % (spot[0], target_text(spot[1]), user.entry or user.key))
         elif not (hooks.same(spot[1], value, implied) if hooks.same else met(value, implied)):
-            self._joined(spot, value, self.implied[spot], self.units[owner])
+            self.gathered.joined(spot, value, self.implied[spot], self.units[owner])
         return owner
 
     def _stand_on_needs(self) -> None:
@@ -345,7 +152,7 @@ class _Planner:
         stuck = [i for i, count in enumerate(missing) if count]
         if stuck:
             names = ", ".join(u.entry or " ".join(u.key) for u in (self.units[i] for i in stuck[:10]))
-            self._conflict(self.units[stuck[0]], "these stand on each other in a circle: %s" % names)
+            self.gathered.conflict(self.units[stuck[0]], "these stand on each other in a circle: %s" % names)
         return order + stuck
 
     # -- the difference --------------------------------------------------------------------------------------------
@@ -477,11 +284,6 @@ class _Planner:
 
     def _stands_on_others(self, index: int) -> bool:
         return any(self.units[i].key[0] != "implied" for i in reach([index], self.needs) - {index})
-
-
-def _hooks(port: Any) -> SimpleNamespace:
-    """What a port offers, looked up once."""
-    return SimpleNamespace(behind=getattr(port, "behind", True), **{name: getattr(port, name, None) for name in _HOOKS})
 
 
 def _over(name: str, givers: dict[Spot, list[int]], above: dict[Hashable, list[int]]) -> list[int]:

@@ -6,25 +6,73 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Iterable, Tuple
+from typing import Any, Callable, Iterable, Mapping, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     REVERSIBLE,
     UNKNOWN,
     Action,
     Key,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import Plan, reach
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import reach
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan
 
 Done = Tuple[int, Key, Action]  # its place in the order of puts, its unit
+
+
+def apply(
+    first: Plan,
+    look: Callable[[], Plan],
+    ports: Mapping[str, Any],
+    options: Any,
+    clock: Callable[[], float],
+    times: dict[str, float],
+) -> tuple[Any, ...]:
+    """The whole plan, a door at a time, until the world is as declared; what a report holds."""
+    listed = render.rows(first.actions, first.units)
+    digest = render.digest(listed)
+    path = options.journal.begin(listed, digest) if options.journal else ""
+    runner = Runner(ports, options)
+    start = clock()
+    stage = first
+    while stage.conditional and runner.run(stage, stage.now):
+        stage = look()
+        if stage.errors:
+            errors = runner.errors + stage.errors
+            left = runner.close()
+            if left:
+                errors[0].details["kept"] = left
+            runner.finish(len(listed))
+            raise Refusals(errors)
+    runner.run(stage, stage.actions)
+    summary = runner.finish(len(listed))
+    times["apply"] = clock() - start
+    start = clock()
+    last = look()
+    times["settle"] = clock() - start
+    errors = runner.errors
+    if not errors and (last.actions or last.errors):
+        errors = last.errors or [_unsettled(last)]
+    return listed, digest, summary, errors, last.world.rows, path, times
+
+
+def _unsettled(last: Plan) -> StorageError:
+    rows = render.rows(last.actions[:3], last.units)
+    error = StorageError(
+        "did_not_settle",
+        "after every action the world still differs: %s" % "; ".join("%(verb)s %(port)s %(target)s" % r for r in rows),
+        "something else changes it, or it cannot hold the declared value; see errors[].details",
+        actions=rows,
+    )
+    return error.at(last.units[last.actions[0].unit].entry)
 
 
 class Runner:
     """Applies stages of plans; remembers across stages which units failed, so that nothing is built on them."""
 
-    def __init__(self, ports: dict[str, Any], options: Any) -> None:
+    def __init__(self, ports: Mapping[str, Any], options: Any) -> None:
         self.ports = ports
         self.options = options
         self.done: dict[Key, list[Done]] = {}  # what stands

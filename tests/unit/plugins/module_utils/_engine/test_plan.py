@@ -13,8 +13,9 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Unit, merged, met
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import Plan, World, plan
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, converge
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import compare as plan
 from ansible_collections.bulkhead.storage.tests.unit.world import Ground, Mounts, Nodes, Rows
 
 DIRECTORY = {"type": "directory"}
@@ -172,7 +173,7 @@ def test_e3_circles_are_refused_by_name(ground: Ground) -> None:
     assert codes(found) == [("conflict", "one")]
     assert found.errors[0].message == "these stand on each other in a circle: one, thing two"
     assert len(found.actions) == 3
-    many = [unit("u%d" % i, needs=(("d", i),), provides=(("d", (i + 1) % 20),)) for i in range(20)]
+    many = [unit("u%d" % i, ("a", i, {}), needs=(("d", i),), provides=(("d", (i + 1) % 20),)) for i in range(20)]
     assert planned(ground, *many).errors[0].message.count("u1") == 1 + 0 * len(many)
 
 

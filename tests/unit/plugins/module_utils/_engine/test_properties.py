@@ -19,8 +19,10 @@ import pytest
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Unit, met, state_of
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import World, plan, reach
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import reach
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, Report, converge
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import World
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import compare as plan
 from ansible_collections.bulkhead.storage.tests.unit import world
 
 SEEDS = range(int(os.environ.get("BULKHEAD_SEEDS", "150")))

@@ -37,8 +37,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import Plan, World, plan
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import compare as plan
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yml"))

@@ -1,0 +1,301 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is declared, what that implies, and one look at all of it. Where nothing differs, this is all that runs."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Hashable
+from types import SimpleNamespace
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, NamedTuple, Tuple
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Action, Key, Spot, Unit, met
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
+
+_HOOKS = (
+    "canon resolve implies proves same merge replaces refuse opens vanishes lowers risk want_entries outlasts"
+    " stands_for"
+).split()
+Wanted = Tuple[Spot, Any]
+Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied cell), its value, what it implies
+
+
+class Ports(Mapping[str, Any]):
+    """Ports by name, each made when it is first asked for: what nobody asks is never loaded."""
+
+    def __init__(self, makers: dict[str, Callable[[], Any]]) -> None:
+        self.makers = makers
+        self.made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.made:
+            self.made[name] = self.makers[name]()
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.makers)
+
+    def __len__(self) -> int:
+        return len(self.makers)
+
+
+class World:
+    """One stage's look at the world. Every port is scanned at most once for the targets a plan needs."""
+
+    def __init__(self, ports: Mapping[str, Any]) -> None:
+        self.ports = ports
+        self.rows: dict[str, dict[Hashable, Any]] = {name: {} for name in ports}
+        self.seen: dict[str, set[Hashable]] = {name: set() for name in ports}
+        self.failed: dict[str, StorageError] = {}
+        self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
+        self.whole: set[str] = set()
+
+    def port(self, name: str) -> Any:
+        if name not in self.rows:
+            raise LookupError("no port %r was given, only: %s" % (name, " ".join(sorted(self.rows))))
+        return self.ports[name]
+
+    def everything(self, port: str) -> dict[Hashable, Any]:
+        """Every row of a port that can list them."""
+        if port not in self.whole:
+            self.rows[port].update(self.ports[port].scan(None))
+            self.whole.add(port)
+        return self.rows[port]
+
+    def look(self, port: str, targets: Iterable[Hashable]) -> dict[Hashable, Any]:
+        """Rows of a port; absent targets are left out, an unreadable one holds its StorageError."""
+        asked = self.port(port)
+        if port in self.failed:
+            raise self.failed[port]
+        seen = self.seen[port]
+        new = [t for t in targets if t not in seen] if port not in self.whole else []
+        if new:
+            try:
+                self.rows[port].update(asked.scan(new))
+            except StorageError as error:
+                self.failed[port] = error
+                raise
+            seen.update(new)
+        return self.rows[port]
+
+
+class Plan(NamedTuple):
+    units: list[Unit]
+    needs: list[set[int]]
+    actions: list[Action]
+    now: list[Action]  # what this stage may do; fewer than ``actions`` while a door is closed
+    errors: list[StorageError]
+    world: World
+
+    @property
+    def conditional(self) -> bool:
+        return len(self.now) < len(self.actions)
+
+    def row(self, port: str, target: Hashable) -> Any:
+        return self.world.rows.get(port, {}).get(target)
+
+    def predicted(self) -> dict[str, dict[Hashable, Any]]:
+        """The world after the plan, as the next scan should find it."""
+        rows = {port: dict(found) for port, found in self.world.rows.items()}
+        for action in self.actions:
+            if action.after is None:
+                rows[action.port].pop(action.target, None)
+            else:
+                rows[action.port][action.target] = action.after
+        return rows
+
+
+def compare(units: list[Unit], world: World) -> Plan:
+    """Declared and implied cells against the world: a plan, which is pure but for the scans. Same input, same plan."""
+    collecting = gc.isenabled()
+    gc.disable()  # a large plan makes no garbage, only much for the collector to walk over, which doubles the time
+    try:
+        gathered = Gathering(list(units), world)
+        if gathered.met():
+            return Plan(gathered.units, gathered.needs, [], [], [], world)
+        from ansible_collections.bulkhead.storage.plugins.module_utils._engine import plan
+
+        return plan.Planner(gathered).run()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class Gathering:
+    """Every cell of the units, declared and implied, and what the world shows of them.
+
+    What a port ``proves`` is not asked for as long as its own rows are as declared: what is mounted has a mount point.
+    """
+
+    def __init__(self, units: list[Unit], world: World) -> None:
+        self.units = units
+        self.world = world
+        self.hooks: dict[str, SimpleNamespace] = {}
+        self.errors: list[StorageError] = []
+        self.placed: list[list[Placed]] = []
+        self.keys: dict[Key, str] = {}
+        self.owner: dict[Spot, tuple[int, Any]] = {}
+        self.stands: dict[Spot, int] = {}  # spots of one port that the declared cell of another stands for
+        self.implied: dict[Spot, Any] = {}
+        self.users: dict[Spot, list[int]] = {}  # the units that imply a spot
+        self.released: dict[Spot, list[int]] = {}  # the units that no longer need it
+        self.needs: list[set[int]] = [set() for _unit in units]
+        self.proven: list[tuple[int, SimpleNamespace, Hashable, Any, list[Wanted]]] = []
+        self.scanned: set[str] = set()
+        for index, unit in enumerate(units):
+            self._declare(index, unit)
+        if any(hooks.proves in self.hooks for _index, hooks, *_cell in self.proven):
+            self._ask_proven()  # the port is asked anyway, and every port is asked once
+        self._scan()
+
+    def met(self) -> bool:
+        """Is every cell as it should be? Then there is nothing to order, refuse or do."""
+        if self.errors:
+            return False
+        rows = self.world.rows
+        for (name, target), (_index, value) in self.owner.items():
+            if not self._holds(name, target, rows[name].get(target), value):
+                return False
+        for (name, target), value in self.implied.items():
+            if not self._holds(name, target, rows[name].get(target), value):
+                return False
+        return not any(rows[name].get(target) is not None for name, target in self.released)
+
+    def _holds(self, name: str, target: Hashable, row: Any, value: Any) -> bool:
+        if row is None or value is None or isinstance(row, StorageError):
+            return row is None and value is None
+        same = self.hooks[name].same
+        return bool(same(target, row, value) if same else met(row, value))
+
+    def complete(self) -> None:
+        """What was left out because it would be proven."""
+        self._ask_proven()
+        self._scan()
+
+    def _ask_proven(self) -> None:
+        for index, hooks, target, value, below in self.proven:
+            below[:] = self.beneath(hooks, target, value)
+            for spot, wanted in below:
+                self._imply(spot, wanted, index, self.units[index])
+        self.proven = []
+
+    # -- what is declared, and what that implies -------------------------------------------------------------------
+
+    def _declare(self, index: int, unit: Unit) -> None:
+        if unit.key in self.keys:
+            self.conflict(unit, "%s %s is declared twice (%s)" % (*unit.key, self.keys[unit.key]))
+        self.keys[unit.key] = unit.entry
+        mine: list[Placed] = []
+        for name, target, value, implied in unit.cells:
+            hooks = self._hook(name)
+            if hooks.canon is not None:
+                target = hooks.canon(target)
+            if hooks.resolve is not None and value is not None:
+                value = self._resolved(hooks, target, value, unit)
+            spot = (name, target)
+            below: list[Wanted] = []
+            if hooks.proves is not None and value is not None and not implied:
+                self.proven.append((index, hooks, target, value, below))
+            elif hooks.implies:
+                below = self.beneath(hooks, target, value)
+            if implied:
+                below.append((spot, value))
+            else:
+                if spot in self.owner:
+                    other = self.units[self.owner[spot][0]]
+                    text = "%s %s is declared by %s too" % (name, target_text(target), other.entry or other.key)
+                    self.conflict(unit, text)
+                self.owner[spot] = (index, value)
+                if hooks.stands_for:
+                    self.stands[(hooks.stands_for, target)] = index
+            for deeper, wanted in below:
+                if value is None:
+                    users = self.released.setdefault(deeper, [])
+                    if not users or users[-1] != index:
+                        users.append(index)
+                else:
+                    self._imply(deeper, wanted, index, unit)
+            mine.append((None if implied else spot, value, below))
+        self.placed.append(mine)
+
+    def _hook(self, name: str) -> SimpleNamespace:
+        found = self.hooks.get(name)
+        if found is None:
+            port = self.world.port(name)
+            hooks = {hook: getattr(port, hook, None) for hook in _HOOKS}
+            found = self.hooks[name] = SimpleNamespace(behind=getattr(port, "behind", True), **hooks)
+        return found
+
+    def _resolved(self, hooks: SimpleNamespace, target: Hashable, value: Any, unit: Unit) -> Any:
+        try:
+            return hooks.resolve(target, value)
+        except StorageError as error:
+            self.errors.append(error.at(unit.entry))
+            return value
+
+    def beneath(self, hooks: SimpleNamespace, target: Hashable, value: Any) -> list[Wanted]:
+        """Everything a cell implies, and what that implies in turn: before each thing what it stands on."""
+        found: list[Wanted] = []
+        todo = list(hooks.implies(target, value))
+        while todo:
+            name, deeper, wanted = todo.pop()
+            hooks = self._hook(name)
+            if hooks.canon is not None:
+                deeper = hooks.canon(deeper)
+            found.append(((name, deeper), wanted))
+            if hooks.implies is not None:
+                todo.extend(hooks.implies(deeper, wanted))
+        found.reverse()
+        return found
+
+    def _imply(self, spot: Spot, value: Any, index: int, unit: Unit) -> None:
+        users = self.users.setdefault(spot, [])
+        if not users:
+            self.implied[spot] = value
+        elif self.implied[spot] != value:
+            self.implied[spot] = self.joined(spot, self.implied[spot], value, unit)
+        if not users or users[-1] != index:
+            users.append(index)
+
+    def joined(self, spot: Spot, one: Any, two: Any, unit: Unit) -> Any:
+        if isinstance(one, dict) and isinstance(two, dict) and all(one[k] == two[k] for k in one.keys() & two.keys()):
+            return {**one, **two}
+        self.conflict(unit, "%s %s is needed as %r and as %r" % (spot[0], target_text(spot[1]), one, two))
+        return one
+
+    def conflict(self, unit: Unit, text: str) -> None:
+        self.errors.append(StorageError("conflict", text, "declare it once").at(unit.entry))
+
+    # -- the look --------------------------------------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        for spot in self.released.keys() & (self.implied.keys() | self.owner.keys() | self.stands.keys()):
+            for user in self.released.pop(spot):
+                if spot in self.owner or spot in self.stands:
+                    self.needs[user].add(self.owner[spot][0] if spot in self.owner else self.stands[spot])
+        wanted: dict[str, list[Hashable]] = {name: [] for name in self.hooks if name not in self.scanned}
+        leaving: dict[str, set[Hashable]] = {name: set() for name in wanted}
+        for (name, target), (_unit, value) in self.owner.items():
+            if name in wanted:
+                wanted[name].append(target)
+                if value is None:
+                    leaving[name].add(target)
+        for name, target in self.implied:
+            if name in wanted:
+                wanted[name].append(target)
+        for name, target in self.released:
+            if name in wanted:
+                wanted[name].append(target)
+                leaving[name].add(target)
+        for name, targets in wanted.items():
+            self.scanned.add(name)
+            if self.hooks[name].want_entries is not None:
+                self.world.ports[name].want_entries = leaving[name]
+                self.world.seen[name] -= leaving[name]  # an earlier look did not ask for them
+            try:
+                if targets:
+                    self.world.look(name, dict.fromkeys(targets))
+            except StorageError as error:
+                self.errors.append(error)
