@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one file of the target side that knows Ansible: options in, engine, result out."""
 
@@ -98,13 +97,15 @@ def reconcile_entries(
         refuse(module, [error], {})
     result: dict[str, Any] = {
         "changed": bool(report.summary["applied"] or report.summary["kept"]) if report.errors else bool(report.listed),
-        "actions": render.bounded(report.listed, params["actions_limit"]),
+        "actions": _bounded(report.listed, params["actions_limit"]),
         "plan_digest": report.digest,
         "summary": report.summary,
         "journal": report.journal,
     }
     if module._diff:
-        result["diff"] = render.diff(result["actions"])
+        from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+
+        result["diff"] = listing.diff(result["actions"])
     if report.errors:
         refuse(module, report.errors, result)
     if extra is not None:
@@ -146,8 +147,16 @@ def shown(entry: Entry, report: reconcile.Report) -> Any:
 def refuse(module: Module, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:
     """The task's own code and message are the first error's; all of them are in ``errors``, bounded."""
     first = errors[0]
-    rows = render.bounded([render.plain(e.as_dict()) for e in errors], 1000)
+    rows = _bounded([render.plain(e.as_dict()) for e in errors], 1000)
     module.fail_json(str(first), code=first.code, hint=first.hint, errors=rows, errors_total=len(errors), **result)
+
+
+def _bounded(listed: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    if not listed:
+        return []
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+
+    return listing.bounded(listed, limit)
 
 
 def _lock(timeout: float) -> Any:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A file is replaced whole or not at all: temporary beside it, fsync, rename, fsync of the folder."""
 
@@ -12,9 +11,9 @@ import os
 import re
 import stat
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 _TEMPORARY = re.compile(rb"\.bulkhead-[0-9a-f]{16}")
 _SEALS = ("security.ima", "security.evm")  # signatures over the old content: the kernel makes new ones

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Btrfs through its ioctls (include/uapi/linux/btrfs.h, btrfs_tree.h): subvolumes and quota groups, no btrfs-progs.
 
@@ -64,24 +63,6 @@ def magic(fd: int) -> int:
 def is_subvolume(fd: int) -> bool:
     found = os.fstat(fd)
     return found.st_ino == FIRST_SUBVOLUME and stat.S_ISDIR(found.st_mode) and magic(fd) == MAGIC
-
-
-def subvolume_create(parent_fd: int, name: str) -> None:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
-
-    btrfschange.subvolume_create(parent_fd, name)
-
-
-def subvolume_destroy(parent_fd: int, name: str) -> None:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
-
-    btrfschange.subvolume_destroy(parent_fd, name)
-
-
-def snapshot(source_fd: int, parent_fd: int, name: str) -> None:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
-
-    btrfschange.snapshot(source_fd, parent_fd, name)
 
 
 def subvolume_id(fd: int) -> int:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names in a folder that come and go: made under a private name and published, taken away, swept when a run was killed.
 
@@ -15,12 +14,12 @@ import hashlib
 import os
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import clone
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import LOOK, Node, Value
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nodechange import IMPLIED, OURS, apply
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, check, libc, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 _FOLDER = LOOK | os.O_DIRECTORY
 _NOREPLACE = 1  # linux/fs.h
@@ -77,14 +76,14 @@ def _make(folder: int, name: bytes, source: int, after: Value) -> int:
     if after["type"] == "directory":
         os.mkdir(name, 0o700, dir_fd=folder)
     else:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
 
         if btrfs.magic(folder) != btrfs.MAGIC:
             raise StorageError("unsupported", "subvolumes are a matter of btrfs", "declare a directory")
         if source >= 0 and not after.get("copy"):
-            btrfs.snapshot(source, folder, name.decode())
+            btrfschange.snapshot(source, folder, name.decode())
         else:
-            btrfs.subvolume_create(folder, name.decode())
+            btrfschange.subvolume_create(folder, name.decode())
     return openat2(folder, name, _FOLDER)
 
 
@@ -116,7 +115,9 @@ def remove(port: Node, walk: Walk, target: str, now: Value) -> None:
         if now["type"] == "file":
             os.unlink(name, dir_fd=folder)
         elif now["type"] == "subvolume":
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs import subvolume_destroy
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfschange import (
+                subvolume_destroy,
+            )
 
             subvolume_destroy(folder, name.decode("utf-8", "surrogateescape"))
         elif port.empties:

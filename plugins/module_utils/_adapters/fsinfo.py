@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Port ``fsinfo``: what the filesystem beneath a path can do. Facts only, read once per call."""
 
@@ -8,13 +7,15 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from typing import Any, Iterable
+from typing import TYPE_CHECKING, Any, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE
+
+if TYPE_CHECKING:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 
 _XFS_GEOMETRY, _XFS_REFLINK = 0x8100587E, 1 << 20  # struct xfs_fsop_geom, fs/xfs/libxfs/xfs_fs.h
 
@@ -25,6 +26,8 @@ class FsInfo:
 
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
         """Of each path or its nearest existing ancestor; with None nothing."""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+
         found: dict[str, Any] = {}
         rows = {row.id: row for row in mountinfo.parse(mountinfo.read())}
         with Walk() as walk:
@@ -65,6 +68,8 @@ def nearest(walk: Walk, path: str) -> tuple[int, bool]:
 
 def visible(fd: int, inside: str) -> str:
     """Where a path of the filesystem (from its top) is seen, through the mount of ``fd``; else itself."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+
     number = _mount_id(fd)
     row = next((row for row in mountinfo.parse(mountinfo.read()) if row.id == number), None)
     if row is None or not names.within(inside, row.root):
@@ -72,7 +77,7 @@ def visible(fd: int, inside: str) -> str:
     return row.path.rstrip("/") + inside[len(row.root.rstrip("/")) :] or "/"
 
 
-def _facts(fd: int, row: mountinfo.Mount) -> dict[str, Any]:
+def _facts(fd: int, row: Mount) -> dict[str, Any]:
     space = os.fstatvfs(fd)
     has = set(row.super_options.split(b","))
     return {

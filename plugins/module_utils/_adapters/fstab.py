@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """/etc/fstab (fstab(5)): bytes in, values out. Back into bytes: fstabchange."""
 
@@ -8,10 +7,11 @@ from __future__ import annotations
 import re
 from typing import Any, Iterable, NamedTuple, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode, text
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import text
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 Target = Tuple[str, str]
 FIELD = re.compile(rb"[^ \t]+")

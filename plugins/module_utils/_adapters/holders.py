@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who keeps a mount busy, for the message of ``in_use``: bounded in time and number, links are read, never followed."""
 
@@ -9,8 +8,8 @@ import os
 import time
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 _LIMIT, _PATIENCE = 10, 2.0
 

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Mounts by descriptor: the mount API of Linux 5.2 and mount_setattr(2) of 5.12 (linux/mount.h), and making a mount.
 
@@ -17,7 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
     ATIME,
     FLAGS,
@@ -37,6 +36,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 # System calls: the same numbers on x86_64 and aarch64.
 _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 442

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The kernel's table of mounts, /proc/self/mountinfo (Documentation/filesystems/proc.rst, 3.5), read as bytes.
 
@@ -39,11 +38,6 @@ def text(raw: bytes) -> str:
     if b"\\" in raw:
         raw = _ESCAPE.sub(lambda m: bytes((int(m.group(1), 8),)), raw)
     return raw.decode("utf-8", "surrogateescape")
-
-
-def encode(path: str) -> bytes:
-    """The bytes of a path, whatever the locale of this process is."""
-    return path.encode("utf-8", "surrogateescape")
 
 
 def options(raw: bytes) -> dict[str, str | bool]:

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The mount table as a port: what is mounted, what a declaration means. The effects: mountapi and mountchange."""
 
@@ -10,9 +9,10 @@ import stat
 from typing import Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, Table, encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, Table
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, REVERSIBLE, UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 # The flags of a mount: attribute bits of linux/mount.h and words of mountinfo.
 FLAGS = {"read_only": (1, b"ro"), "nosuid": (2, b"nosuid"), "nodev": (4, b"nodev"), "noexec": (8, b"noexec")}

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a mount comes from besides tmpfs: a block device, a file (loop), another path (bind). Mounting it: mounttree."""
 
@@ -11,19 +10,11 @@ import stat
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, encode
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 _TAG = re.compile(r'(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]+)"?', re.DOTALL)
-# Where a filesystem says what it is: ext2/3/4, XFS, btrfs, FAT32, FAT16/12.
-_MAGIC = (
-    ("ext4", 0x438, b"\x53\xef"),
-    ("xfs", 0, b"XFSB"),
-    ("btrfs", 0x10040, b"_BHRfS_M"),
-    ("vfat", 0x52, b"FAT32"),
-    ("vfat", 0x36, b"FAT1"),
-)
 
 
 def resolve(declared: dict[str, Any]) -> dict[str, Any]:
@@ -62,9 +53,11 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     else:
         raise StorageError("invalid", "source %s is neither a device, a file nor a directory" % source, option="source")
     if "fstype" not in declared:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
+
         fd = os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            found = probe(fd)
+            found = mounttree.probe(fd)
         finally:
             os.close(fd)
         return {**declared, "fstype": found} if found else declared
@@ -73,16 +66,14 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
 
 def _linkless(source: str) -> None:
     """The table shows real paths: a source through a link would look like drift for ever, and could be a tenant's."""
+    if os.path.realpath(encode(source)) == encode(source):
+        return
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+
     with Walk() as walk:
         real = walk.real(walk.follow(source))
     if real != source:
         raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % real)
-
-
-def probe(fd: int) -> str:
-    """The filesystem of a device by its magic number, "" when it shows none or more than one."""
-    found = {fstype for fstype, at, magic in _MAGIC if os.pread(fd, len(magic), at) == magic}
-    return found.pop() if len(found) == 1 else ""
 
 
 def identity(row: Mount) -> dict[str, Any]:

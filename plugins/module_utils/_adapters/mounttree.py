@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A mount made of a device, a file or another path, and what it takes to let go of one again.
 
@@ -13,13 +12,28 @@ import stat
 from contextlib import ExitStack
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop, mountapi, mountinfo, mountsource
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, encode
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import (
+    loop,
+    loopchange,
+    mountapi,
+    mountinfo,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 _OPEN_TREE = 428
 _CLONE, _CLOEXEC, _EMPTY_PATH, _RECURSIVE = 1, 0x80000, 0x1000, 0x8000
+
+# Where a filesystem says what it is: ext2/3/4, XFS, btrfs, FAT32, FAT16/12.
+_MAGIC = (
+    ("ext4", 0x438, b"\x53\xef"),
+    ("xfs", 0, b"XFSB"),
+    ("btrfs", 0x10040, b"_BHRfS_M"),
+    ("vfat", 0x52, b"FAT32"),
+    ("vfat", 0x36, b"FAT1"),
+)
 
 
 def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
@@ -62,13 +76,13 @@ def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
         fd = mountapi.own(held, os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         if not stat.S_ISBLK(os.fstat(fd).st_mode):
             raise StorageError("invalid", "source %s is neither a device nor a file" % source, option="source")
-        return source, mountsource.probe(fd)
+        return source, probe(fd)
     with Walk() as walk:
         backing = mountapi.own(held, walk.open(source, mode))
     about = os.fstat(backing)
     other = loop.find((about.st_dev, about.st_ino))
     if other is None:
-        fd, device = loop.attach(backing, read_only, autoclear=True)
+        fd, device = loopchange.attach(backing, read_only, autoclear=True)
         mountapi.own(held, fd)
     else:  # a second loop device over the same file would corrupt it
         if other.read_only > read_only or not other.whole:
@@ -76,14 +90,14 @@ def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
             raise StorageError("in_use", "%s is attached %s as %s" % (source, what, other.device), device=other.device)
         device = other.device
         mountapi.own(held, os.open(device, os.O_RDONLY | os.O_CLOEXEC))
-    return device, mountsource.probe(backing)
+    return device, probe(backing)
 
 
 def released(device: str, dev: str) -> None:
     """After an unmount: wait for the loop device to go, unless it was attached to stay or is mounted elsewhere."""
     held = loop.attached(device)
     if held is not None and held.autoclear and b" %s " % dev.encode() not in mountinfo.read():
-        loop.wait_gone(device)
+        loopchange.wait_gone(device)
 
 
 def unmirror(row: Mount, at: int, name: bytes) -> None:
@@ -103,3 +117,9 @@ def unmirror(row: Mount, at: int, name: bytes) -> None:
         with Walk() as walk:
             above, leaf, _trusted = walk.parent(child.path)
             mountapi.unmount(above, leaf, child.id)
+
+
+def probe(fd: int) -> str:
+    """The filesystem of a device by its magic number, "" when it shows none or more than one."""
+    found = {fstype for fstype, at, magic in _MAGIC if os.pread(fd, len(magic), at) == magic}
+    return found.pop() if len(found) == 1 else ""

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Directories, subvolumes and files with owner, mode, ACLs and size; always by descriptor, never by path."""
 
@@ -11,7 +10,6 @@ import stat
 from collections.abc import Hashable
 from typing import Any, Dict, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
     LINKLESS,
     TENANT,
@@ -296,7 +294,11 @@ class DataDir(Node):
         """``_mounts``: what is mounted beneath a directory that may go."""
         found = super().scan(targets)
         leaving = {target for target in found.keys() & self.want_entries if isinstance(found[target], dict)}
-        for row in mountinfo.parse(mountinfo.read()) if leaving else ():
+        if not leaving:
+            return found
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+
+        for row in mountinfo.parse(mountinfo.read()):
             for up in leaving.intersection(names.ancestors(row.path)):
                 found[up].setdefault("_mounts", []).append(row.path)
         return found

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Paths reached by descriptor (openat2(2)), and the walk from ``/`` that knows where root's territory ends."""
 
@@ -12,10 +11,10 @@ import stat
 import struct
 from typing import NamedTuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import encode
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 # include/uapi/linux/openat2.h
 NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS, BENEATH = 0x01, 0x02, 0x04, 0x08

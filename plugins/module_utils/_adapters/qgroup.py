@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Limits on what a directory may hold. ``Quota`` and ``QuotaEnabled`` choose by type of filesystem; here is Btrfs.
 
@@ -134,6 +133,7 @@ class Quota:
 
     name = "quota"
     behind = True
+    proves = "quota_enabled"  # where there is a group, accounting is on
 
     def __init__(self, *types: Any) -> None:
         self._types = {magic: each for each in types or (BtrfsLimits(),) for magic in each.magics}

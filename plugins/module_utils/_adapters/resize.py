@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Another size or label for a filesystem; xfs and btrfs resize only while mounted, so then they are, unseen."""
 
@@ -68,9 +67,9 @@ def flush(device: str, at: str) -> None:
 def resize(call: Call, look: Sysfs, device: str, at: str, found: Found, size: int) -> None:
     """Make the filesystem span ``size`` bytes, rounded down to its blocks."""
     if device.startswith("/dev/loop"):
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loopchange
 
-        loop.set_capacity(device)
+        loopchange.set_capacity(device)
     if found.fstype == "ext4":
         _ext4(call, look, device, at, found, size)
         return

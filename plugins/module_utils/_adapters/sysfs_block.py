@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Facts about block devices from /sys, /proc and /dev: who they are, what stands on them, who uses them. No program."""
 
@@ -14,6 +13,7 @@ from typing import Callable, Iterable
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 VITAL = ("/", "/boot", "/boot/efi", "/efi", "/usr", "/var")
 # EFI system and BIOS boot partitions (UEFI 2.10 5.3.3; GRUB manual), as udev records them
@@ -160,7 +160,7 @@ class Sysfs:
 
     def swaps(self) -> list[str]:
         lines = _file(self.proc + "/swaps").split("\n")[1:]
-        return [mountinfo.text(mountinfo.encode(line.split(" ", 1)[0])) for line in lines]
+        return [mountinfo.text(encode(line.split(" ", 1)[0])) for line in lines]
 
     def in_use(self, path: str, dev: str) -> list[str]:
         """Who uses a device or image, or what stands on it: mount points, ``/dev/<holder>``, ``/dev/loopN``, ``swap``.

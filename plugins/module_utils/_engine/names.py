@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names of things and paths: what is allowed, and what lies beneath what: by component, never by prefix."""
 
@@ -41,7 +40,7 @@ def path(value: Any, what: str = "path") -> str:
             problem = "holds a control character"
         elif any(part in ("", ".", "..") for part in parts):
             problem = "holds an empty, '.' or '..' component"
-        elif len(_bytes(plain)) > PATH_MAX or any(len(_bytes(part)) > NAME_MAX for part in parts):
+        elif len(encode(plain)) > PATH_MAX or any(len(encode(part)) > NAME_MAX for part in parts):
             problem = "is too long"
     if problem:
         raise StorageError(
@@ -100,11 +99,12 @@ def mode(value: Any, what: str = "mode") -> int:
 def _canonical(value: str) -> str:
     """One spelling for one path: no slash at the end, and no text that only its bytes would show for what it is."""
     try:
-        plain = _bytes(value).decode("utf-8", "surrogateescape")
+        plain = encode(value).decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # half of a surrogate pair is no text and no byte
         return "\0"
     return plain[:-1] if plain.endswith("/") and len(plain) > 2 else plain
 
 
-def _bytes(value: str) -> bytes:
+def encode(value: str) -> bytes:
+    """The bytes of a path, whatever the locale of this process is."""
     return value.encode("utf-8", "surrogateescape")

@@ -1,14 +1,13 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From a declaration to the world: look, plan, refuse, apply stage by stage, look again."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from typing import Any, Callable, ContextManager, List, Mapping, NamedTuple, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World, compare
@@ -72,10 +71,14 @@ def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock
 def _foreseen(first: Plan, times: dict[str, float]) -> Report:
     if first.errors:
         raise Refusals(first.errors)
-    listed = render.rows(first.actions, first.units)
     summary = dict.fromkeys(("planned", "applied", "failed", "undone", "kept", "skipped"), 0)
-    summary["planned"] = len(listed)
-    return Report(listed, render.digest(listed), summary, [], first.predicted(), "", times)
+    summary["planned"] = len(first.actions)
+    if not first.actions:
+        return Report([], hashlib.sha256().hexdigest(), summary, [], first.world.rows, "", times)
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+
+    listed = listing.rows(first.actions, first.units)
+    return Report(listed, listing.digest(listed), summary, [], first.predicted(), "", times)
 
 
 class _Timed(World):

@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Applying a plan: order, walk back, journal. Loaded only when something changes; the only place that calls ``put``."""
 
@@ -8,7 +7,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Callable, Iterable, Mapping, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing, render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     REVERSIBLE,
@@ -31,8 +30,8 @@ def apply(
     times: dict[str, float],
 ) -> tuple[Any, ...]:
     """The whole plan, a door at a time, until the world is as declared; what a report holds."""
-    listed = render.rows(first.actions, first.units)
-    digest = render.digest(listed)
+    listed = listing.rows(first.actions, first.units)
+    digest = listing.digest(listed)
     path = options.journal.begin(listed, digest) if options.journal else ""
     runner = Runner(ports, options)
     start = clock()
@@ -59,7 +58,7 @@ def apply(
 
 
 def _unsettled(last: Plan) -> StorageError:
-    rows = render.rows(last.actions[:3], last.units)
+    rows = listing.rows(last.actions[:3], last.units)
     error = StorageError(
         "did_not_settle",
         "after every action the world still differs: %s" % "; ".join("%(verb)s %(port)s %(target)s" % r for r in rows),

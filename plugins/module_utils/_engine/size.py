@@ -1,5 +1,4 @@
 # Copyright (c) 2026 bulkhead.storage contributors
-# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sizes: one parser, one meaning. Every unit is a power of 1024 (``1GB`` == ``1Gi`` == ``1GiB`` == 2**30 bytes)."""
 

@@ -9,7 +9,7 @@ import os
 from contextlib import contextmanager
 from typing import Any, Iterator
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.loop import Loop
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.loopchange import Loop
 from ansible_collections.bulkhead.storage.tests.support import namespace
 
 

@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.loop import Loop
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop, loopchange
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.loopchange import Loop
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 from ansible_collections.bulkhead.storage.tests.support import namespace
@@ -87,7 +87,7 @@ def test_identity_is_the_file_not_its_name(arena):
     (device,) = [d for d, raw in loop.backing_files().items() if raw.startswith(os.fsencode(arena))]
     held = loop.attached(device)
     assert held.deleted and held.backing == os.fsencode(arena + "/kept")
-    loop.detach(device)
+    loopchange.detach(device)
 
 
 def test_a_file_that_is_really_called_deleted(arena):
@@ -140,12 +140,12 @@ def test_a_device_held_open_is_not_reported_gone(arena):
     fd = os.open(device, os.O_RDONLY)
     try:
         with pytest.raises(StorageError) as caught:
-            loop.wait_gone(device, patience=0.05)
+            loopchange.wait_gone(device, patience=0.05)
         assert caught.value.code == "in_use"
         timer = threading.Timer(0.2, os.close, [fd])
         timer.start()
         start = time.monotonic()
-        loop.detach(device)
+        loopchange.detach(device)
         assert time.monotonic() - start > 0.1
         timer.join()
         fd = -1
@@ -213,12 +213,10 @@ def test_many_at_once_take_different_devices(arena):
 
 def test_autoclear_goes_with_a_killed_holder(arena):
     file = image(arena + "/image", 1 << 20)
-    code = (
-        "import os, sys, time; from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop\n"
-    )
-    code += (
-        "kept = loop.attach(os.open(sys.argv[1], os.O_RDWR), autoclear=True); print('x', flush=True); time.sleep(60)"
-    )
+    adapters = "ansible_collections.bulkhead.storage.plugins.module_utils._adapters"
+    code = "import os, sys, time; from %s import loopchange\n" % adapters
+    code += "kept = loopchange.attach(os.open(sys.argv[1], os.O_RDWR), autoclear=True)\n"
+    code += "print('x', flush=True); time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     holder = subprocess.Popen([sys.executable, "-c", code, file], stdout=subprocess.PIPE, env=environment)
     assert holder.stdout.read(1) == b"x"
@@ -237,7 +235,7 @@ def test_direct_io_is_asked_for(arena):
         subprocess.run(["mount", outer, arena + "/m"], check=True)
         file = image(arena + "/m/inner", 1 << 20)
         backing = os.open(file, os.O_RDWR)
-        fd, _device = loop.attach(backing, autoclear=True, direct_io=True)
+        fd, _device = loopchange.attach(backing, autoclear=True, direct_io=True)
         assert losetup(file, "DIO") == [["1"]]
         os.close(fd)
         os.close(backing)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table, parse, text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 ROW = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"  # proc.rst, 3.5
 
@@ -37,8 +38,8 @@ def test_the_example_of_the_kernel_document():
 def test_every_byte_of_a_path_survives(raw):
     line = b"1 0 0:1 / /" + kernel_escape(raw) + b" rw shared:3 master:1 - tmpfs " + kernel_escape(raw) + b" rw\n"
     (row,) = parse(line)
-    assert mountinfo.encode(row.path) == b"/" + raw
-    assert mountinfo.encode(row.source) == raw
+    assert encode(row.path) == b"/" + raw
+    assert encode(row.source) == raw
     assert row.propagation == "shared"
 
 

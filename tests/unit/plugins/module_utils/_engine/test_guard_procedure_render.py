@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import guard, procedure, render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import guard, listing, procedure, render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import CODES, Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     DESTROYS,
@@ -281,11 +281,11 @@ def test_secrets_and_observations_are_never_shown() -> None:
 def test_a_row_of_the_result() -> None:
     unit = Unit(("quota", "t1"), (), entry="quotas[3] (t1)")
     action = Action(0, "quota", ("/srv", 7), {"bytes": 1, "_used": 2}, {"bytes": 2}, REVERSIBLE)
-    assert render.row(action, unit) == {
+    assert listing.row(action, unit) == {
         "kind": "quota", "entry": "quotas[3] (t1)", "port": "quota", "target": "/srv 7", "verb": "change",
         "risk": "reversible", "before": {"bytes": 1}, "after": {"bytes": 2},
     }  # fmt: skip
-    assert render.row(action, unit._replace(entry=""))["entry"] == "quota t1"
+    assert listing.row(action, unit._replace(entry=""))["entry"] == "quota t1"
     verbs = {
         (None, 1): "create",
         (1, None): "remove",
@@ -294,38 +294,40 @@ def test_a_row_of_the_result() -> None:
         (UNKNOWN, None): "remove",
     }
     for (before, after), verb in verbs.items():
-        assert render.rows([action._replace(before=before, after=after)], [unit])[0]["verb"] == verb
+        assert listing.rows([action._replace(before=before, after=after)], [unit])[0]["verb"] == verb
     assert state_of({"x": 1, "_y": 2}) == {"x": 1} and state_of("text") == "text"
 
 
 def test_the_digest_is_of_the_whole_canonical_list() -> None:
     rows = [{"b": 1, "a": "é"}, {"a": 2}]
-    assert render.digest(rows) == hashlib.sha256(b'{"a":"\\u00e9","b":1}\n{"a":2}\n').hexdigest()
-    assert render.digest(rows) != render.digest(rows[::-1]) and render.digest([]) == hashlib.sha256().hexdigest()
+    assert listing.digest(rows) == hashlib.sha256(b'{"a":"\\u00e9","b":1}\n{"a":2}\n').hexdigest()
+    assert listing.digest(rows) != listing.digest(rows[::-1]) and listing.digest([]) == hashlib.sha256().hexdigest()
 
 
 def huge(count: int, size: int) -> list[dict[str, Any]]:
     unit = Unit(("a", "x"), (), entry="e")
     text = 'é\n"\\' * (size // 4)
-    return render.rows([Action(0, "a", n, {"x": text}, {"x": text + "!"}, REVERSIBLE) for n in range(count)], [unit])
+    return listing.rows([Action(0, "a", n, {"x": text}, {"x": text + "!"}, REVERSIBLE) for n in range(count)], [unit])
 
 
 @pytest.mark.parametrize("size", [4, 400, 4000, 60000, 10**6 // 2])
 def test_e10_no_result_is_above_256_kib(size: int) -> None:
     listed = huge(min(400, 2 * 10**6 // size), size)
-    shown = render.bounded(listed, 10**6)
+    shown = listing.bounded(listed, 10**6)
     errors = [render.plain(StorageError("failed", "x" * size, "y" * size).as_dict()) for _row in listed]
-    result = {"actions": shown, "diff": render.diff(listed), "errors": render.bounded(errors, 10**6)}
+    result = {"actions": shown, "diff": listing.diff(listed), "errors": listing.bounded(errors, 10**6)}
     assert len(json.dumps(result)) < 240 * 1024
     assert shown == listed[: len(shown)] and (shown or size >= 60000)
 
 
 def test_e10_the_limit_is_the_callers() -> None:
     listed = huge(400, 4)
-    assert render.bounded(listed, 100) == listed[:100] and render.bounded(listed, 0) == render.bounded(listed, -5) == []
-    assert render.bounded(listed[:300], 1000) == listed[:300]
-    exact = [{"x": "y" * (render.RESULT_BYTES - len('{"x": ""}'))}]
-    assert render.bounded(exact, 5) == exact and render.bounded([{"x": exact[0]["x"] + "y"}], 5) == []
+    assert (
+        listing.bounded(listed, 100) == listed[:100] and listing.bounded(listed, 0) == listing.bounded(listed, -5) == []
+    )
+    assert listing.bounded(listed[:300], 1000) == listed[:300]
+    exact = [{"x": "y" * (listing.RESULT_BYTES - len('{"x": ""}'))}]
+    assert listing.bounded(exact, 5) == exact and listing.bounded([{"x": exact[0]["x"] + "y"}], 5) == []
 
 
 def test_the_diff_reads_as_text() -> None:
@@ -334,11 +336,11 @@ def test_the_diff_reads_as_text() -> None:
         Action(0, "a", "t", None, {"y": [1], "x": "v"}, REVERSIBLE),
         Action(0, "b", ("t", 2), "old", None, REVERSIBLE),
     ]
-    assert render.diff(render.rows(made, [unit])) == {
+    assert listing.diff(listing.rows(made, [unit])) == {
         "before": 'a t: absent\nb t 2:\n  "old"\n',
         "after": 'a t:\n  x: "v"\n  y: [1]\nb t 2: absent\n',
     }
-    assert render.diff([]) == {"before": "", "after": ""}
+    assert listing.diff([]) == {"before": "", "after": ""}
 
 
 # -- errors
@@ -371,5 +373,5 @@ def test_lists_keep_their_order_and_sets_get_one() -> None:
 
 
 def test_what_is_cut_is_the_tail() -> None:
-    rows = [{"n": 1}, {"n": "x" * render.RESULT_BYTES}, {"n": 3}]
-    assert render.bounded(rows, 10) == rows[:1]
+    rows = [{"n": 1}, {"n": "x" * listing.RESULT_BYTES}, {"n": 3}]
+    assert listing.bounded(rows, 10) == rows[:1]

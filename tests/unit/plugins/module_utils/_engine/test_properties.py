@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Unit, met, state_of
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import reach
@@ -369,10 +369,10 @@ def test_e9_absent_after_present_restores_the_start(seed: int) -> None:
 def test_e10_the_digest_is_the_plans(seed: int) -> None:
     s = world.scenario(seed)
     found = plan(s.units, World(s.ports))
-    listed = render.rows(found.actions, found.units)
+    listed = listing.rows(found.actions, found.units)
     assert "first" not in str(listed) and "second" not in str(listed), "a secret is shown"
     if not found.errors:
-        assert run(s, check=True).digest == render.digest(listed)
+        assert run(s, check=True).digest == listing.digest(listed)
 
 
 @pytest.mark.parametrize("seed", range(min(60, len(SEEDS))))
