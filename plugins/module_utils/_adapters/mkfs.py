@@ -96,6 +96,8 @@ class Superblock:
         if now is None or now["fstype"] != fstype:
             size = self.seen.get(target, {}).get("_device_size", UNKNOWN)
             fresh = {"label": "", "uuid": UNKNOWN, "size": size, "fills": True, "features": UNKNOWN, **declared}
+            if target not in self.seen:
+                fresh["_missing"] = target  # the plan says whether something else brings it
             return {**fresh, "fills": True, "quota": ACCOUNTS.get(fstype, declared.get("quota", ()))}
         after = {**now, **{k: v for k, v in declared.items() if v is not UNKNOWN}}
         after.pop("unfinished", None)

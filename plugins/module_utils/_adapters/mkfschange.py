@@ -48,7 +48,7 @@ def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any
     if not formats and not port.sized(before, after) and fstype not in able:
         verb = "be made smaller" if shrinks else "grow"
         return StorageError("unsupported", "%s on %s cannot %s" % (fstype, target, verb), "make a new one and copy")
-    if formats and after is not None and seen["_missing"]:
+    if formats and after is not None and seen["_no_tool"]:
         return _missing(fstype)
     if fstype not in ("ext4", "xfs", "btrfs") and after is not None and after["quota"]:
         text = "%s on %s cannot account quota" % (fstype, target)
@@ -71,7 +71,7 @@ def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> 
         "_device_size": content.detail["device_size"], "_token": content.token,
         "_live": bool(users), "_in_use": users,
         "_protected": look.protected(dev), "_stable": look.stable(target, dev),
-        "_missing": bool(fstype and not _which(port, TOOLS[fstype])),
+        "_no_tool": bool(fstype and not _which(port, TOOLS[fstype])),
         "_mounted_at": at,
     }  # fmt: skip
     seen["_by_id"] = [] if seen["_stable"] else look.links(dev)

@@ -264,7 +264,7 @@ class Planner:
         return rest + rows if down else rows + rest
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
-        made = {action.target for action in actions if action.before is None}
+        made = {action.target for action in actions if action.before is None and _missing(action) != action.target}
         for action in actions:
             if action.before is UNKNOWN:
                 continue
@@ -273,7 +273,7 @@ class Planner:
             error = refuse(action.target, action.before, action.after, gone) if refuse else None
             if error is None:
                 error = guard.consented(action, unit, self.world.ports[action.port])
-            missing = action.after.get("_missing") if isinstance(action.after, dict) else None
+            missing = _missing(action)
             if error is None and missing and missing not in made and not self._stands_on_others(action.unit):
                 error = StorageError(
                     "not_found", "%s does not exist" % missing, "make it, or declare what makes it too"
@@ -283,6 +283,11 @@ class Planner:
 
     def _stands_on_others(self, index: int) -> bool:
         return any(self.units[i].key[0] != "implied" for i in reach([index], self.needs) - {index})
+
+
+def _missing(action: Action) -> Any:
+    """What has to be there already, and is not."""
+    return action.after.get("_missing") if isinstance(action.after, dict) else None
 
 
 def _over(name: str, givers: dict[Spot, list[int]], above: dict[Hashable, list[int]]) -> list[int]:

@@ -138,7 +138,7 @@ class CaseSuperblock(Seen, Superblock):
         """``blank``: the device or image is there, as long as that, and holds nothing."""
         size = row.pop("blank", 0) or row.get("size", 0)
         seen = {"_device_size": size, "_token": "token of " + target, "_live": False, "_in_use": [], "_protected": ""}
-        seen.update(_stable=True, _missing=False, _by_id=[])
+        seen.update(_stable=True, _no_tool=False, _by_id=[])
         seen.update({key: row.pop(key) for key in tuple(row) if key in seen})
         self.seen[target] = seen
         if not row:
