@@ -274,15 +274,16 @@ class Planner:
             if error is None:
                 error = guard.consented(action, unit, self.world.ports[action.port])
             missing = _missing(action)
-            if error is None and missing and missing not in made and not self._stands_on_others(action.unit):
+            if error is None and missing and missing not in made and not self._behind_doors(action.unit):
                 error = StorageError(
                     "not_found", "%s does not exist" % missing, "make it, or declare what makes it too"
                 )
             if error is not None:
                 self.errors.append(error.at(unit.entry))
 
-    def _stands_on_others(self, index: int) -> bool:
-        return any(self.units[i].key[0] != "implied" for i in reach([index], self.needs) - {index})
+    def _behind_doors(self, index: int) -> bool:
+        """What opens beneath it may bring more than anybody can see yet."""
+        return any(self.view[need] == SHUT for need in self.needs[index])
 
 
 def _missing(action: Action) -> Any:

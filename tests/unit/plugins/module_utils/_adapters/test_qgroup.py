@@ -145,7 +145,10 @@ def test_absent_until_enabled_and_limited(fs):
     assert code_of(Quota().put, target, None, {"hard": MIB}) == "not_enforced"
     assert list(Quota().implies(target, {})) == [("quota_enabled", target[1], {"on": True})]
     QuotaEnabled().put(fs[0], None, {"on": True})
-    assert Quota().scan([target]) == {}
+    port = Quota()
+    assert port.scan([target]) == {} and "_missing" not in port.merge(target, None, {"hard": MIB})
+    target = ("project", fs[0] + "/no")
+    assert port.scan([target]) == {} and port.merge(target, None, {"hard": MIB})["_missing"] == fs[0] + "/no"
 
 
 def test_life(on):

@@ -666,9 +666,12 @@ def test_what_nobody_brings_is_refused_before_anything_is_done(ground: Ground) -
     lacking = {"x": 1, "_missing": "/dev/nowhere"}
     assert codes(planned(ground, unit("one", ("a", 1, lacking)))) == [("not_found", "one")]
     assert not planned(ground, unit("one", ("a", "/dev/nowhere", {"x": 2}), ("a", 1, lacking))).errors, "it is made"
-    opened = unit("two", ("a", 2, {"x": 2}), provides=(("path", "/dev"),))
+    above = unit("two", ("a", 2, {"x": 2}), provides=(("path", "/dev"),))
     below = unit("one", ("a", 1, lacking), needs=(("path", "/dev/nowhere"),))
-    assert not planned(ground, opened, below).errors, "it may come with what this stands on"
+    assert codes(planned(ground, above, below)) == [("not_found", "one")], "what is above does not bring it"
+    ground.ports["a"].behind = False
+    ground.ports["a"].opens = lambda target, before, after: "unknown" if target == 2 else None
+    assert not planned(ground, above, below).errors, "it may come with what opens beneath it"
 
 
 # -- what may not be replaced
