@@ -161,6 +161,7 @@ options:
     description:
       - V(exclusive) lets one job attach it at a time, others are refused with C(in_use). V(read_only) takes
         O(read_only=true) of whoever attaches it. V(read_write) when it is not given.
+      - Those who have it attached already count too. As long as one of them may do more, it is refused with C(in_use).
     type: str
     choices: [exclusive, read_only, read_write]
   scope:
@@ -172,6 +173,7 @@ options:
   job:
     description:
       - The job that it is attached to or detached from. The host itself when it is not given.
+      - No job can be called C(host).
     type: str
   target:
     description:
