@@ -138,7 +138,7 @@ class Quota:
     def __init__(self, *types: Any) -> None:
         self._types = {magic: each for each in types or (BtrfsLimits(),) for magic in each.magics}
         self._seen: dict[Target, Any] = {}
-        self._nowhere: set[Target] = set()  # the last scan found no such directory
+        self.nowhere: set[Target] = set()  # the last scan found no such directory
 
     def scan(self, targets: Iterable[Target] | None) -> dict[Target, Any]:
         """One pass per filesystem. With None nothing: a limit is known by the directory that it is asked for."""
@@ -146,7 +146,7 @@ class Quota:
         together: dict[Hashable, tuple[Any, int, dict[Target, Any]]] = {}
         with Walk() as walk:
             for target in targets or ():
-                self._nowhere.discard(target)
+                self.nowhere.discard(target)
                 try:
                     fd = walk.open(target[1], DIRECTORY)
                     try:
@@ -161,7 +161,7 @@ class Quota:
                     if error.code != "not_found":
                         found[target] = error
                     else:
-                        self._nowhere.add(target)
+                        self.nowhere.add(target)
         for limits, fd, wanted in together.values():
             try:
                 found.update(limits.read(fd, wanted))
@@ -181,7 +181,7 @@ class Quota:
 
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
         kept: dict[str, Any] = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
-        if target in self._nowhere:
+        if target in self.nowhere:
             kept["_missing"] = target[1]  # the plan says whether something else brings it
         return {**kept, **declared, "nested": True}
 
