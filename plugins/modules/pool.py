@@ -93,16 +93,17 @@ options:
   max_volume_size:
     description:
       - The largest volume allowed, such as C(100GiB). A larger one is refused with C(limit_exceeded), existing ones
-        stay.
+        stay. V(none) lifts the limit.
     type: str
   max_volumes_per_namespace:
     description:
       - How many volumes a namespace may have in this pool, at least 1. One more is refused with C(limit_exceeded).
-    type: int
+        V(none) lifts the limit.
+    type: str
   overcommit:
     description:
-      - How many times its capacity a pool may promise, from 1 to 1000.
-    type: float
+      - How many times its capacity a pool may promise, from 1 to 1000. V(none) lifts the limit.
+    type: raw
   confirm:
     description:
       - The pool's own name, as consent to remove it.
