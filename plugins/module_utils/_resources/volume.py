@@ -429,6 +429,9 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
     mount = rows.get("mount", {}).get(path or next((h["target"] for h in holders.values()), "")) or {}
     usage = limit if limit else mount
     enforced = {"loop": "block", "memory": "tmpfs"}.get(row.get("backend", ""))
+    status = ("in_use" if holders else "ready") if row else "absent"
+    if any(not rows.get("mount", {}).get(place) for place in _places(row)):
+        status = "error"  # as after a reboot: whoever has it would write into the bare directory
     return {
         "name": name,
         "namespace": namespace,
@@ -438,7 +441,7 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
         "size_bytes": row.get("size"),
         "path": path or mount.get("path") or next((h["target"] for h in holders.values()), None),
         "device": mount.get("_device"),
-        "status": ("in_use" if holders else "ready") if row else "absent",
+        "status": status,
         "labels": row.get("labels", {}),
         "created_at": row.get("created_at"),
         "last_used": row.get("last_used"),
@@ -446,6 +449,13 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
         "usage": {"bytes": usage.get("_used_bytes"), "inodes": usage.get("_used_inodes")},
         "enforced_by": enforced or (limit.get("_enforced_by") if limit else None),
     }
+
+
+def _places(row: dict[str, Any]) -> set[str]:
+    """Where an attached volume is mounted."""
+    holders = row.get("attachments", {})
+    own = {row["path"]} if holders and row["backend"] in ("memory", "loop") else set()
+    return (own | {held["target"] for held in holders.values()}) - {""}
 
 
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
