@@ -31,11 +31,12 @@ options:
     required: true
   backend:
     description:
-      - V(directory) makes directories, bounded by project quota.
+      - V(directory) makes directories, bounded by project quota. That is not supported yet, so a volume in such a pool
+        is refused with C(not_enforced).
       - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
       - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
       - V(memory) is for memory volumes only and has no path.
-      - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced, and V(loop) anywhere else.
+      - V(auto) is V(btrfs) on Btrfs and V(loop) anywhere else.
       - Required when O(state=present).
     type: str
     choices: [auto, directory, loop, lvm, btrfs, nfs, iscsi, ceph_rbd, cephfs, memory]

@@ -152,19 +152,17 @@ def _ratio(value: Any, what: str) -> float:
 
 
 def choose(path: str, look: Any) -> str:
-    """``auto``: a directory pool where a limit can be enforced on directories, else loop images."""
+    """``auto``: subvolumes where the port ``quota`` can hold them to a size, else loop images.
+
+    It knows no project quota yet, so nothing can be held to a size in a directory.
+    """
     mount = covering(path, look)
     if mount is not None:
-        if mount.get("fstype") == "btrfs":
-            return "btrfs"
-        words = mount.get("options") or []
-        return "directory" if "prjquota" in words or "pquota" in words else "loop"
+        return "btrfs" if mount.get("fstype") == "btrfs" else "loop"
     found = look.look("fsinfo", [path]).get(path)
     if isinstance(found, StorageError):
         raise found
-    if found and found.get("qgroup"):
-        return "btrfs"
-    return "directory" if found and found.get("project_quota") else "loop"
+    return "btrfs" if found and found.get("qgroup") else "loop"
 
 
 def covering(path: str, look: Any) -> Any:
