@@ -229,7 +229,9 @@ def known(name: str, look: Any) -> dict[str, Any]:
     if isinstance(record, StorageError):
         raise record
     params = look.declared.get(("pool", name))
-    if params is not None and params["state"] == "present":
+    if params is not None and params["state"] == "absent":
+        raise StorageError("conflict", "pool %s is declared absent beside it" % name, "declare one of them", pool=name)
+    if params is not None:
         return {**(record or {}), **declared(params, look, record)}
     if record is not None:
         return dict(record)
