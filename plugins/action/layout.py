@@ -30,23 +30,15 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         args = dict(self._task.args)
-        document = {name: args.pop(name) for name in (*LISTS, "state") if args.get(name) is not None}
+        lists = [name for name in LISTS if args.get(name) is not None]
         remote = str(args.get("remote_src", False)).lower() in ("1", "true", "yes", "on", "y", "t")
-        if args.get("src") and not remote:
-            if set(document) - {"state"}:
-                raise AnsibleActionFail("src and lists exclude each other: declare the lists in the file")
-            document = {**self._read(args.pop("src")), **document}
-            args.pop("remote_src", None)
-        secrets: list[str] = []
-        if document or not args.get("src"):
-            _find_secrets(document, secrets)
-            text = json.dumps(document, default=lambda value: _plain(value, secrets))
-            if _TAG is None:
-                vaulted: list[str] = []
-                _find_vaulted({k: v for k, v in (task_vars or {}).items() if k not in _OTHERS}, vaulted)
-                secrets += [secret for secret in vaulted if json.dumps(secret)[1:-1] in text]
-            args["_declaration"] = text
-            args["_secrets"] = secrets
+        if args.get("src") and lists:
+            raise AnsibleActionFail("src and lists exclude each other: declare the lists in the file")
+        if not (args.get("src") and remote):  # a file on the target is read there, and state overrides its own
+            document = {name: args.pop(name) for name in (*lists, "state") if args.get(name) is not None}
+            if args.get("src"):
+                document = {**self._read(args.pop("src")), **document}
+            args["_declaration"], args["_secrets"] = _serialised(document, task_vars or {})
         done: dict[str, Any] = self._execute_module(
             module_name="bulkhead.storage.layout", module_args=args, task_vars=task_vars
         )
@@ -57,6 +49,18 @@ class ActionModule(ActionBase):
         if not isinstance(document, dict):
             raise AnsibleActionFail("%s does not hold a dictionary of lists" % src)
         return document
+
+
+def _serialised(document: dict[str, Any], task_vars: dict[str, Any]) -> tuple[str, list[str]]:
+    """The declaration as one text, and what in it came out of a vault."""
+    secrets: list[str] = []
+    _find_secrets(document, secrets)
+    text = json.dumps(document, default=lambda value: _plain(value, secrets))
+    if _TAG is None:
+        vaulted: list[str] = []
+        _find_vaulted({k: v for k, v in task_vars.items() if k not in _OTHERS}, vaulted)
+        secrets += [secret for secret in vaulted if json.dumps(secret)[1:-1] in text]
+    return text, secrets
 
 
 def _find_vaulted(value: Any, found: list[str]) -> None:

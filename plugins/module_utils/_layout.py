@@ -36,6 +36,8 @@ def run(kinds: Any) -> None:
     module = module_of(argument_spec)
     params = module.params
     try:
+        if params["src"] and any(params.get(name) is not None for name in (*kinds.LISTS, "_declaration")):
+            raise StorageError("invalid", "src and lists exclude each other", "declare the lists in the file")
         if params.get("_declaration"):
             document = json.loads(params["_declaration"])
         elif params["src"]:
