@@ -9,10 +9,11 @@ target, is what a large declaration costs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing import vault
 from ansible.plugins.action import ActionBase
 
@@ -72,7 +73,8 @@ def _find_vaulted(value: Any, found: list[str]) -> None:
         for item in value:
             _find_vaulted(item, found)
     elif hasattr(value, "_ciphertext"):
-        found.append(str(value))
+        with contextlib.suppress(AnsibleError, UnicodeError):  # nobody could decrypt it, so it is in no text either
+            found.append(str(value))
 
 
 def _find_secrets(value: Any, secrets: list[str]) -> None:

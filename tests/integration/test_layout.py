@@ -165,6 +165,31 @@ def test_vaulted_values_stay_secret(host: None, tmp_path: Path, program: str) ->
     assert rows["volume", "default/canvas"]["labels"] == {"colour": secret}
 
 
+@pytest.mark.parametrize("program", sorted({p for p in PROGRAMS if p}))
+def test_a_vault_that_is_not_at_hand_is_nobody_elses_matter(host: None, tmp_path: Path, program: str) -> None:
+    """A variable that no password here opens: every module but the one that uses it goes on."""
+    (tmp_path / "other").write_text("their password")
+    vault = os.path.join(os.path.dirname(program), "ansible-vault")
+    argv = [vault, "encrypt_string", "--vault-id", "other@%s/other" % tmp_path, "Ultramarine 48213"]
+    cipher = subprocess.run(argv, capture_output=True, check=True).stdout.decode().strip().replace("\n", "\n      ")
+    text = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    theirs: %s
+    nested: [{deeper: "{{ theirs }}"}]
+  tasks:
+    - bulkhead.storage.layout:
+        trees: [{root: /srv/t, entries: [{path: a}]}]
+"""
+    (tmp_path / "play.yml").write_text(text % cipher)
+    (tmp_path / "mine").write_text("my password")
+    for vaults in ((), ("--vault-id", "mine@%s/mine" % tmp_path)):
+        done = run(str(tmp_path / "play.yml"), *vaults, program=program)
+        assert done.returncode == 0, done.stdout.decode()
+    assert os.path.isdir("/srv/t/a")
+
+
 def test_the_canary_would_be_seen(host: None) -> None:
     """The same search finds a label that is not vaulted: the test above can fail."""
     task: dict[str, Any] = {
