@@ -14,7 +14,7 @@ import os
 from collections.abc import Hashable
 from typing import Any, Iterable, Iterator, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, fsinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import FORWARD, REVERSIBLE, UNKNOWN
@@ -124,6 +124,8 @@ class Look:
 
     def _path(self, subvolume: int) -> str:
         if subvolume not in self.paths:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fsinfo
+
             self.paths[subvolume] = fsinfo.visible(self.fd, "/" + btrfs.subvolume_path(self.fd, subvolume))
         return self.paths[subvolume]
 
@@ -211,7 +213,7 @@ class QuotaEnabled:
         with Walk() as walk:
             for path in targets or ():
                 try:
-                    fd, _there = fsinfo.nearest(walk, path)
+                    fd, _there = walk.nearest(path)
                     try:
                         limits = self._types.get(btrfs.magic(fd))
                         value = limits.enabled(fd) if limits else None
