@@ -182,7 +182,9 @@ class Quota:
         return bool(now["nested"]) and agree(now, declared)
 
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
-        kept = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
+        kept: dict[str, Any] = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
+        if target in self._nowhere:
+            kept["_missing"] = target[1]  # the plan says whether something else brings it
         return {**kept, **declared, "nested": True}
 
     def refuse(self, target: Target, before: Any, after: Any, gone: Any) -> StorageError | None:
