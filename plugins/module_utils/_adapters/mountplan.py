@@ -1,17 +1,21 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a mount that is not as declared means: what it will be, whether it can change in place, what it puts at risk."""
+"""A mount that is not as declared: is it behind links, what it will be, can it change in place, what is at risk."""
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
     FLAGS,
     as_shown,
     differing,
     same_source,
 )
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, REVERSIBLE, UNKNOWN
 
@@ -81,3 +85,23 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
             text = "%s cannot shrink to %s %d: %d are in use" % (target, key[2:], after[key], now[used])
             return StorageError("in_use", text, "remove files first", used=now[used], wanted=after[key])
     return None
+
+
+def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
+    """No mount points as they are written: links of root above them are followed, a link itself is refused."""
+    found: dict[str, Any] = {}
+    with Walk() as walk:
+        for target in targets:
+            try:
+                at, name, _trusted = walk.parent(target)
+                if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                    text = "mount point %s is a symbolic link" % target
+                    raise StorageError("unsafe_path", text, "name the directory itself")
+                found[target] = table.at(walk.real(target))
+            except FileNotFoundError:
+                pass
+            except StorageError as error:
+                found[target] = None if error.code == "not_found" else error
+            except OSError as exc:
+                found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
+    return found

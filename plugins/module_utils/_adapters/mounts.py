@@ -39,7 +39,11 @@ class Mounts:
         table = Table(mountinfo.parse(mountinfo.read()))
         found = {path: table.at(path) for path in ({r.path for r in table.rows} if targets is None else targets)}
         absent = [path for path, row in found.items() if row is None]
-        rows: dict[str, Any] = _behind_links(table, absent) if targets is not None and absent else {}
+        rows: dict[str, Any] = {}
+        if targets is not None and absent:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
+
+            rows = mountplan.behind_links(table, absent)
         for target, row in found.items():
             try:
                 row = rows.pop(target, row)
@@ -129,28 +133,6 @@ def same_source(target: str, now: dict[str, Any], declared: dict[str, Any]) -> b
         return source is None or now.get("fstype") == "tmpfs"  # its source is a mere label
     known = [(now.get(k), declared[k]) for k in ("_rdev", "_file") if k in declared]
     return source in (None, now["source"]) or any(a == b for a, b in known)
-
-
-def _behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
-    """No mount points as they are written: links of root above them are followed, a link itself is refused."""
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
-
-    found: dict[str, Any] = {}
-    with Walk() as walk:
-        for target in targets:
-            try:
-                at, name, _trusted = walk.parent(target)
-                if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
-                    text = "mount point %s is a symbolic link" % target
-                    raise StorageError("unsafe_path", text, "name the directory itself")
-                found[target] = table.at(walk.real(target))
-            except FileNotFoundError:
-                pass
-            except StorageError as error:
-                found[target] = None if error.code == "not_found" else error
-            except OSError as exc:
-                found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
-    return found
 
 
 def _value(table: Table, row: Mount) -> dict[str, Any]:
