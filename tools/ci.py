@@ -27,6 +27,7 @@ import packages
 import sanity
 import trees
 
+MITOGEN = "mitogen==0.3.54"  # what many fleets run with: only measured against
 TARGETS = ("test", "lint", "unit", "integration", "sanity", "benchmark", "soak", "format")
 
 
@@ -130,6 +131,18 @@ class Workshop:
         more["BULKHEAD_TARGET_PYTHON"] = min(p for p in self.pythons.values() if p.version >= (3, 8)).path
         self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT, **more)
 
+    def benchmark(self) -> None:
+        """Not a test: it measures, keeps the figures and writes a page. Mitogen is measured where it can be had."""
+        collections = str(trees.linked())
+        more = {"PYTHONPATH": collections, "BENCHMARK_COLLECTIONS": collections}
+        mitogen = trees.CACHE / "mitogen"
+        if not mitogen.is_dir():
+            pip = [str(self.venv / "bin" / "python"), "-m", "pip", "-q", "--disable-pip-version-check", "install"]
+            subprocess.run([*pip, "--no-deps", "--target", str(mitogen), MITOGEN], check=False)
+        strategies = mitogen / "ansible_mitogen" / "plugins" / "strategy"
+        argv = ["python", "-m", "ansible_collections.bulkhead.storage.tests.benchmark"]
+        self.tool(*argv, *(["--mitogen", str(strategies)] if strategies.is_dir() else []), cwd=trees.ROOT, **more)
+
     def mutants(self, *arguments: str) -> None:
         self.tool("python", "tools/mutate.py", *arguments, cwd=trees.ROOT)
 
@@ -163,7 +176,7 @@ def steps(shop: Workshop) -> list[Step]:
         ),
         Step("mutants, a sample", partial(shop.mutants, "--sample", "100", "--seed", "1"), "test", (tools,)),
         Step("mutants", shop.mutants, "soak", (tools,)),
-        Step("benchmark", partial(shop.pytest, "tests/benchmark"), "benchmark", (tools, debian)),
+        Step("benchmark", shop.benchmark, "benchmark", (tools, debian)),
         Step("soak", partial(shop.pytest, "tests/soak"), "soak", (tools, debian)),
         *(Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,)) for core in shop.cores),
     ]

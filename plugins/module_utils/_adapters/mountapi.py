@@ -224,4 +224,9 @@ def unmount(at: int, name: bytes, number: int) -> None:
             raise StorageError("moved", "something else was mounted over %r" % name, "run it again")
     finally:
         os.close(fd)  # an open descriptor of the mount would keep it busy
-    check(libc.umount2(b"/proc/self/fd/%d/%s" % (at, name), _UMOUNT_NOFOLLOW))
+    try:
+        check(libc.umount2(b"/proc/self/fd/%d/%s" % (at, name), _UMOUNT_NOFOLLOW))
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        raise StorageError("moved", "%r was exchanged while it was unmounted" % name, "somebody interferes") from exc

@@ -194,13 +194,14 @@ class Walk:
         up, _slash, name = path.rpartition("/")
         at = self._place(up or "/", hops)
         try:
+            # A link of somebody else in root's directory was left there before the directory became root's.
             theirs = os.stat(encode(name), dir_fd=at.fd, follow_symlinks=False).st_uid != 0
+            if theirs or not at.trusted or hops <= 0:
+                text = "%s is a symbolic link" % path
+                raise StorageError("unsafe_path", text, "it is not root's, or loops", path=path)
             text = os.readlink(encode(name), dir_fd=at.fd).decode("utf-8", "surrogateescape")
         except OSError as exc:
             raise refused(exc, path) from exc
-        # A link of somebody else in root's directory was left there before the directory became root's.
-        if theirs or not at.trusted or hops <= 0:
-            raise StorageError("unsafe_path", "%s is a symbolic link" % path, "it is not root's, or loops", path=path)
         goal = "/" if text.startswith("/") else at.real
         for part in text.split("/"):
             if part == "..":

@@ -18,7 +18,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     merged,
     met,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import parent, within
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import ancestors, parent, within
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Gathering, Plan, Wanted
 
@@ -40,6 +40,8 @@ class Planner:
         self.errors = gathered.errors
         self.cells: list[list[Wanted]] = [[] for _unit in self.units]  # per unit: declared and implied, bottom first
         self.view: list[int] = []
+        self.far: list[int] = []  # the same, of doors that are no places: who knows what lies behind those?
+        self.doors: dict[str, int] = {}  # those that are: what lies behind them lies beneath them
 
     def run(self) -> Plan:
         self._stand_on_implied()
@@ -166,31 +168,39 @@ class Planner:
         down: dict[int, list[Action]] = {}
         build: list[Action] = []
         self.view = [OPEN] * len(self.units)
-        blind: set[int] = set()  # units with something UNKNOWN in them or beneath them
+        self.far = self.view[:]
+        blind: set[int] = set()  # units with something UNKNOWN in them or beneath them: they wait for a second look
         made: dict[int, list[Action]] = {}
         doors: dict[int, int] = {}  # units that open one: how many of their actions come before what lies behind it
         for index in order:
             needs = self.needs[index]
             see = max([self.view[need] for need in needs], default=OPEN)
-            if blind and not blind.isdisjoint(needs):
-                blind.add(index)
+            far = max([self.far[need] for need in needs], default=OPEN) if see else OPEN
+            if see == SHUT or (blind and not blind.isdisjoint(needs)):
+                blind.add(index)  # what it is made of may lie behind a door, even where no cell does
             for spot, value in self.cells[index]:
                 hooks = self.hooks[spot[0]]
-                for action in self._cell(index, spot, value, see if hooks.behind else OPEN):
+                behind = self._behind(spot[1], far, see) if see and hooks.behind else OPEN
+                for action in self._cell(index, spot, value, behind):
                     (down.setdefault(index, []) if self._lowers(action) else build).append(action)
                     made.setdefault(index, []).append(action)
                     if action.before is UNKNOWN:
                         blind.add(index)
                     elif hooks.opens is not None:
                         door = hooks.opens(spot[1], action.before, action.after)
-                        if door == "empty":
-                            see = max(see, EMPTY)
-                        elif door:
-                            see = SHUT
-                            if index not in blind:
-                                doors[index] = len(made[index])
-            self.view[index] = see
+                        kind = SHUT if door and door != "empty" else EMPTY if door else OPEN
+                        see, place = max(see, kind), _place(spot[1])
+                        if kind and place:
+                            self.doors[place] = kind
+                        far = far if place else max(far, kind)
+                        if kind == SHUT and index not in blind:
+                            doors[index] = len(made[index])
+            self.view[index], self.far[index] = see, far
         return down, build, self._first_stage(doors, made) if blind else None
+
+    def _behind(self, target: Hashable, far: int, see: int) -> int:
+        place = _place(target)
+        return max(far, *(self.doors.get(up, OPEN) for up in (place, *ancestors(place)))) if place else see
 
     def _first_stage(self, doors: dict[int, int], made: dict[int, list[Action]]) -> list[Action]:
         """Open the doors on what they stand on. Nothing goes down whose top may lie behind one."""
@@ -289,6 +299,12 @@ class Planner:
     def _behind_doors(self, index: int) -> bool:
         """What opens beneath it may bring more than anybody can see yet."""
         return any(self.view[need] == SHUT for need in self.needs[index])
+
+
+def _place(target: Hashable) -> str:
+    """The path that a target is, or is about."""
+    last = target[-1] if isinstance(target, tuple) and target else target
+    return last if isinstance(last, str) and last.startswith("/") else ""
 
 
 def _missing(action: Action) -> Any:

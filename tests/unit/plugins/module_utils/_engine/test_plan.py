@@ -674,6 +674,15 @@ def test_what_nobody_brings_is_refused_before_anything_is_done(ground: Ground) -
     assert not planned(ground, above, below).errors, "it may come with what opens beneath it"
 
 
+def test_only_what_lies_beneath_a_fresh_mount_is_hidden_by_it(ground: Ground) -> None:
+    ground.rows.update({("node", path): DIRECTORY for path in ("/m", "/m/x", "/s", "/s/x")})
+    ground.ports["mount"].opens = lambda target, before, after: "empty" if target == "/m" else "unknown"
+    fresh = unit("one", ("mount", "/m", {"x": 1}), provides=(("path", "/m"),))
+    above = unit("two", ("node", "/m/x", DIRECTORY), ("mount", "/s/x", {"x": 1}), needs=(("path", "/m/x"),))
+    made = [(a.port, a.target) for a in planned(ground, fresh, above).actions]
+    assert made == [("mount", "/m"), ("node", "/m/x"), ("mount", "/s/x")]
+
+
 # -- what may not be replaced
 
 

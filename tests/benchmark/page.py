@@ -1,0 +1,246 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of the documentation, from the raw figures. Pure: the same figures make the same page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.bulkhead.storage.tests.benchmark.figures import (
+    above,
+    extrapolated,
+    middle,
+    ratio,
+    seconds,
+    spread,
+    table,
+    times,
+)
+
+_HEAD = """..
+  Copyright (c) 2026 bulkhead.storage contributors
+  GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+  SPDX-License-Identifier: GPL-3.0-or-later
+
+.. _ansible_collections.bulkhead.storage.docsite.performance:
+
+What bulkhead.storage costs
+===========================
+
+.. contents::
+   :local:
+
+Measured on %(date)s by ``make benchmark``, which writes this page: %(cpu)s, %(cores)d cores, %(memory_gib)d GiB, Linux
+%(kernel)s; ansible-core %(ansible-core)s on Python %(controller_python)s, the target's Python %(target_python)s. All of
+it is one host, reached by the ``local`` connection with pipelining, without fact gathering. The raw figures are in
+``tests/benchmark/results``.
+
+CPU is user and system time of a process and all its children. What is compared ran in turn, and a ratio is the median
+of the ratios of each round, so that a noisy moment hits both sides. One tenant is a directory with owner, mode and six
+ACL entries.
+"""
+_WORDS = {
+    "directories": "directories, owner, mode, ACL",
+    "tmpfs": "tmpfs",
+    "binds": "bind mounts",
+    "filesystems": "ext4 filesystems",
+    "quotas": "Btrfs quotas",
+    "volumes": "Btrfs volumes",
+}
+_PEERS = {
+    "directories": "``ansible.builtin.file``, ``ansible.posix.acl``",
+    "tmpfs": "``ansible.posix.mount``",
+    "binds": "``ansible.posix.mount``",
+    "filesystems": "``community.general.filesystem``",
+    "quotas": "``ansible.builtin.command``: btrfs",
+}
+_PLACES = (
+    ("file", "ping", "a file on the target", 1.15),
+    ("json", "load json", "JSON, ``vars_files``", 1.6),
+    ("host", "load host", "JSON, ``host_vars``", 1.6),
+    ("yaml", "load yaml", "YAML, ``vars_files``", 3.0),
+)
+Found = dict[str, Any]
+
+
+def written(found: Found) -> str:
+    parts = [_HEAD % {"date": found["date"], **found["machine"]}, _goals(found), _plays(found), _module(found)]
+    return "\n".join([*parts, _loops(found), _floor(found), _mitogen(found)]).rstrip("\n") + "\n"
+
+
+def _title(text: str) -> str:
+    return "%s\n%s\n\n" % (text, "-" * len(text))
+
+
+def _goals(found: Found) -> str:
+    rows = [["Goal", "Wanted", "Reached", ""]]
+
+    def add(what: str, limit: str, value: str, good: bool) -> None:
+        rows.append([what, limit, value, "yes" if good else "**no**"])
+
+    plays, module = found["plays"]["rounds"], found["module"]["rounds"]
+    for name, _load, words, limit in _PLACES:
+        got = ratio(plays, name, "ping")
+        add("Play that changes nothing, %s" % words, "%s of a ping play" % times(limit), times(got), got <= limit)
+    for name, words in (("file", "a file on the target"), ("json", "JSON variables")):
+        got, size = ratio(module, name, "ping"), middle(module, name, "rss")
+        add("Its module process, %s: CPU" % words, "1.25x of ping's", times(got), got <= 1.25)
+        add("Its module process, %s: memory" % words, "32 MiB", "%.1f MiB" % size, size <= 32)
+    calls = found["module"]["calls"]
+    count = sum(len(calls[name][what]) for name in ("file", "json") for what in ("programs", "changes"))
+    add("Programs run and mutating system calls", "0", str(count), count == 0)
+    for size, limit in ((100, 90), (1000, 400)):
+        theirs, mine = _theirs(found, "directories", size), _mine(found, "directories", size)
+        if theirs is not None and mine is not None:
+            mark = "" if theirs[1] else " (extrapolated)"
+            got = theirs[0] / mine
+            add("Loops of others at %d tenants" % size, "at least %dx" % limit, times(got) + mark, got >= limit)
+    for kind in ("directories", "tmpfs", "binds"):
+        row = _row(found["floor"], kind, 1000)
+        if row is not None:
+            got = above(row["first"], "module", "ping") / middle(row["first"], "bare")
+            add("First converge of 1,000 %s" % _WORDS[kind], "2x of the system calls", times(got), got <= 2)
+    return _title("Goals") + table(rows)
+
+
+def _plays(found: Found) -> str:
+    plays = found["plays"]["rounds"]
+    rows = [["Declaration", "CPU", "of a ping play", "smallest to largest", "the same variables, ping"]]
+    rows.append(["(an empty play)", seconds(middle(plays, "empty")), times(ratio(plays, "empty", "ping")), "", ""])
+    rows.append(["(a play with one ping)", seconds(middle(plays, "ping")), "1x", "", ""])
+    for name, load, words, _limit in _PLACES:
+        low, high = spread(plays, name, "ping")
+        floor = "" if load == "ping" else times(ratio(plays, load, "ping"))
+        cost = seconds(middle(plays, name))
+        rows.append([words, cost, times(ratio(plays, name, "ping")), "%s to %s" % (times(low), times(high)), floor])
+    text = """
+A play with one ``layout`` of {:,} tenants that are as declared, beside a play with one ``ansible.builtin.ping``. The
+last column is a play with the same variables and a ping that does not use them: the price of loading them, which is
+Ansible's. Keep large declarations in JSON, or in a file on the target.
+""".format(found["plays"]["count"])
+    peak = "\nThe controller's largest process took %.0f MiB for JSON variables, %.0f MiB for a ping.\n" % (
+        middle(plays, "json", "rss"),
+        middle(plays, "ping", "rss"),
+    )
+    return _title("Whole plays with nothing to do") + text.lstrip() + "\n" + table(rows) + peak
+
+
+def _module(found: Found) -> str:
+    rounds = found["module"]["rounds"]
+    rows = [["Process on the target", "CPU", "of ping's", "wall", "peak memory", "sent", "its looking and planning"]]
+    for name, words in (("ping", "ping"), ("file", "layout, a file"), ("json", "layout, JSON variables")):
+        inside = "" if name == "ping" else seconds(middle(rounds, name, "inside"))
+        rows.append(
+            [
+                words,
+                seconds(middle(rounds, name)),
+                times(ratio(rounds, name, "ping")),
+                seconds(middle(rounds, name, "wall")),
+                "%.1f MiB" % middle(rounds, name, "rss"),
+                "%.0f KiB" % (found["module"]["sent"][name] / 1024),
+                inside,
+            ]
+        )
+    text = (
+        "What Ansible sends to the target, run again without the controller around it; {:,} tenants, nothing to do.\n"
+    )
+    return _title("The module process") + text.format(found["module"]["count"]) + "\n" + table(rows)
+
+
+def _loops(found: Found) -> str:
+    rows = [["What", "With", "N", "their loop", "layout, JSON", "ratio", ""]]
+    for kind, words in _WORDS.items():
+        for count in (10, 100, 1000):
+            theirs, mine = _theirs(found, kind, count), _mine(found, kind, count)
+            if theirs is not None and mine is not None:
+                note = "" if theirs[1] else "extrapolated"
+                cells = [seconds(theirs[0]), seconds(mine), times(theirs[0] / mine), note]
+                rows.append([words, _PEERS[kind], f"{count:,}", *cells])
+    text = """
+CPU of whole plays with nothing to do, start-up included on both sides: one ``loop`` task (directories: one for the
+directories, one for the ACL entries) beside one ``layout``. At 1,000 their loop is extrapolated along the straight line
+through 10 and 100, and ours is the measured play with directories, which stands for all kinds.
+"""
+    changed = sorted({_PEERS[row["kind"]] for row in found["loops"] if row["changed"]})
+    if changed:
+        text += "%s says ``changed`` on every run.\n" % " and ".join(changed)
+    return _title("Beside the loops of others") + text.lstrip() + "\n" + table(rows)
+
+
+def _floor(found: Found) -> str:
+    rows = [["What", "N", "", "system calls", "layout above ping", "ratio", "wall: calls", "wall: layout's own"]]
+    for row in found["floor"]:
+        for name, words in (("first", "first"), ("again", "no-op")):
+            rounds = row[name]
+            bare, ours = middle(rounds, "bare"), above(rounds, "module", "ping")
+            walls = seconds(middle(rounds, "bare", "wall")), seconds(middle(rounds, "module", "inside"))
+            cells = [_WORDS[row["kind"]], "{:,}".format(row["count"]), words]
+            rows.append([*cells, seconds(bare), seconds(ours), times(ours / bare), *walls])
+    text = """
+The same results by the bare system calls in a plain Python script (``tests/benchmark/bare.py``), from nothing to all of
+it, and looked at again. The script's figures are those of its loops alone. Ours are the CPU of the module process less
+that of ping's, so loading our code and checking the options count as ours; the last column is the wall time that the
+module spent on looking, planning, applying and looking again. The script checks nothing, follows links, races others
+and leaves half of it behind when it is killed.
+"""
+    left = "".join(
+        f"\nLeft out, because it takes minutes: {count:,} {_WORDS[kind]}.\n" for kind, count in found["left_out"]
+    )
+    return _title("Beside the bare system calls") + text.lstrip() + "\n" + table(rows) + left
+
+
+def _mitogen(found: Found) -> str:
+    """Measured where mitogen ran; else what an earlier measurement makes of the figures of this page."""
+    title = _title("With mitogen")
+    sizes = found.get("mitogen", {}).get("sizes")
+    if not sizes:
+        theirs, mine = _theirs(found, "directories", 100), _mine(found, "directories", 100)
+        if theirs is None or mine is None:
+            return ""
+        text = """
+Not measured here. An earlier measurement (mitogen 0.3.54, ansible-core 2.19) found a looped item at 14 ms instead of
+269 ms of CPU, and 0.8 s more to start. **Calculated** with that: the loops over 100 tenants would take some {}, a
+``layout`` some {}, so that the ratio shrinks from {} to {}.
+"""
+        loop, one = 100 * 7 * 0.014 + 1.6, mine + 0.8
+        words = seconds(loop), seconds(one), times(theirs[0] / mine), times(loop / one)
+        return title + text.lstrip().format(*words)
+    rows = [["N", "ping", "layout", "their loops", "ratio"]]
+    points = []
+    for row in sizes:
+        rounds, count = row["rounds"], row["count"]
+        note = ""
+        if "peers" in rounds[0]:
+            theirs_cpu = middle(rounds, "peers")
+            points.append((count, theirs_cpu))
+        else:
+            theirs_cpu, note = extrapolated(points, count), " (extrapolated)"
+        mine_cpu = middle(rounds, "ours")
+        cells = [seconds(middle(rounds, "ping")), seconds(mine_cpu), seconds(theirs_cpu) + note]
+        rows.append([f"{count:,}", *cells, times(theirs_cpu / mine_cpu)])
+    text = """
+Mitogen keeps a Python running on the target, so that an item of a loop costs its work and not a process. CPU of whole
+plays with directories, owner, mode and ACL, nothing to do, all of them with ``strategy: mitogen_linear``.
+"""
+    return title + text.lstrip() + "\n" + table(rows)
+
+
+def _row(rows: list[Any], kind: str, count: int) -> Any:
+    return next((row for row in rows if row["kind"] == kind and row["count"] == count), None)
+
+
+def _mine(found: Found, kind: str, count: int) -> float | None:
+    row = _row(found["loops"], kind, count)
+    if row is not None:
+        return middle(row["rounds"], "ours")
+    return middle(found["plays"]["rounds"], "json") if count == found["plays"]["count"] else None
+
+
+def _theirs(found: Found, kind: str, count: int) -> tuple[float, bool] | None:
+    """(CPU, was it measured?)"""
+    points = [(r["count"], middle(r["rounds"], "peers")) for r in found["loops"] if r["kind"] == kind]
+    measured = dict(points)
+    if count in measured:
+        return measured[count], True
+    return (extrapolated(sorted(points), count), False) if len(points) > 1 else None

@@ -1,0 +1,464 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tenants that race root: names exchanged while they are changed, removed, mounted on and unmounted; locks replaced.
+
+Each attack first wins against what a careful person writes by paths, then meets the engine doing the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.tests.support import attack, module
+from ansible_collections.bulkhead.storage.tests.support import host as hosts
+
+APPLICATIONS = 100000  # of A1, in both places together
+TENANT, OTHER = attack.TENANT, attack.OTHER
+NOFOLLOW, DETACH = 8, 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def host(private_mounts: None) -> Iterator[None]:
+    with hosts.host():
+        print(attack.sysctls())
+        yield
+
+
+@pytest.fixture
+def theirs() -> Iterator[str]:
+    """A tenant's own directory, with a link of the tenant to root's ``/srv/victim``."""
+    top = attack.make("/srv/blue")
+    victim = attack.make("/srv/victim", 0)
+    attack.write(attack.make(victim + "/deep", 0) + "/precious", uid=0)
+    os.symlink(victim, top + "/link")
+    os.lchown(top + "/link", TENANT, TENANT)
+    yield top
+    for _try in range(3):
+        for point in reversed(attack.mounted("/srv/blue")):
+            attack.libc.umount2(os.fsencode(point), DETACH | NOFOLLOW)
+    subprocess.run(["rm", "-rf", top, victim], check=True)
+
+
+def lost(act: Callable[[], object], victim: Callable[[], object], seconds: float = 10.0) -> tuple[int, int]:
+    """How often a naive act was tried, and how often the victim was another afterwards; three are enough."""
+    tries = count = 0
+    end = time.monotonic() + seconds
+    before = victim()
+    while count < 3 and time.monotonic() < end:
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            act()
+        tries += 1
+        now = victim()
+        count, before = count + (now != before), now
+    return tries, count
+
+
+@pytest.mark.parametrize("target", ["data", "data/deep"])
+def test_a01_rights_of_a_name_that_is_a_link_every_other_moment(theirs: str, target: str) -> None:
+    attack.make(attack.make(theirs + "/data") + "/deep")
+    path, victim = theirs + "/" + target, "/srv/victim"
+
+    def by_islink() -> None:
+        if not os.path.islink(theirs + "/data"):
+            os.chown(path, TENANT, TENANT)
+
+    def by_realpath() -> None:
+        real = os.path.realpath(path)
+        if real.startswith(theirs + "/"):
+            os.chmod(real, 0o777)
+
+    def times() -> list[int]:
+        return [os.lstat(each).st_ctime_ns for each in (victim, victim + "/deep")]
+
+    port = Node()
+    wanted: list[dict[str, Any]] = [
+        {"owner": TENANT, "group": TENANT, "mode": 0o700, "acl": ["u:5:rwx"], "default_acl": []},
+        {"owner": OTHER, "group": OTHER, "mode": 0o2777, "acl": [], "default_acl": ["u:6:rwx"]},
+    ]
+    looks = [port.resolve(path, {"type": "directory", **each}) for each in wanted]
+    outcomes: Counter[str] = Counter()
+    with attack.tenant(attack.exchange(theirs + "/data", theirs + "/link")) as them:
+        naive = lost(by_islink, times), lost(by_realpath, times)
+        before = attack.picture(victim)
+        for index in range(APPLICATIONS // 2):
+            code = "ok"
+            try:
+                found = port.scan([path]).get(path)
+                if isinstance(found, StorageError):
+                    raise found
+                port.put(path, found, port.merge(path, found, looks[index % 2]))  # type: ignore[arg-type]
+            except StorageError as error:
+                code = error.code
+            outcomes[code] += 1
+        whole: Counter[str] = Counter()
+        for index in range(400):
+            entry = {**wanted[index % 2], "path": target, "owner": str(wanted[index % 2]["owner"])}
+            entry["group"] = entry["owner"]
+            whole[attack.engine({"trees": [{"root": theirs, "entries": [entry]}]}, quick=bool(index % 4))["code"]] += 1
+        for index in range(3):
+            answer = module.run("tree", {"root": theirs, "entries": [{"path": target, "mode": "070%d" % index}]})
+            whole[answer.result.get("code", "ok")] += 1
+        exchanges = them.count
+    assert attack.picture(victim) == before
+    line = "A1 %s: %d applications (%s), %d runs (%s), %d exchanges, naive lost %d of %d and %d of %d, ours 0"
+    counts = outcomes.total(), attack.told(outcomes), whole.total(), attack.told(whole), exchanges
+    print(line % (target, *counts, *naive[0][::-1], *naive[1][::-1]))
+    assert naive[0][1] and naive[1][1], "the attack is none"
+    assert outcomes.keys() <= {"ok", "unsafe_path", "moved"} and min(outcomes["ok"], outcomes["unsafe_path"]) > 1000
+    assert whole.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle"} and whole["unsafe_path"], whole
+
+
+def test_a01_a_directory_made_beneath_such_a_name(theirs: str) -> None:
+    attack.make(theirs + "/data")
+    path, victim = theirs + "/data/new", "/srv/victim"
+
+    def by_makedirs() -> None:
+        if os.path.realpath(theirs + "/data") == theirs + "/data":
+            os.makedirs(path, exist_ok=True)
+            os.chown(path, TENANT, TENANT)
+
+    made = 0
+
+    def in_victim() -> int:
+        nonlocal made
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(victim + "/new")
+            made += 1
+        return made
+
+    document = {"trees": [{"root": theirs, "entries": [{"path": "data/new", "owner": str(TENANT), "mode": "0777"}]}]}
+    outcomes: Counter[str] = Counter()
+    with attack.tenant(attack.exchange(theirs + "/data", theirs + "/link")) as them:
+        naive = lost(by_makedirs, in_victim)
+        before = attack.picture(victim)
+        end = time.monotonic() + 2
+        while outcomes.total() < 1000 or time.monotonic() < end:
+            outcomes[attack.engine(document, quick=True)["code"]] += 1
+            with contextlib.suppress(OSError):
+                fd = os.open(theirs + "/data", os.O_RDONLY | os.O_NOFOLLOW)
+                with contextlib.suppress(OSError):
+                    os.rmdir("new", dir_fd=fd)
+                os.close(fd)
+        exchanges = them.count
+    assert attack.picture(victim) == before
+    line = "A1 made: %d runs (%s), %d exchanges, naive lost %d of %d, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[::-1]))
+    assert naive[1] and outcomes["ok"] and outcomes["unsafe_path"]
+    assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "not_found"}, outcomes
+
+
+def test_a02_a_directory_that_becomes_a_link_while_it_is_removed(theirs: str) -> None:
+    """The name, and a name in it that the tenant exchanges by a descriptor it has kept."""
+    path, victim = theirs + "/data", "/srv/victim"
+    renameat2 = attack.libc.renameat2
+
+    outside = attack.exchange(path, theirs + "/link")
+
+    def act() -> None:
+        if os.path.islink(path):
+            outside()
+        elif not os.path.islink(theirs + "/link"):  # a careless root has removed the link instead
+            subprocess.run(["rm", "-rf", theirs + "/link"], check=False)
+            os.symlink(victim, theirs + "/link")
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o755)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir("sub", dir_fd=fd)
+                os.symlink(victim + "/deep", "away", dir_fd=fd)
+            for index in range(9):
+                os.close(os.open("f%d" % index, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, dir_fd=fd))
+                renameat2(fd, b"sub", fd, b"away", 2)
+                outside()
+        finally:
+            os.close(fd)
+
+    def by_path(top: str) -> None:
+        if os.path.islink(top):
+            os.unlink(top)
+            return
+        for name in os.listdir(top):
+            inner = os.path.join(top, name)
+            by_path(inner) if os.path.isdir(inner) and not os.path.islink(inner) else os.unlink(inner)
+        os.rmdir(top)
+
+    def naive() -> None:
+        if not os.path.islink(path):
+            by_path(path)
+
+    fallen = 0
+
+    def generation() -> int:
+        """Put up again what has fallen, and count."""
+        nonlocal fallen
+        if not os.path.exists(victim + "/deep/precious"):
+            fallen += 1
+            os.makedirs(victim + "/deep", exist_ok=True)
+            attack.write(victim + "/deep/precious", uid=0)
+        return fallen
+
+    outcomes: Counter[str] = Counter()
+    removed = 0
+    with attack.tenant(act) as them:
+        beaten = lost(naive, generation, 20)
+        before = attack.picture(victim)
+        end = time.monotonic() + 4
+        document = {"trees": [{"root": theirs, "confirm": theirs, "entries": [{"path": "data", "type": "absent"}]}]}
+        while outcomes.total() < 1000 or time.monotonic() < end:
+            answer = attack.engine(document, quick=True)
+            outcomes[answer["code"]] += 1
+            removed += answer["summary"].get("applied", 0)
+        exchanges = them.count
+    assert attack.picture(victim) == before
+    line = "A2: %d removals (%s; %d did remove), %d rounds of the tenant, naive lost %d of %d, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), removed, exchanges, *beaten[::-1]))
+    assert beaten[1] and removed > 20 and outcomes["unsafe_path"]
+
+
+def taken_down(beneath: str) -> int:
+    """Unmount what is mounted at or beneath a path, wherever the tenant has moved it; how much it was."""
+    count = 0
+    for _try in range(10000):
+        points = attack.mounted(beneath)
+        if not points:
+            return count
+        for point in reversed(points):
+            count += attack.libc.umount2(os.fsencode(point), DETACH | NOFOLLOW) == 0
+    raise AssertionError("mounts cannot be taken down: %s" % attack.mounted(beneath))
+
+
+def test_a05_a_mount_point_exchanged_between_check_and_mount(theirs: str) -> None:
+    path, victim = attack.make(theirs + "/data"), "/srv/victim"
+    raw = os.fsencode(path)
+
+    def by_call() -> None:
+        if not os.path.islink(path):
+            attack.libc.mount(b"naive", raw, b"tmpfs", ctypes.c_ulong(0), b"size=4k")
+
+    def by_program() -> None:
+        if os.path.realpath(path) == path:
+            quiet = {"stderr": subprocess.DEVNULL, "check": False}
+            subprocess.run(["mount", "-i", "-t", "tmpfs", "-o", "size=4k", "naive", path], **quiet)  # type: ignore[call-overload]
+
+    hit = 0
+
+    def victims() -> int:
+        nonlocal hit
+        hit += taken_down(victim)
+        taken_down(theirs)
+        return hit
+
+    document = {"tmpfs": [{"path": path, "size": "4KiB", "persist": "none"}]}
+    outcomes: Counter[str] = Counter()
+    with attack.tenant(attack.exchange(path, theirs + "/link")) as them:
+        naive = lost(by_call, victims), lost(by_program, victims)
+        end = time.monotonic() + 4
+        while outcomes.total() < 500 or time.monotonic() < end:
+            outcomes[attack.engine(document, quick=bool(outcomes.total() % 10))["code"]] += 1
+            assert attack.mounted(victim) == []
+            taken_down(theirs)
+        exchanges = them.count
+    line = "A5: %d mounts (%s), %d exchanges, naive lost %d of %d and %d of %d, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[0][::-1], *naive[1][::-1]))
+    assert naive[0][1] and naive[1][1] and outcomes["ok"] > 20 and outcomes["unsafe_path"] > 20
+    assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "not_found"}, outcomes
+
+
+def test_a05_a_bind_whose_source_is_exchanged(theirs: str) -> None:
+    """What root shows to somebody at /mnt/shown must never be what the tenant's link leads to."""
+    path, shown = attack.make(theirs + "/data"), "/mnt/shown"
+    os.mkdir(shown)
+
+    def by_call() -> None:
+        if os.path.realpath(path) == path:
+            attack.libc.mount(os.fsencode(path), os.fsencode(shown), None, ctypes.c_ulong(4096), None)
+
+    hit = 0
+
+    def victims() -> int:
+        nonlocal hit
+        hit += os.path.exists(shown + "/deep")
+        taken_down(shown)
+        return hit
+
+    document = {"mounts": [{"path": shown, "source": path, "bind": True, "persist": "none"}]}
+    outcomes: Counter[str] = Counter()
+    with attack.tenant(attack.exchange(path, theirs + "/link")) as them:
+        naive = lost(by_call, victims)
+        end = time.monotonic() + 3
+        while outcomes.total() < 500 or time.monotonic() < end:
+            outcomes[attack.engine(document, quick=True)["code"]] += 1
+            assert not os.path.exists(shown + "/deep")
+            taken_down(shown)
+        exchanges = them.count
+    line = "A5 bind: %d mounts (%s), %d exchanges, naive lost %d of %d, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[::-1]))
+    os.rmdir(shown)
+    assert naive[1] and outcomes["ok"] > 20 and outcomes["unsafe_path"] > 20
+    assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "conflict"}, outcomes
+
+
+def test_a06_an_unmount_where_the_name_leads_elsewhere(theirs: str) -> None:
+    """In a mount namespace of its own, made before the mount, a tenant can rename what is a mount point of ours."""
+    path, victim = attack.make(theirs + "/data"), "/mnt/victim"
+    os.mkdir(victim)
+    subprocess.run(["mount", "-t", "tmpfs", "victim", victim], check=True)
+    os.unlink(theirs + "/link")
+    os.symlink(victim, theirs + "/link")
+    fallen = 0
+
+    def victims() -> int:
+        nonlocal fallen
+        if attack.mounted(victim) == []:
+            fallen += 1
+            subprocess.run(["mount", "-t", "tmpfs", "victim", victim], check=True)
+        return fallen
+
+    def number() -> str:
+        with open("/proc/self/mountinfo", encoding="utf-8", newline="\n") as stream:
+            return next(line.split(" ")[0] for line in stream if line.split(" ")[4] == victim)
+
+    def ready() -> None:
+        taken_down(theirs)
+        if os.path.islink(path):
+            attack.exchange(path, theirs + "/link")()
+
+    def by_table() -> None:
+        with them.paused():
+            ready()
+            attack.libc.mount(b"naive", os.fsencode(path), b"tmpfs", ctypes.c_ulong(0), b"size=4k")
+        if path in attack.mounted(theirs) or os.path.ismount(path):
+            attack.libc.umount2(os.fsencode(path), 0)
+
+    up = {"tmpfs": [{"path": path, "size": "4KiB", "persist": "none"}]}
+    down = {"tmpfs": [{"path": path, "state": "absent", "persist": "none"}]}
+    outcomes: Counter[str] = Counter()
+    with attack.tenant(attack.exchange(path, theirs + "/link"), namespaces=True) as them:
+        naive = lost(by_table, victims)
+        before = number()
+        end = time.monotonic() + 4
+        while outcomes.total() < 300 or time.monotonic() < end:
+            with them.paused():
+                ready()
+                assert attack.engine(up, quick=True)["code"] == "ok"
+            outcomes[attack.engine(down, quick=True)["code"]] += 1
+            assert number() == before
+        exchanges = them.count
+    line = "A6: %d unmounts (%s), %d exchanges, naive lost %d of %d, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[::-1]))
+    taken_down(victim)
+    os.rmdir(victim)
+    assert naive[1] and outcomes["unsafe_path"] and outcomes["ok"]
+    assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "not_found"}, outcomes
+
+
+def overlaps(enter: Callable[[], Any], rounds: int) -> int:
+    """How often two of three processes were inside at the same time."""
+    shared = mmap.mmap(-1, 64)
+    children = []
+    for place in range(3):
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                for _round in range(rounds):
+                    with enter():
+                        shared[place] = 1
+                        time.sleep(0.0005)
+                        if sum(shared[:3]) > 1:
+                            count = struct.unpack_from("=Q", shared, 8 + 8 * place)[0]
+                            struct.pack_into("=Q", shared, 8 + 8 * place, count + 1)
+                        shared[place] = 0
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+    return sum(struct.unpack_from("=QQQ", shared, 8))
+
+
+def test_a28_a_lock_file_that_is_deleted_and_replaced() -> None:
+    """Where a tenant may, no lock file can hold: ours is not used there. Where only root may, somebody tidies up."""
+    open_to_all, ours_alone = attack.make("/srv/locks", 0, 0o777), "/run/bulkhead/made"
+
+    @contextlib.contextmanager
+    def by_flock() -> Iterator[None]:
+        with open(open_to_all + "/host.lock", "a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def replace() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(open_to_all + "/host.lock")
+        time.sleep(0.0002)
+
+    @contextlib.contextmanager
+    def tidy_by_flock() -> Iterator[None]:
+        with open(ours_alone + "/naive.lock", "a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(ours_alone + "/naive.lock")
+
+    @contextlib.contextmanager
+    def tidy() -> Iterator[None]:
+        with Lock(base=ours_alone):
+            yield
+            os.unlink(ours_alone + "/host.lock")
+
+    with attack.tenant(replace) as them:
+        stolen = overlaps(by_flock, 100)
+        with pytest.raises(StorageError) as refused:
+            Lock("host", base=open_to_all, timeout=0).__enter__()
+        replaced = them.count
+    subprocess.run(["rm", "-rf", open_to_all], check=True)
+    assert refused.value.code == "unsafe_path"
+    with Lock(base=ours_alone):
+        about = os.stat(ours_alone)
+        assert (about.st_uid, about.st_mode & 0o777) == (0, 0o700)
+        denied = errno.EACCES
+        assert attack.once(lambda: os.unlink(ours_alone + "/host.lock")) == denied
+        assert attack.once(lambda: os.rename(ours_alone, "/run/bulkhead/other")) == denied
+        assert attack.once(lambda: os.close(os.open(ours_alone + "/host.lock", os.O_RDONLY))) == denied
+    naive, ours = overlaps(tidy_by_flock, 100), overlaps(tidy, 40)
+    line = "A28: %d replacements, naive two at once %d of 300; deleted by the holder: naive %d of 300, ours %d of 120"
+    print(line % (replaced, stolen, naive, ours))
+    assert stolen and naive and not ours
+
+
+def test_no_attacker_outlives_a_test_that_is_killed() -> None:
+    code = "import os, sys, time\nfrom ansible_collections.bulkhead.storage.tests.support import attack\n"
+    code += "for spaces in (False, True):\n"
+    code += "    them = attack.Attacker()\n    them.start(lambda: time.sleep(0.01), 1000, spaces)\n"
+    code += "    print(them.pid, flush=True)\ntime.sleep(60)\n"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env) as child:
+        assert child.stdout is not None
+        pids = [int(child.stdout.readline()) for _each in range(2)]
+        time.sleep(0.3)
+        uids = [os.stat("/proc/%d" % pid).st_uid for pid in pids]
+        child.send_signal(signal.SIGKILL)
+    assert uids == [TENANT, TENANT]
+    end = time.monotonic() + 10
+    while any(os.path.exists("/proc/%d" % pid) for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.01)
