@@ -9,10 +9,11 @@ target, is what a large declaration costs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing import vault
 from ansible.plugins.action import ActionBase
 
@@ -30,23 +31,15 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         args = dict(self._task.args)
-        document = {name: args.pop(name) for name in (*LISTS, "state") if args.get(name) is not None}
+        lists = [name for name in LISTS if args.get(name) is not None]
         remote = str(args.get("remote_src", False)).lower() in ("1", "true", "yes", "on", "y", "t")
-        if args.get("src") and not remote:
-            if set(document) - {"state"}:
-                raise AnsibleActionFail("src and lists exclude each other: declare the lists in the file")
-            document = {**self._read(args.pop("src")), **document}
-            args.pop("remote_src", None)
-        secrets: list[str] = []
-        if document or not args.get("src"):
-            _find_secrets(document, secrets)
-            text = json.dumps(document, default=lambda value: _plain(value, secrets))
-            if _TAG is None:
-                vaulted: list[str] = []
-                _find_vaulted({k: v for k, v in (task_vars or {}).items() if k not in _OTHERS}, vaulted)
-                secrets += [secret for secret in vaulted if json.dumps(secret)[1:-1] in text]
-            args["_declaration"] = text
-            args["_secrets"] = secrets
+        if args.get("src") and lists:
+            raise AnsibleActionFail("src and lists exclude each other: declare the lists in the file")
+        if not (args.get("src") and remote):  # a file on the target is read there, and state overrides its own
+            document = {name: args.pop(name) for name in (*lists, "state") if args.get(name) is not None}
+            if args.get("src"):
+                document = {**self._read(args.pop("src")), **document}
+            args["_declaration"], args["_secrets"] = _serialised(document, task_vars or {})
         done: dict[str, Any] = self._execute_module(
             module_name="bulkhead.storage.layout", module_args=args, task_vars=task_vars
         )
@@ -59,6 +52,18 @@ class ActionModule(ActionBase):
         return document
 
 
+def _serialised(document: dict[str, Any], task_vars: dict[str, Any]) -> tuple[str, list[str]]:
+    """The declaration as one text, and what in it came out of a vault."""
+    secrets: list[str] = []
+    _find_secrets(document, secrets)
+    text = json.dumps(document, default=lambda value: _plain(value, secrets))
+    if _TAG is None:
+        vaulted: list[str] = []
+        _find_vaulted({k: v for k, v in task_vars.items() if k not in _OTHERS}, vaulted)
+        secrets += [secret for secret in vaulted if json.dumps(secret)[1:-1] in text]
+    return text, secrets
+
+
 def _find_vaulted(value: Any, found: list[str]) -> None:
     """Before 2.19 a template makes a plain text of a vaulted value: the variables still tell which texts these are."""
     if isinstance(value, dict):
@@ -68,7 +73,8 @@ def _find_vaulted(value: Any, found: list[str]) -> None:
         for item in value:
             _find_vaulted(item, found)
     elif hasattr(value, "_ciphertext"):
-        found.append(str(value))
+        with contextlib.suppress(AnsibleError, UnicodeError):  # nobody could decrypt it, so it is in no text either
+            found.append(str(value))
 
 
 def _find_secrets(value: Any, secrets: list[str]) -> None:

@@ -8,19 +8,14 @@ import json
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Report
-from ansible_collections.bulkhead.storage.plugins.module_utils._shell import (
-    module_of,
-    reconcile_entries,
-    refuse,
-    shown,
-    was_sent,
-)
+from ansible_collections.bulkhead.storage.plugins.module_utils._shell import Declared, reconcile_many, shown, was_sent
 
 
 def run(kinds: Any) -> None:
     """Many entries of many kinds. ``kinds`` knows which list holds which kind; each is imported only when used."""
-    argument_spec: dict[str, Any] = {
+    options: dict[str, Any] = {
         "state": {"type": "str", "choices": ["present", "absent"]},
         "src": {"type": "path"},
         "remote_src": {"type": "bool", "default": False},
@@ -29,37 +24,35 @@ def run(kinds: Any) -> None:
         "return_resources": {"type": "bool", "default": False},
     }
     if was_sent("_declaration"):  # as the action plugin sends the lists
-        argument_spec["_declaration"] = {"type": "str", "no_log": True}
-        argument_spec["_secrets"] = {"type": "list", "elements": "str", "no_log": True}
+        options["_declaration"] = {"type": "str", "no_log": True}
+        options["_secrets"] = {"type": "list", "elements": "str", "no_log": True}
     else:
-        argument_spec.update((name, kinds.option(name)) for name in kinds.LISTS)
-    module = module_of(argument_spec)
-    params = module.params
-    try:
-        if params.get("_declaration"):
-            document = json.loads(params["_declaration"])
-        elif params["src"]:
-            document = kinds.read(params["src"])
-        else:
-            document = {name: params[name] for name in (*kinds.LISTS, "state") if params.get(name) is not None}
-        if params["purge"]:
-            raise StorageError("unsupported", "purge is not supported yet", "declare entries with state: absent")
-        if params["state"] is not None:
-            document["state"] = params["state"]
-        secrets: set[str] = set()
-        entries, errors = kinds.entries(document, params, secrets)
-        module.no_log_values.update(secret for secret in secrets if len(secret) > 2)
-        ports = kinds.ports([name for name in kinds.LISTS if document.get(name)])
-    except StorageError as error:
-        refuse(module, [error], {})
+        options.update((name, kinds.option(name)) for name in kinds.LISTS)
+    reconcile_many(options, lambda params, secrets: _read(kinds, params, secrets), _extra)
 
-    def extra(report: Report) -> dict[str, Any]:
-        more: dict[str, Any] = {"timings": {k: round(v * 1000, 3) for k, v in report.timings.items()}}
-        if params["return_resources"]:
-            lists: dict[str, list[Any]] = {}
-            for entry in entries:
-                lists.setdefault(entry.resource.LIST, []).append(shown(entry, report))
-            more["resources"] = lists
-        return more
 
-    reconcile_entries(module, entries, ports, errors, extra)
+def _read(kinds: Any, params: dict[str, Any], secrets: set[str]) -> Declared:
+    if params["src"] and any(params.get(name) is not None for name in (*kinds.LISTS, "_declaration")):
+        raise StorageError("invalid", "src and lists exclude each other", "declare the lists in the file")
+    if params.get("_declaration"):
+        document = json.loads(params["_declaration"])
+    elif params["src"]:
+        document = kinds.read(params["src"])
+    else:
+        document = {name: params[name] for name in (*kinds.LISTS, "state") if params.get(name) is not None}
+    if params["purge"]:
+        raise StorageError("unsupported", "purge is not supported yet", "declare entries with state: absent")
+    if params["state"] is not None:
+        document["state"] = params["state"]
+    entries, errors = kinds.entries(document, params, secrets)
+    return entries, kinds.ports([name for name in kinds.LISTS if document.get(name)]), errors
+
+
+def _extra(params: dict[str, Any], entries: list[Entry], report: Report) -> dict[str, Any]:
+    more: dict[str, Any] = {"timings": {k: round(v * 1000, 3) for k, v in report.timings.items()}}
+    if params["return_resources"]:
+        lists: dict[str, list[Any]] = {}
+        for entry in entries:
+            lists.setdefault(entry.resource.LIST, []).append(shown(entry, report))
+        more["resources"] = lists
+    return more

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NoReturn, Tuple
 
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
@@ -25,6 +25,7 @@ COMMON = {
     "actions_limit": {"type": "int", "default": 100},
     "allow_unstable_device": {"type": "bool", "default": False},
 }
+Declared = Tuple[List[Entry], Mapping[str, Any], List[StorageError]]  # entries, ports they may ask, refusals so far
 _COUNTS = ("planned", "applied", "failed", "undone", "kept", "skipped")
 
 
@@ -51,9 +52,20 @@ def run(resource: Any, ports: dict[str, Callable[[], Any]]) -> None:
     reconcile_entries(module, [entry], Ports(ports), [])
 
 
-def module_of(argument_spec: dict[str, Any]) -> Module:
-    """For ``layout``: the common options and its own."""
-    return Module(argument_spec={**COMMON, **argument_spec}, supports_check_mode=True)
+def reconcile_many(
+    options: dict[str, Any],
+    read: Callable[[dict[str, Any], set[str]], Declared],
+    extra: Callable[[dict[str, Any], list[Entry], reconcile.Report], dict[str, Any]],
+) -> None:
+    """For ``layout``: its own options beside the common ones. ``read`` adds the secrets that it meets to its set."""
+    module = Module(argument_spec={**COMMON, **options}, supports_check_mode=True)
+    secrets: set[str] = set()
+    try:
+        entries, ports, errors = read(module.params, secrets)
+    except StorageError as error:
+        entries, ports, errors = [], {}, [error]
+    module.no_log_values.update(secret for secret in secrets if len(secret) > 2)
+    reconcile_entries(module, entries, ports, errors, lambda report: extra(module.params, entries, report))
 
 
 def was_sent(option: str) -> bool:

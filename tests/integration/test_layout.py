@@ -15,7 +15,7 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
-from ansible_collections.bulkhead.storage.tests.support import reconciling
+from ansible_collections.bulkhead.storage.tests.support import module, reconciling
 from ansible_collections.bulkhead.storage.tests.support.playing import play, run
 
 LAYOUT = "bulkhead.storage.layout"
@@ -65,14 +65,33 @@ def test_a_declaration_from_a_file(host: None, tmp_path: Path) -> None:
             {LAYOUT: {"src": str(tmp_path / "list.json"), "remote_src": True}},
             {LAYOUT: {"src": str(tmp_path / "d.json"), "state": "absent"}},
             {LAYOUT: {"src": str(tmp_path / "gadgets.json")}},
+            {LAYOUT: {"src": str(tmp_path / "d.json"), "remote_src": True, "trees": [TREE]}},
         ]
     ).results
     assert results[0]["changed"] and stat("/srv/u/a") == "700"
     assert not results[1]["changed"], "the same file read on the target is the same declaration"
-    assert results[3]["failed"] and "exclude each other" in results[3]["msg"]
+    for refused in (results[3], results[8]):
+        assert refused["failed"] and "exclude each other" in refused["msg"]
     assert [results[i]["code"] for i in (4, 5)] == ["not_found", "invalid"]
     assert "gadgets" in results[7]["errors"][0]["message"] and "gone" in results[7]["errors"][1]["message"]
     assert results[6]["changed"] and not os.path.exists("/srv/t")
+
+
+def test_a_declaration_on_the_target_is_torn_down_too(host: None, tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text(json.dumps({"trees": [TREE], "state": "present"}))
+    source = {"src": str(tmp_path / "d.json"), "remote_src": True}
+    checked = play([{LAYOUT: {**source, "state": "absent"}}], "--check").results[0]
+    assert not checked["changed"], "nothing is there yet"
+    made, gone, again = play([{LAYOUT: source}, *[{LAYOUT: {**source, "state": "absent"}}] * 2]).results
+    assert made["changed"] and gone["changed"] and not again["changed"] and not os.path.exists("/srv/t")
+
+
+def test_a_module_that_is_asked_directly_takes_one_source_too(host: None, tmp_path: Path) -> None:
+    """What the action plugin refuses the module refuses as well: no list is ever silently passed over."""
+    (tmp_path / "d.json").write_text(json.dumps({"trees": [TREE]}))
+    for lists in ({"trees": []}, {"_declaration": '{"state": "absent"}', "_secrets": []}):
+        done = module.run("layout", {"src": str(tmp_path / "d.json"), **lists})
+        assert done.result["code"] == "invalid" and "exclude each other" in done.result["msg"]
 
 
 def test_all_refusals_come_at_once_in_check_mode_too_and_nothing_is_made(host: None) -> None:
@@ -144,6 +163,31 @@ def test_vaulted_values_stay_secret(host: None, tmp_path: Path, program: str) ->
     rows = reconciling.snapshot()["rows"]
     assert rows["volume", "default/paint"]["labels"] == {"colour": secret}
     assert rows["volume", "default/canvas"]["labels"] == {"colour": secret}
+
+
+@pytest.mark.parametrize("program", sorted({p for p in PROGRAMS if p}))
+def test_a_vault_that_is_not_at_hand_is_nobody_elses_matter(host: None, tmp_path: Path, program: str) -> None:
+    """A variable that no password here opens: every module but the one that uses it goes on."""
+    (tmp_path / "other").write_text("their password")
+    vault = os.path.join(os.path.dirname(program), "ansible-vault")
+    argv = [vault, "encrypt_string", "--vault-id", "other@%s/other" % tmp_path, "Ultramarine 48213"]
+    cipher = subprocess.run(argv, capture_output=True, check=True).stdout.decode().strip().replace("\n", "\n      ")
+    text = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    theirs: %s
+    nested: [{deeper: "{{ theirs }}"}]
+  tasks:
+    - bulkhead.storage.layout:
+        trees: [{root: /srv/t, entries: [{path: a}]}]
+"""
+    (tmp_path / "play.yml").write_text(text % cipher)
+    (tmp_path / "mine").write_text("my password")
+    for vaults in ((), ("--vault-id", "mine@%s/mine" % tmp_path)):
+        done = run(str(tmp_path / "play.yml"), *vaults, program=program)
+        assert done.returncode == 0, done.stdout.decode()
+    assert os.path.isdir("/srv/t/a")
 
 
 def test_the_canary_would_be_seen(host: None) -> None:

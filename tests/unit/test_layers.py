@@ -94,6 +94,13 @@ def of_words(path: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
         word = getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "arg", None)
         if word in SHELL_WORDS and path != "module_utils/_shell.py" and not path.startswith("action/"):
             yield line, "says %s" % word
+        if (
+            isinstance(node, ast.Attribute)
+            and getattr(node.value, "id", "") == "module"
+            and path != "module_utils/_shell.py"
+            and path.startswith("module_utils/")
+        ):
+            yield line, "asks the module for %s" % node.attr
 
 
 def of_modules(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -185,6 +192,8 @@ WRONG = [
     ("plugins/module_utils/_adapters/x.py", "import os\nos.popen('x')", "runs a shell"),
     ("plugins/module_utils/_layout.py", "from ansible.module_utils import basic", "imports ansible"),
     ("plugins/module_utils/_layout.py", "def f(m):\n    m.exit_json()", "says exit_json"),
+    ("plugins/module_utils/_layout.py", "def f(module):\n    return module.params", "asks the module for params"),
+    ("plugins/module_utils/_kinds.py", "def f(module):\n    module.no_log_values.add(1)", "asks the module for"),
     ("plugins/modules/x.py", MAIN + "    AnsibleModule()", "says AnsibleModule"),
     ("plugins/modules/x.py", MAIN + "    m.exit_json()", "says exit_json"),
     ("plugins/modules/x.py", MAIN + "    pass\n" * 40, "longer than 40 lines"),
@@ -218,6 +227,7 @@ RIGHT = [
         "plugins/module_utils/_shell.py",
         "from ansible.module_utils.basic import AnsibleModule\ndef f(m):\n    m.fail_json()",
     ),
+    ("plugins/module_utils/_layout.py", "def f(entry):\n    return entry.params"),
     ("plugins/action/x.py", "def f(m):\n    return m.check_mode"),
     ("plugins/modules/x.py", '"""x"""\nimport os\n' + MAIN + "if __name__ == '__main__':\n    main()"),
     ("tests/unit/test_x.py", "def test(monkeypatch):\n    assert monkeypatch.setenv('A', 'b')"),

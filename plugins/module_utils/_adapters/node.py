@@ -63,6 +63,7 @@ class Node:
         self.want_entries: set[Hashable] = set()
         self.swept: set[tuple[int, int]] = set()
         self.adopted: set[str] = set()
+        self.subvolumes: dict[str, bool] = {}  # declared as one: would it lie on Btrfs?
 
     # -- what is declared, pure ------------------------------------------------------------------------------------
 
@@ -88,6 +89,8 @@ class Node:
         if wrong:
             bad = ", ".join("%s=%.80r" % (key, declared.get(key)) for key in wrong)
             raise StorageError("invalid", "%s: not valid for a %s: %s" % (target, kind, bad), option=wrong[0])
+        if kind == "subvolume":
+            self.subvolumes[target] = True
         found = {key: value for key, value in declared.items() if key not in ("owner", "group")}
         for key, letter, ident in (("owner", "u", "uid"), ("group", "g", "gid")):
             if declared.get(key) is not None:
@@ -187,6 +190,10 @@ class Node:
                         found[target] = exc
                     elif target == _HOME:
                         found[target] = dict(_FRESH_HOME)
+                    elif target in self.subvolumes:
+                        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
+
+                        self.subvolumes[target] = nodechange.on_btrfs(walk, target)
         return found
 
     def look(self, walk: Walk, target: str) -> tuple[int, Value]:

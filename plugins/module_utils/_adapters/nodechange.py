@@ -13,7 +13,7 @@ import re
 from itertools import islice
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl, btrfs, fsinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import (
     CREATION,
     LOOK,
@@ -34,6 +34,8 @@ _SYS_OPEN_TREE, _AT_EMPTY_PATH, _OPEN_TREE_CLONE = 428, 0x1000, 1
 
 def refuse(port: Node, target: str, before: Value | None, after: Value | None, gone: set[Any]) -> StorageError | None:
     if before is None:
+        if after and after.get("type") == "subvolume" and not port.subvolumes.get(target, True):
+            return StorageError("unsupported", "%s would not lie on btrfs" % target, "declare a directory")
         return None
     if after is not None:
         return _unchangeable(target, before, after)
@@ -49,6 +51,18 @@ def refuse(port: Node, target: str, before: Value | None, after: Value | None, g
         text = "%s is not empty: %s" % (target, ", ".join(map(repr, left[:5])))
         return StorageError("would_destroy", text, "empty it first", entries=left[:32])
     return None
+
+
+def on_btrfs(walk: Walk, target: str) -> bool:
+    """Does what is to be made at a path lie on a filesystem that has subvolumes, or is it not known?"""
+    try:
+        fd, _there = fsinfo.nearest(walk, target)
+    except StorageError:
+        return True
+    try:
+        return btrfs.magic(fd) == btrfs.MAGIC
+    finally:
+        os.close(fd)
 
 
 def _unchangeable(target: str, now: Value, after: Value) -> StorageError | None:

@@ -140,7 +140,7 @@ class Quota:
     def __init__(self, *types: Any) -> None:
         self._types = {magic: each for each in types or (BtrfsLimits(),) for magic in each.magics}
         self._seen: dict[Target, Any] = {}
-        self._nowhere: set[Target] = set()  # the last scan found no such directory
+        self._nowhere: dict[Target, StorageError | None] = {}  # no such directory, and why it could not be limited
 
     def scan(self, targets: Iterable[Target] | None) -> dict[Target, Any]:
         """One pass per filesystem. With None nothing: a limit is known by the directory that it is asked for."""
@@ -148,7 +148,7 @@ class Quota:
         together: dict[Hashable, tuple[Any, int, dict[Target, Any]]] = {}
         with Walk() as walk:
             for target in targets or ():
-                self._nowhere.discard(target)
+                self._nowhere.pop(target, None)
                 try:
                     fd = walk.open(target[1], DIRECTORY)
                     try:
@@ -163,7 +163,7 @@ class Quota:
                     if error.code != "not_found":
                         found[target] = error
                     else:
-                        self._nowhere.add(target)
+                        self._nowhere[target] = self._problem(walk, target)
         for limits, fd, wanted in together.values():
             try:
                 found.update(limits.read(fd, wanted))
@@ -189,7 +189,20 @@ class Quota:
 
     def refuse(self, target: Target, before: Any, after: Any, gone: Any) -> StorageError | None:
         limits = self._seen.get(target)
+        if after and self._nowhere.get(target):
+            return self._nowhere[target]
         return limits.refusal(target, after) if limits is not None and after else None
+
+    def _problem(self, walk: Walk, target: Target) -> StorageError | None:
+        try:
+            fd, _there = fsinfo.nearest(walk, target[1])
+            try:
+                self._seen[target] = type_of(self._types, fd, target[1])
+            finally:
+                os.close(fd)
+        except StorageError as error:
+            return error
+        return None
 
     def lowers(self, target: Target, before: Any, after: Any) -> bool:
         return after is None

@@ -53,6 +53,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
                 value[option] = None if p[option] == "none" else _count(p[option], option)
         if p["parent"] is not None:
             value["parent"] = names.path(p["parent"], "parent")
+            if value["parent"] == path:
+                raise StorageError("invalid", "%s cannot be its own parent" % path, "name another", option="parent")
     return Unit((KIND, "%s %s" % (p["kind"], path)), (Cell("quota", (p["kind"], path), value),), (("path", path),))
 
 
