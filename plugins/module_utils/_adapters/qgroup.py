@@ -195,7 +195,7 @@ class Quota:
 
     def _problem(self, walk: Walk, target: Target) -> StorageError | None:
         try:
-            fd, _there = fsinfo.nearest(walk, target[1])
+            fd, _there = walk.nearest(target[1])
             try:
                 self._seen[target] = type_of(self._types, fd, target[1])
             finally:
