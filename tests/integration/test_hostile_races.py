@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tenants that race root: names exchanged while they are changed, removed, mounted on and unmounted; locks replaced.
+"""Tenants that race root: names exchanged while they are changed and removed, locks that are replaced.
 
 Each attack first wins against what a careful person writes by paths, then meets the engine doing the same.
 """
@@ -9,7 +9,6 @@ Each attack first wins against what a careful person writes by paths, then meets
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import mmap
@@ -32,43 +31,18 @@ from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 APPLICATIONS = 100000  # of A1, in both places together
 TENANT, OTHER = attack.TENANT, attack.OTHER
-NOFOLLOW, DETACH = 8, 2
 
 
 @pytest.fixture(scope="module", autouse=True)
 def host(private_mounts: None) -> Iterator[None]:
     with hosts.host():
-        print(attack.sysctls())
         yield
 
 
 @pytest.fixture
 def theirs() -> Iterator[str]:
-    """A tenant's own directory, with a link of the tenant to root's ``/srv/victim``."""
-    top = attack.make("/srv/blue")
-    victim = attack.make("/srv/victim", 0)
-    attack.write(attack.make(victim + "/deep", 0) + "/precious", uid=0)
-    os.symlink(victim, top + "/link")
-    os.lchown(top + "/link", TENANT, TENANT)
-    yield top
-    for _try in range(3):
-        for point in reversed(attack.mounted("/srv/blue")):
-            attack.libc.umount2(os.fsencode(point), DETACH | NOFOLLOW)
-    subprocess.run(["rm", "-rf", top, victim], check=True)
-
-
-def lost(act: Callable[[], object], victim: Callable[[], object], seconds: float = 10.0) -> tuple[int, int]:
-    """How often a naive act was tried, and how often the victim was another afterwards; three are enough."""
-    tries = count = 0
-    end = time.monotonic() + seconds
-    before = victim()
-    while count < 3 and time.monotonic() < end:
-        with contextlib.suppress(OSError, subprocess.CalledProcessError):
-            act()
-        tries += 1
-        now = victim()
-        count, before = count + (now != before), now
-    return tries, count
+    with attack.territory() as path:
+        yield path
 
 
 @pytest.mark.parametrize("target", ["data", "data/deep"])
@@ -96,7 +70,7 @@ def test_a01_rights_of_a_name_that_is_a_link_every_other_moment(theirs: str, tar
     looks = [port.resolve(path, {"type": "directory", **each}) for each in wanted]
     outcomes: Counter[str] = Counter()
     with attack.tenant(attack.exchange(theirs + "/data", theirs + "/link")) as them:
-        naive = lost(by_islink, times), lost(by_realpath, times)
+        naive = attack.lost(by_islink, times), attack.lost(by_realpath, times)
         before = attack.picture(victim)
         for index in range(APPLICATIONS // 2):
             code = "ok"
@@ -147,7 +121,7 @@ def test_a01_a_directory_made_beneath_such_a_name(theirs: str) -> None:
     document = {"trees": [{"root": theirs, "entries": [{"path": "data/new", "owner": str(TENANT), "mode": "0777"}]}]}
     outcomes: Counter[str] = Counter()
     with attack.tenant(attack.exchange(theirs + "/data", theirs + "/link")) as them:
-        naive = lost(by_makedirs, in_victim)
+        naive = attack.lost(by_makedirs, in_victim)
         before = attack.picture(victim)
         end = time.monotonic() + 2
         while outcomes.total() < 1000 or time.monotonic() < end:
@@ -219,7 +193,7 @@ def test_a02_a_directory_that_becomes_a_link_while_it_is_removed(theirs: str) ->
     outcomes: Counter[str] = Counter()
     removed = 0
     with attack.tenant(act) as them:
-        beaten = lost(naive, generation, 20)
+        beaten = attack.lost(naive, generation, 20)
         before = attack.picture(victim)
         end = time.monotonic() + 4
         document = {"trees": [{"root": theirs, "confirm": theirs, "entries": [{"path": "data", "type": "absent"}]}]}
@@ -232,143 +206,6 @@ def test_a02_a_directory_that_becomes_a_link_while_it_is_removed(theirs: str) ->
     line = "A2: %d removals (%s; %d did remove), %d rounds of the tenant, naive lost %d of %d, ours 0"
     print(line % (outcomes.total(), attack.told(outcomes), removed, exchanges, *beaten[::-1]))
     assert beaten[1] and removed > 20 and outcomes["unsafe_path"]
-
-
-def taken_down(beneath: str) -> int:
-    """Unmount what is mounted at or beneath a path, wherever the tenant has moved it; how much it was."""
-    count = 0
-    for _try in range(10000):
-        points = attack.mounted(beneath)
-        if not points:
-            return count
-        for point in reversed(points):
-            count += attack.libc.umount2(os.fsencode(point), DETACH | NOFOLLOW) == 0
-    raise AssertionError("mounts cannot be taken down: %s" % attack.mounted(beneath))
-
-
-def test_a05_a_mount_point_exchanged_between_check_and_mount(theirs: str) -> None:
-    path, victim = attack.make(theirs + "/data"), "/srv/victim"
-    raw = os.fsencode(path)
-
-    def by_call() -> None:
-        if not os.path.islink(path):
-            attack.libc.mount(b"naive", raw, b"tmpfs", ctypes.c_ulong(0), b"size=4k")
-
-    def by_program() -> None:
-        if os.path.realpath(path) == path:
-            quiet = {"stderr": subprocess.DEVNULL, "check": False}
-            subprocess.run(["mount", "-i", "-t", "tmpfs", "-o", "size=4k", "naive", path], **quiet)  # type: ignore[call-overload]
-
-    hit = 0
-
-    def victims() -> int:
-        nonlocal hit
-        hit += taken_down(victim)
-        taken_down(theirs)
-        return hit
-
-    document = {"tmpfs": [{"path": path, "size": "4KiB", "persist": "none"}]}
-    outcomes: Counter[str] = Counter()
-    with attack.tenant(attack.exchange(path, theirs + "/link")) as them:
-        naive = lost(by_call, victims), lost(by_program, victims)
-        end = time.monotonic() + 4
-        while outcomes.total() < 500 or time.monotonic() < end:
-            outcomes[attack.engine(document, quick=bool(outcomes.total() % 10))["code"]] += 1
-            assert attack.mounted(victim) == []
-            taken_down(theirs)
-        exchanges = them.count
-    line = "A5: %d mounts (%s), %d exchanges, naive lost %d of %d and %d of %d, ours 0"
-    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[0][::-1], *naive[1][::-1]))
-    assert naive[0][1] and naive[1][1] and outcomes["ok"] > 20 and outcomes["unsafe_path"] > 20
-    assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "not_found"}, outcomes
-
-
-def test_a05_a_bind_whose_source_is_exchanged(theirs: str) -> None:
-    """What root shows to somebody at /mnt/shown must never be what the tenant's link leads to."""
-    path, shown = attack.make(theirs + "/data"), "/mnt/shown"
-    os.mkdir(shown)
-
-    def by_call() -> None:
-        if os.path.realpath(path) == path:
-            attack.libc.mount(os.fsencode(path), os.fsencode(shown), None, ctypes.c_ulong(4096), None)
-
-    hit = 0
-
-    def victims() -> int:
-        nonlocal hit
-        hit += os.path.exists(shown + "/deep")
-        taken_down(shown)
-        return hit
-
-    document = {"mounts": [{"path": shown, "source": path, "bind": True, "persist": "none"}]}
-    outcomes: Counter[str] = Counter()
-    with attack.tenant(attack.exchange(path, theirs + "/link")) as them:
-        naive = lost(by_call, victims)
-        end = time.monotonic() + 3
-        while outcomes.total() < 500 or time.monotonic() < end:
-            outcomes[attack.engine(document, quick=True)["code"]] += 1
-            assert not os.path.exists(shown + "/deep")
-            taken_down(shown)
-        exchanges = them.count
-    line = "A5 bind: %d mounts (%s), %d exchanges, naive lost %d of %d, ours 0"
-    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[::-1]))
-    os.rmdir(shown)
-    assert naive[1] and outcomes["ok"] > 20 and outcomes["unsafe_path"] > 20
-    assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "conflict"}, outcomes
-
-
-def test_a06_an_unmount_where_the_name_leads_elsewhere(theirs: str) -> None:
-    """In a mount namespace of its own, made before the mount, a tenant can rename what is a mount point of ours."""
-    path, victim = attack.make(theirs + "/data"), "/mnt/victim"
-    os.mkdir(victim)
-    subprocess.run(["mount", "-t", "tmpfs", "victim", victim], check=True)
-    os.unlink(theirs + "/link")
-    os.symlink(victim, theirs + "/link")
-    fallen = 0
-
-    def victims() -> int:
-        nonlocal fallen
-        if attack.mounted(victim) == []:
-            fallen += 1
-            subprocess.run(["mount", "-t", "tmpfs", "victim", victim], check=True)
-        return fallen
-
-    def number() -> str:
-        with open("/proc/self/mountinfo", encoding="utf-8", newline="\n") as stream:
-            return next(line.split(" ")[0] for line in stream if line.split(" ")[4] == victim)
-
-    def ready() -> None:
-        taken_down(theirs)
-        if os.path.islink(path):
-            attack.exchange(path, theirs + "/link")()
-
-    def by_table() -> None:
-        with them.paused():
-            ready()
-            attack.libc.mount(b"naive", os.fsencode(path), b"tmpfs", ctypes.c_ulong(0), b"size=4k")
-        if path in attack.mounted(theirs) or os.path.ismount(path):
-            attack.libc.umount2(os.fsencode(path), 0)
-
-    up = {"tmpfs": [{"path": path, "size": "4KiB", "persist": "none"}]}
-    down = {"tmpfs": [{"path": path, "state": "absent", "persist": "none"}]}
-    outcomes: Counter[str] = Counter()
-    with attack.tenant(attack.exchange(path, theirs + "/link"), namespaces=True) as them:
-        naive = lost(by_table, victims)
-        before = number()
-        end = time.monotonic() + 4
-        while outcomes.total() < 300 or time.monotonic() < end:
-            with them.paused():
-                ready()
-                assert attack.engine(up, quick=True)["code"] == "ok"
-            outcomes[attack.engine(down, quick=True)["code"]] += 1
-            assert number() == before
-        exchanges = them.count
-    line = "A6: %d unmounts (%s), %d exchanges, naive lost %d of %d, ours 0"
-    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[::-1]))
-    taken_down(victim)
-    os.rmdir(victim)
-    assert naive[1] and outcomes["unsafe_path"] and outcomes["ok"]
-    assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "not_found"}, outcomes
 
 
 def overlaps(enter: Callable[[], Any], rounds: int) -> int:

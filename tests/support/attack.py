@@ -16,7 +16,9 @@ import mmap
 import os
 import signal
 import struct
+import subprocess
 import time
+import traceback
 from collections import Counter
 from typing import Any, Callable, Iterator
 
@@ -28,6 +30,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 TENANT, OTHER = 1000, 1001
 LONGEST = 120  # seconds an attacker lives, should everything else fail
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _NEWNS, _NEWUSER, _EXCHANGE = 1, 4, 0x00020000, 0x10000000, 2
+_DETACH, _NOFOLLOW = 2, 8
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -51,8 +54,8 @@ def become(uid: int, namespaces: bool = False) -> None:
         libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # or /proc/self would be root's
         if libc.unshare(_NEWUSER | _NEWNS):
             raise OSError(ctypes.get_errno(), "unshare")
-        for name, text in (("setgroups", "deny"), ("uid_map", "0 %d 1" % uid), ("gid_map", "0 %d 1" % uid)):
-            with open("/proc/self/" + name, "w", encoding="ascii") as stream:
+        for name, text in (("setgroups", b"deny"), ("uid_map", b"0 %d 1" % uid), ("gid_map", b"0 %d 1" % uid)):
+            with open("/proc/self/" + name, "wb") as stream:  # a codec might lie where only root may read
                 stream.write(text)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -71,6 +74,10 @@ class Attacker:
     def count(self) -> int:
         return int(struct.unpack_from("=Q", self._shared)[0])
 
+    @property
+    def errno(self) -> int:
+        return int(struct.unpack_from("=Q", self._shared, 8)[0])
+
     def start(self, act: Callable[[], object], uid: int, namespaces: bool) -> None:
         self.pid = os.fork()
         if not self.pid:
@@ -78,10 +85,15 @@ class Attacker:
                 become(uid, namespaces)
                 done = 0
                 while True:
-                    with contextlib.suppress(OSError):
+                    try:
                         act()
-                        done += 1
-                        struct.pack_into("=Q", self._shared, 0, done)
+                    except OSError as error:
+                        struct.pack_into("=Q", self._shared, 8, error.errno or 0)
+                        continue
+                    done += 1
+                    struct.pack_into("=Q", self._shared, 0, done)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(1)
 
@@ -108,7 +120,7 @@ def tenant(act: Callable[[], object], uid: int = TENANT, namespaces: bool = Fals
     try:
         deadline = time.monotonic() + 10
         while not them.count:
-            assert time.monotonic() < deadline, "the attacker does not get to work"
+            assert time.monotonic() < deadline, "the attacker does not get to work: %s" % os.strerror(them.errno)
             time.sleep(0.001)
         yield them
     finally:
@@ -155,6 +167,46 @@ def write(path: str, data: bytes = b"x", uid: int = TENANT, mode: int = 0o644) -
     os.chown(path, uid, uid)
     os.chmod(path, mode)
     return path
+
+
+@contextlib.contextmanager
+def territory() -> Iterator[str]:
+    """A tenant's own directory, with a link of the tenant to root's ``/srv/victim``."""
+    top, victim = make("/srv/blue"), make("/srv/victim", 0)
+    write(make(victim + "/deep", 0) + "/precious", uid=0)
+    os.symlink(victim, top + "/link")
+    os.lchown(top + "/link", TENANT, TENANT)
+    try:
+        yield top
+    finally:
+        taken_down(top)
+        subprocess.run(["rm", "-rf", top, victim], check=True)
+
+
+def lost(act: Callable[[], object], victim: Callable[[], object], seconds: float = 10.0) -> tuple[int, int]:
+    """How often a naive act was tried, and how often the victim was another afterwards; three are enough."""
+    tries = count = 0
+    end = time.monotonic() + seconds
+    before = victim()
+    while count < 3 and time.monotonic() < end:
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            act()
+        tries += 1
+        now = victim()
+        count, before = count + (now != before), now
+    return tries, count
+
+
+def taken_down(beneath: str) -> int:
+    """Unmount what is mounted at or beneath a path, wherever the tenant has moved it; how much it was."""
+    count = 0
+    for _try in range(10000):
+        points = mounted(beneath)
+        if not points:
+            return count
+        for point in reversed(points):
+            count += libc.umount2(os.fsencode(point), _DETACH | _NOFOLLOW) == 0
+    raise AssertionError("mounts cannot be taken down: %s" % mounted(beneath))
 
 
 def picture(top: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import re
 from itertools import islice
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl, btrfs, fsinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import (
     CREATION,
     LOOK,
@@ -23,6 +23,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node im
     xattr,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2, refused, syscall
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 
@@ -55,14 +56,20 @@ def refuse(port: Node, target: str, before: Value | None, after: Value | None, g
 
 def on_btrfs(walk: Walk, target: str) -> bool:
     """Does what is to be made at a path lie on a filesystem that has subvolumes, or is it not known?"""
-    try:
-        fd, _there = fsinfo.nearest(walk, target)
-    except StorageError:
-        return True
-    try:
-        return btrfs.magic(fd) == btrfs.MAGIC
-    finally:
-        os.close(fd)
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
+
+    for up in names.ancestors(target):
+        try:
+            fd = walk.open(up, LOOK | os.O_DIRECTORY)
+        except StorageError as error:
+            if error.code == "not_found":
+                continue
+            break
+        try:
+            return btrfs.magic(fd) == btrfs.MAGIC
+        finally:
+            os.close(fd)
+    return True
 
 
 def _unchangeable(target: str, now: Value, after: Value) -> StorageError | None:
