@@ -279,7 +279,8 @@ class Planner:
         return rest + rows if down else rows + rest
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
-        made = {action.target for action in actions if action.before is None and _missing(action) != action.target}
+        made = {a.target for a in actions if a.before is None and _missing(a) != a.target}
+        made &= {target for _port, target in self.owner}  # what is merely implied comes in no order
         for action in actions:
             if action.before is UNKNOWN:
                 continue
