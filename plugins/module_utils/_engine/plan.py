@@ -25,10 +25,15 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
 
 
+_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts".split()
+
+
 class Planner:
     def __init__(self, gathered: Gathering) -> None:
         gathered.complete()
         self.gathered = gathered
+        for name, hooks in gathered.hooks.items():
+            vars(hooks).update((hook, getattr(gathered.world.ports[name], hook, None)) for hook in _HOOKS)
         self.units, self.world, self.hooks = gathered.units, gathered.world, gathered.hooks
         self.owner, self.stands, self.implied = gathered.owner, gathered.stands, gathered.implied
         self.users, self.released, self.needs = gathered.users, gathered.released, gathered.needs
