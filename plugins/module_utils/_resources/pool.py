@@ -130,7 +130,8 @@ def declared(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
         raise StorageError(
             "conflict", "the pool lies at %s already" % record["path"], "make a new pool and move volumes"
         )
-    for option, read in (("max_volume_size", size.parse), ("max_volumes_per_namespace", _count), ("overcommit", _ratio)):
+    limits = (("max_volume_size", size.parse), ("max_volumes_per_namespace", _count), ("overcommit", _ratio))
+    for option, read in limits:
         if p.get(option) == "none":  # lifts it; where there is none, nothing is to be written down
             row.update({option: None} if (record or {}).get(option) is not None else {})
         elif p.get(option) is not None:
