@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -22,12 +21,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
     was_used,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import check, libc
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
-
-_AT_FDCWD = -100
 
 
 def put(record: Record, target: Target, before: Any, after: Any) -> None:
@@ -88,25 +84,13 @@ def create(base: str, path: str) -> None:
             db.execute("PRAGMA application_id = %d" % APPLICATION)
             migrate(db)
         with contextlib.suppress(FileExistsError):  # another maker was first
-            _publish(fresh, path)
+            os.link(fresh, path)
+        os.unlink(fresh)
         os.fsync(folder)
     except OSError as error:
         raise failure(error, "cannot make %s" % path) from error
     finally:
         os.close(folder)
-
-
-def _publish(fresh: str, path: str) -> None:
-    """One step, so that no kill leaves a second name behind; never over anything: renameat2(2), RENAME_NOREPLACE."""
-    try:
-        check(libc.renameat2(_AT_FDCWD, os.fsencode(fresh), _AT_FDCWD, os.fsencode(path), 1))
-    except OSError as error:
-        if error.errno == errno.EEXIST:
-            os.unlink(fresh)
-        if error.errno not in (errno.EINVAL, errno.ENOSYS):
-            raise
-        os.link(fresh, path)  # a filesystem that cannot
-        os.unlink(fresh)
 
 
 def migrate(db: sqlite3.Connection) -> None:
