@@ -139,7 +139,9 @@ class Node:
         if before is None:  # what a copy brought here cannot be taken away by rmdir
             copied = "source" in after and after.get("type", "directory") == "directory"
             return FORWARD if copied and not self.empties else REVERSIBLE
-        return SHRINKS if self._shrinks(before, after) else REVERSIBLE
+        if self._shrinks(before, after):
+            return SHRINKS
+        return FORWARD if self._shrinks(after, before) else REVERSIBLE  # to take growth back is to cut what came since
 
     def consent(self, target: str, before: Any, after: Any) -> tuple[str, Any] | None:
         return ("absent", True) if after is None else ("allow_shrink", True)

@@ -445,6 +445,9 @@ def test_risks() -> None:
     copy = {"type": "directory", "source": "/y"}
     assert (port.risk("/x", None, copy), data.risk("/x", None, copy)) == (FORWARD, REVERSIBLE)
     assert port.risk("/x", kinds["file"], {**kinds["file"], "mode": 5}) == REVERSIBLE
+    short, long = ({**kinds["file"], "size": size} for size in (1, 2))
+    assert (port.risk("/x", short, long), port.risk("/x", long, short)) == (FORWARD, SHRINKS)
+    assert port.risk("/x", long, {**long, "mode": 5}) == port.risk("/x", None, long) == REVERSIBLE
     assert port.lowers("/x", kinds["file"], None) and not port.lowers("/x", None, kinds["file"])
     assert not port.lowers("/x", kinds["file"], {**kinds["file"], "size": 6})
     assert port.lowers("/x", kinds["file"], {**kinds["file"], "size": 4})
