@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from typing import Any, Iterator
 
 import pytest
@@ -466,6 +467,65 @@ def test_nothing_goes_that_somebody_uses(host: None, pool: dict[str, Any]) -> No
         assert sums("/mnt/a/data") == data
         user.kill()
     made(force)
+    made(removed())
+
+
+@pytest.mark.parametrize("fstype,size", [("ext4", 8), ("btrfs", 128)])
+def test_no_image_goes_that_is_mounted_in_another_namespace(host: None, fstype: str, size: int) -> None:
+    """Nor by the second try, when nothing of it is mounted here any more. Check mode says so too."""
+    volume = {"name": "a", "size": "%dMiB" % size, "fstype": fstype, "state": "attached", "target": "/mnt/a"}
+    force = {"volumes": [{"name": "a", "state": "absent", "force": True}]}
+    made(volumes(LOOP, volume))
+    data = fill("/mnt/a/data")
+    before = world()
+    argv = ["unshare", "--mount", "--propagation", "private", "sleep", "60"]
+    with subprocess.Popen(argv) as other:
+        while len(namespaces(other.pid)) < 2:
+            time.sleep(0.01)
+        inside = "/proc/%d/root/srv/fast/default/a/data" % other.pid
+        for check in (True, False):
+            answer = reconciling.run(force, check=check)
+            error = answer["refused"][0]
+            assert error["code"] == "in_use" and "process %d" % other.pid in error["message"], answer
+            assert world() == before
+        said("umount", "/mnt/a", "/srv/fast/default/a")
+        for check in (True, False):
+            assert reconciling.run(force, check=check)["refused"][0]["code"] == "in_use"
+        assert os.path.getsize("/srv/fast/default/a.img") == size * MIB and sums(inside) == data
+        other.kill()
+    made(force)
+    made(removed())
+
+
+def namespaces(pid: int) -> set[str]:
+    return {os.readlink("/proc/%s/ns/mnt" % each) for each in ("self", pid)}
+
+
+def test_an_image_that_others_attached_stays_until_they_detach_it(host: None) -> None:
+    made(volumes(LOOP, {"name": "a", "size": "8MiB"}))
+    device = said("losetup", "--find", "--show", "/srv/fast/default/a.img")
+    error = reconciling.run(removed("a"), check=True)["refused"][0]
+    assert error["code"] == "in_use" and device in error["message"], error
+    assert refused(removed("a")) == "in_use"
+    said("mount", device, "/mnt")
+    made(volumes({}, {"name": "a", "state": "attached", "target": "/srv/a"}))  # by the device that is there
+    assert refused({"volumes": [{"name": "a", "state": "absent", "force": True}]}) == "in_use"
+    said("umount", "/mnt")
+    made(volumes({}, {"name": "a", "state": "detached"}))
+    said("losetup", "-d", device)
+    made(removed("a"))
+
+
+def test_unmounts_that_propagate_hold_nothing_up(host: None) -> None:
+    """What runs in a namespace that follows this one, as services of systemd do, keeps no image."""
+    said("mount", "--make-rshared", "/srv")
+    made(volumes(LOOP, {"name": "a", "size": "8MiB", "state": "attached"}))
+    with subprocess.Popen(["unshare", "--mount", "--propagation", "slave", "sleep", "60"]) as other:
+        while len(namespaces(other.pid)) < 2:
+            time.sleep(0.01)
+        said("test", "-e", "/proc/%d/root/srv/fast/default/a/lost+found" % other.pid)
+        made({"volumes": [{"name": "a", "state": "absent", "force": True}]})
+        other.kill()
     made(removed())
 
 

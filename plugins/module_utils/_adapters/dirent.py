@@ -113,6 +113,9 @@ def remove(port: Node, walk: Walk, target: str, now: Value) -> None:
     folder = openat2(at, b".", _FOLDER)
     try:
         if now["type"] == "file":
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loopusers
+
+            loopusers.released(target, now)
             os.unlink(name, dir_fd=folder)
         elif now["type"] == "subvolume":
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfschange import (

@@ -198,6 +198,12 @@ class Node:
                         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
 
                         self.subvolumes[target] = nodechange.on_btrfs(walk, target)
+        leaving = [found[target] for target in self.want_entries & found.keys()]
+        images = [row for row in leaving if isinstance(row, dict) and row["type"] == "file"]
+        if images:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loopusers
+
+            loopusers.look(images)
         return found
 
     def look(self, walk: Walk, target: str) -> tuple[int, Value]:
