@@ -101,15 +101,9 @@ def as_shown(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(key: str, name: str) -> int:
-    if name.isdigit():
-        return int(name)
-    import grp
-    import pwd
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
 
-    try:
-        return pwd.getpwnam(name).pw_uid if key == "o:uid" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise StorageError("not_found", "nobody is named %.80r (%s)" % (name, key[2:])) from None
+    return acl.number(key[2], name)
 
 
 def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
