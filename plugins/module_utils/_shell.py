@@ -100,6 +100,7 @@ def reconcile_entries(
         workers=max(1, params["workers"]),
         lock=lambda: _lock(params["lock_timeout"]),
         journal=None if module.check_mode else _Journal(),
+        ready=_unready,
     )
     try:
         report = reconcile.converge(lambda world: _declare(world, entries, errors), ports, options, time.monotonic)
@@ -175,6 +176,12 @@ def _lock(timeout: float) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 
     return Lock(timeout=timeout)
+
+
+def _unready() -> list[StorageError]:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import unsafe
+
+    return unsafe()
 
 
 class _Journal:

@@ -434,7 +434,7 @@ def test_e11_the_lock_is_taken_only_for_a_change(ground: Ground) -> None:
     one = unit("one", ("a", 1, {}))
     shown = run(ground, one, lock=lock, check=True).summary
     assert shown == {"planned": 1, "applied": 0, "failed": 0, "undone": 0, "kept": 0, "skipped": 0}
-    assert lock.told == [] and Options() == (False, True, 4, None, None)
+    assert lock.told == [] and Options() == (False, True, 4, None, None, None)
     run(ground, one, lock=lock)
     assert lock.told == ["taken after 2 scans", "left after 1 puts"]
     assert len(ground.scans) == 4, "scanned again once it is ours, and to settle"
@@ -476,6 +476,25 @@ def test_e11_a_lock_that_is_not_to_be_had_is_the_answer(ground: Ground) -> None:
     with pytest.raises(StorageError, match="held by 7"):
         run(ground, unit("one", ("a", 1, {})), lock=held)
     assert not ground.puts
+
+
+def test_what_keeps_every_run_from_beginning_is_refused_with_all_the_rest(ground: Ground) -> None:
+    lock, asked = Lock(ground), []
+
+    def ready() -> list[StorageError]:
+        asked.append(ground.puts)
+        return [StorageError("unsafe_path", "anybody may write there")]
+
+    ground.rows["a", 1] = {"size": 5}
+    shrinks = unit("one", ("a", 1, {"size": 2}))
+    for check in (True, False):
+        with pytest.raises(Refusals) as caught:
+            run(ground, shrinks, unit("two", ("b", 1, {})), check=check, lock=lock, ready=ready)
+        assert [e.code for e in caught.value.errors] == ["would_shrink", "unsafe_path"]
+    assert asked == [0, 0] and lock.told == [] and not ground.puts
+    run(ground, unit("one", ("a", 1, {"size": 5})), ready=ready)
+    assert asked == [0, 0], "where nothing differs nobody needs to begin"
+    assert run(ground, unit("two", ("b", 1, {})), ready=lambda: []).summary["applied"] == 1
 
 
 class Meeting(Rows):
