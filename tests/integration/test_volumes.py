@@ -32,7 +32,7 @@ def host(private_mounts: None) -> Iterator[None]:
 def world() -> dict[str, Any]:
     """Everything that stands, but for the books of the collection and the folder of its default pool."""
     seen = reconciling.snapshot()
-    books = ["/var/lib/bulkhead/" + name for name in ("journal", "catalogue.sqlite", "volumes")]
+    books = ["/var/lib/bulkhead/" + name for name in ("journal", "catalogue.sqlite", "catalogue.reserve", "volumes")]
     return {**seen, "tree": {path: row for path, row in seen["tree"].items() if path not in books}}
 
 

@@ -38,7 +38,11 @@ MIGRATIONS = (
 )
 _PROBLEMS = (
     ("locked", "locked", "another run is writing; try again"),
-    ("full", "no_space", "make room on its filesystem"),
+    (
+        "full",
+        "no_space",
+        "make room on its filesystem (Btrfs takes a while to free what was removed), then run it again",
+    ),
     ("readonly", "denied", "its filesystem is read-only"),
     ("unable to open", "denied", "root must be able to read and write it"),
     ("", "unreadable", "restore it from a backup, or move it away: it is never made anew over what is there"),

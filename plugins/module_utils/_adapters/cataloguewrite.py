@@ -20,15 +20,52 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
     fresh_id,
     was_used,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
 
+RESERVE = 256 << 10  # for SQLite's rollback journal (a row takes some 30 KiB) and what a filesystem wants beside it
+
 
 def put(record: Record, target: Target, before: Any, after: Any) -> None:
-    """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer."""
+    """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer.
+
+    A row can go when the disk is full: for that time there is a file that only keeps room.
+    """
     before, after = state_of(before), state_of(after)
+    try:
+        _put(record, target, before, after)
+    except StorageError as error:
+        full = error.code in ("no_space", "denied")  # XFS: "unable to open", for want of room for a file
+        if after is not None or not full or not _spend(record.base):
+            raise
+        _put(record, target, before, after)
+    else:
+        if after is not None:
+            _save(record.base)
+
+
+def _save(base: str) -> None:
+    with contextlib.suppress(OSError):  # no room for it: the row is there all the same
+        fd = os.open(os.path.join(base, "catalogue.reserve"), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(fd).st_blocks * 512 < RESERVE:
+                os.posix_fallocate(fd, 0, RESERVE)
+        finally:
+            os.close(fd)
+
+
+def _spend(base: str) -> bool:
+    try:
+        os.unlink(os.path.join(base, "catalogue.reserve"))
+        sync_directory(base)  # until this is on disk some filesystems give nothing back
+    except OSError:
+        return False
+    return True
+
+
+def _put(record: Record, target: Target, before: Any, after: Any) -> None:
     with record._session("rw") as db:
         row = db.execute("SELECT rev, value FROM rows WHERE kind = ? AND key = ?", target).fetchone() or (0, "null")
         now = json.loads(row[1])
