@@ -55,7 +55,9 @@ class Mounts:
         declared = _declared(declared)
         for key in ("o:uid", "o:gid"):
             if isinstance(declared.get(key), str):
-                declared[key] = _number(key, declared[key])
+                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
+
+                declared[key] = acl.number(key[2], declared[key])
         if declared.get("fstype") != "tmpfs" and declared.get("source"):
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
@@ -137,18 +139,6 @@ def _declared(value: dict[str, Any]) -> dict[str, Any]:
     if isinstance(out.get("o:size"), int) and out.get("fstype", "tmpfs") == "tmpfs":
         out["o:size"] = -(-out["o:size"] // _PAGE) * _PAGE
     return out
-
-
-def _number(key: str, name: str) -> int:
-    if name.isdigit():
-        return int(name)
-    import grp
-    import pwd
-
-    try:
-        return pwd.getpwnam(name).pw_uid if key == "o:uid" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise StorageError("not_found", "nobody is named %.80r (%s)" % (name, key[2:])) from None
 
 
 def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -800,6 +800,7 @@ def test_a_read_only_superblock_becomes_writable_in_place(arena):
     with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:
         declared = {"source": device, "fstype": "ext4"}
         first = reconcile(target, {**declared, "read_only": True})
+    refused("not_found", PORT.resolve, "/m", {**TMPFS, "o:gid": "\u00b2"})
         assert sh("findmnt", "-n", "-o", "FS-OPTIONS", target).split(",")[0] == "ro"
         assert reconcile(target, {**declared, "read_only": False})["_id"] == first["_id"]
         assert sh("findmnt", "-n", "-o", "FS-OPTIONS", target).split(",")[0] == "rw"
