@@ -45,7 +45,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     needs = [("above", path)]
     if state in ("mounted", "present"):
         live, line = _declared(p)
-        source = p["source"]
+        source = live["source"]
         needs += [("content", source), ("device", source)]
         needs += [("path", source)] if source.startswith("/") else []
     cells = []
@@ -65,7 +65,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
 def _declared(p: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     source = p["source"]
     if source.startswith("/"):
-        names.path(source, "source")
+        source = names.path(source, "source")
     elif p["bind"] or any(c in source for c in " \t\n\\#"):
         raise StorageError("invalid", "source %.200r is not a path" % source, "write an absolute path, UUID= or LABEL=")
     fstype = "none" if p["bind"] else p["fstype"]
