@@ -22,6 +22,8 @@ _FLAGS = {
 _FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "loop")
 # Words that hand root's authority to somebody else's program or path (mount(8), util-linux).
 _FORBIDDEN = ("helper", "uhelper", "X-mount.mkdir", "comment", "context", "fscontext", "defcontext", "rootcontext")
+# A secret itself: fstab, results and logs would show it.
+_SECRETS = ("secret", "password", "password2", "pass", "passwd", "cred")
 # Committed data is lost at power loss (ext4(5), xfs(5)); nobh is no option any more.
 UNSAFE = ("barrier=0", "nobarrier", "nobh", "data=writeback")
 # The closed set of tmpfs (kernel Documentation/filesystems/tmpfs.rst); its bounds have options of their own.
@@ -33,9 +35,12 @@ def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[st
     fields: dict[str, Any] = {}
     kept: list[str] = []
     for word in words:
-        name, _eq, value = word.partition("=")
+        name, eq, value = word.partition("=")
+        if name.strip().lower() in _SECRETS:
+            raise _refuse(what, name + "=", "would be shown to everybody", "name a file: secretfile or credentials")
         if not _WORD.fullmatch(word):
-            raise _refuse(what, word, "is not one mount option", "one word or name=value an entry, no comma or space")
+            hint = "one word or name=value an entry, no comma or space"
+            raise _refuse(what, name + "=..." * bool(eq), "is not one mount option", hint)
         if word in UNSAFE:
             raise _refuse(what, word, "loses committed data at power loss", "leave it out")
         if name in _FORBIDDEN or name.startswith("X-"):
@@ -50,7 +55,7 @@ def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[st
                 raise _refuse(what, word, "contradicts another option", "say one of the two")
             fields[field] = meaning
         elif word not in _FSTAB_ONLY and not name.startswith("x-"):
-            fields["o:" + name] = value if _eq else True
+            fields["o:" + name] = value if eq else True
         if word not in kept and word != "defaults":
             kept.append(word)
     return fields, kept
