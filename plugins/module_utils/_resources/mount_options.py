@@ -28,6 +28,10 @@ _SECRETS = ("secret", "password", "password2", "pass", "passwd", "cred")
 UNSAFE = ("barrier=0", "nobarrier", "nobh", "data=writeback")
 # The closed set of tmpfs (kernel Documentation/filesystems/tmpfs.rst); its bounds have options of their own.
 _TMPFS = ("huge", "mpol", "inode32", "inode64")
+# Words that only say that another one is off, and other names of the same thing (mount(8), xfs(5)).
+_OPPOSITES = {"async": "sync", **{"no" + name: name for name in ("lazytime", "discard", "largeio", "autodefrag")}}
+_XFS = {"quota": "usrquota", "uquota": "usrquota", "gquota": "grpquota", "pquota": "prjquota"}
+_MASKS = {"umask": ("fmask", "dmask"), "fmask": ("fmask",), "dmask": ("dmask",)}
 
 
 def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[str, Any], list[str]]:
@@ -49,16 +53,39 @@ def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[st
             raise _refuse(
                 what, word, "is not an option of tmpfs", "size, inodes, mode, owner and noswap are own options"
             )
+        said: dict[str, Any] = {}
         if word in _FLAGS:
-            field, meaning = _FLAGS[word]
-            if fields.get(field, meaning) != meaning:
+            said = dict((_FLAGS[word],))
+        elif word not in _FSTAB_ONLY and not name.startswith("x-"):
+            said = _spelled(fstype, name, value if eq else True)
+        for field, meaning in said.items():
+            if fields.get(field, meaning) != meaning and name not in _MASKS:
                 raise _refuse(what, word, "contradicts another option", "say one of the two")
             fields[field] = meaning
-        elif word not in _FSTAB_ONLY and not name.startswith("x-"):
-            fields["o:" + name] = value if eq else True
         if word not in kept and word != "defaults":
             kept.append(word)
     return fields, kept
+
+
+def _spelled(fstype: str, name: str, value: Any) -> dict[str, Any]:
+    """An option as the kernel shows it, by whatever name it is asked for."""
+    if name in _OPPOSITES and value is True:
+        return {"o:" + _OPPOSITES[name]: False}
+    if fstype == "xfs":
+        name = _XFS.get(name, name)
+        if name in ("allocsize", "logbsize") and value is not True:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import size
+
+            value = "%dk" % (size.parse(value, name) // 1024)
+    elif name == "subvol" and value is not True:
+        value = "/" + value.strip("/")
+    elif name in ("compress", "compress-force"):
+        value = {True: "zlib", "none": "no"}.get(value, value)
+    elif (name, value) == ("barrier", "1"):
+        value = True
+    elif name in _MASKS and fstype in ("vfat", "msdos", "exfat", "auto") and re.fullmatch("[0-7]{1,4}", str(value)):
+        return {"o:" + mask: "%04o" % int(value, 8) for mask in _MASKS[name]}
+    return {"o:" + name: value}
 
 
 def _refuse(what: str, word: str, problem: str, hint: str) -> StorageError:

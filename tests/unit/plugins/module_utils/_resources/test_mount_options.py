@@ -1,14 +1,57 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mount options: secrets are never repeated."""
+"""Mount options: other names of the same thing, secrets that are never repeated."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
+
+SPELLED = [
+    ("btrfs", "subvol=sv", {"o:subvol": "/sv"}),
+    ("btrfs", "subvol=/a/b/", {"o:subvol": "/a/b"}),
+    ("btrfs", "compress", {"o:compress": "zlib"}),
+    ("btrfs", "compress=none", {"o:compress": "no"}),
+    ("btrfs", "compress-force=zstd:7", {"o:compress-force": "zstd:7"}),
+    ("ext4", "async", {"o:sync": False}),
+    ("ext4", "sync", {"o:sync": True}),
+    ("ext4", "nodiscard", {"o:discard": False}),
+    ("ext4", "barrier=1", {"o:barrier": True}),
+    ("ext4", "quota", {"o:quota": True}),
+    ("xfs", "quota", {"o:usrquota": True}),
+    ("xfs", "uquota", {"o:usrquota": True}),
+    ("xfs", "gquota", {"o:grpquota": True}),
+    ("xfs", "pquota", {"o:prjquota": True}),
+    ("xfs", "allocsize=1m", {"o:allocsize": "1024k"}),
+    ("xfs", "logbsize=262144", {"o:logbsize": "256k"}),
+    ("vfat", "umask=22", {"o:fmask": "0022", "o:dmask": "0022"}),
+    ("vfat", "fmask=0133", {"o:fmask": "0133"}),
+    ("hfsplus", "umask=022", {"o:umask": "022"}),
+]
+
+
+@pytest.mark.parametrize("fstype, word, fields", SPELLED, ids=lambda value: str(value))
+def test_a_word_becomes_what_the_kernel_shows_and_stays_as_written_in_fstab(
+    fstype: str, word: str, fields: dict[str, Any]
+) -> None:
+    assert mount_options.parse([word], fstype) == (fields, [word])
+
+
+def test_a_narrower_mask_comes_after_a_wider_one() -> None:
+    assert mount_options.parse(["umask=022", "fmask=133"], "vfat")[0] == {"o:fmask": "0133", "o:dmask": "0022"}
+
+
+@pytest.mark.parametrize("words", [["sync", "async"], ["nodiscard", "discard"], ["ro", "rw"], ["subvol=a", "subvol=b"]])
+def test_words_that_contradict_each_other(words: list[str]) -> None:
+    with pytest.raises(StorageError) as caught:
+        mount_options.parse(words, "btrfs")
+    assert caught.value.code == "invalid" and "contradicts" in caught.value.message
+
 
 NAMES = ["secret", "password", "pass", "passwd", "cred", "password2", "Password", " secret"]
 WORDS = ["%s=%s" % (name, value) for name in NAMES for value in ("hunter2", "hunter2==", "hunter2 x")]
