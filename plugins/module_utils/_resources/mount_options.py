@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Iterator, Sequence, Tuple, Union
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
+Own = Sequence[Tuple[str, Union[str, None]]]
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]+(=[A-Za-z0-9_.:/+@%{}-]*)?", re.ASCII)
 _FLAGS = {
     "ro": ("read_only", True), "rw": ("read_only", False),
@@ -65,6 +66,26 @@ def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[st
         if word not in kept and word != "defaults":
             kept.append(word)
     return fields, kept
+
+
+def line(before: str, given: list[str] | None, head: Own, tail: Own) -> str:
+    """The options of a line of fstab; what is not declared stays as the line has it, and so does their order.
+
+    ``head`` and ``tail``: the words that have an option of their own, each as a pattern and the word that is declared:
+    None where nothing is, "" for none of them.
+    """
+    old = before.split(",")
+    said = old if given is None else given
+
+    def own(pairs: Own) -> Iterator[str]:
+        for pattern, word in pairs:
+            mine = [w for w in said if re.fullmatch(pattern, w)] or [w for w in old if re.fullmatch(pattern, w)]
+            yield from mine if word is None else [word] * bool(word)
+
+    rest = [w for w in said if w and not any(re.fullmatch(pattern, w) for pattern, _word in (*head, *tail))]
+    words = [*own(head), *rest, *own(tail)]
+    same = before and {*words, "", "defaults"} == {*old, "", "defaults"}
+    return before if same else ",".join(words) or "defaults"
 
 
 def _spelled(fstype: str, name: str, value: Any) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mount options: other names of the same thing, secrets that are never repeated."""
+"""Mount options: other names of the same thing, secrets that are never repeated, lines of fstab that keep what they say."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
@@ -69,3 +71,22 @@ def test_a_secret_is_refused_and_never_repeated(fstype: str, word: str) -> None:
 def test_the_file_that_holds_a_secret_may_be_named() -> None:
     assert mount_options.parse(["credentials=/root/cifs"], "cifs")[1] == ["credentials=/root/cifs"]
     assert mount_options.parse(["secretfile=/root/ceph"], "ceph")[1] == ["secretfile=/root/ceph"]
+
+
+HEAD, TAIL = (("r?bind", None),), (("ro|rw", None), ("nofail", None))
+LINE = st.lists(st.sampled_from("ro rw nofail bind noatime nodev x-a=1 defaults".split()), max_size=6).map(",".join)
+
+
+@given(LINE)
+def test_what_nothing_is_declared_of_stays_byte_for_byte(before: str) -> None:
+    assert mount_options.line(before, None, HEAD, TAIL) == (before or "defaults")
+
+
+@given(LINE, st.sampled_from(["", "nofail"]), st.lists(st.sampled_from(["noatime", "exec"]), unique=True))
+def test_what_is_declared_holds_and_once_more_changes_nothing(before: str, nofail: str, given: list[str]) -> None:
+    tail = (("ro|rw", "ro"), ("nofail", nofail))
+    after = mount_options.line(before, given, HEAD, tail)
+    words = set(after.split(",")) - {"defaults"}
+    assert words - {"bind"} == {"ro", *given} | ({nofail} - {""})
+    assert ("bind" in words) is ("bind" in before.split(","))
+    assert mount_options.line(after, given, HEAD, tail) == after
