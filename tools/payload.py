@@ -15,22 +15,27 @@ import subprocess
 import sys
 import tokenize
 import zlib
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PREFIX = "ansible_collections.bulkhead.storage."
 
 
 class Budget(NamedTuple):
-    """Lines of ours that a call executes when nothing has to change, and when something has; KiB shipped."""
+    """What a call may execute of ours when it finds everything as declared: the design's bounds, section 9 there.
+
+    Beside them two ceilings against growth: lines when something has to change, and all that is shipped, deflated.
+    What only a change needs is shipped every time, since nobody knows beforehand, but read and compiled only then.
+    """
 
     lines: int
-    changing: int
     kib: float
+    changing: int
+    shipped: float
 
 
-PRIMITIVE = Budget(2200, 3600, 90.0)
-COMPOSITE = Budget(4000, 5300, 132.0)
+PRIMITIVE = Budget(1500, 30.0, 3750, 90.0)
+COMPOSITE = Budget(4000, 72.0, 5300, 132.0)
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")
 # A real call: a program that sets the module's arguments, runs it as __main__, and names what of ours was executed.
@@ -123,10 +128,10 @@ def code_lines(path: str) -> int:
     return len(lines - skip)
 
 
-def shipped_kib(module: str) -> float:
-    """Deflated size of our files in the payload, in KiB."""
+def kib(files: Iterable[str]) -> float:
+    """Deflated size of our files as the payload holds them, in KiB."""
     total = 0
-    for name in closure(module):
+    for name in files:
         with open(path_of(name), "rb") as stream:
             total += len(zlib.compress(stream.read(), 6))
     return total / 1024
@@ -158,7 +163,7 @@ def main() -> int:
     for module in modules():
         loaded = closure(module, everything=False)
         lines = sum(code_lines(path_of(name)) for name in loaded)
-        print("%-16s %12.1f %14d %10d" % (module, shipped_kib(module), lines, len(closure(module))))
+        print("%-16s %12.1f %14d %10d" % (module, kib(closure(module)), lines, len(closure(module))))
         if options.files:
             for name in closure(module):
                 mark = " " if name in loaded else "(lazy)"

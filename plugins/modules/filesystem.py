@@ -126,46 +126,11 @@ changed:
   sample: true
 actions:
   description:
-    - The first O(actions_limit) actions of the plan, in the order in which they are taken.
-    - The same list in check mode and in the real run.
+    - The first O(actions_limit) actions of the plan, in the order in which they are taken, the same list in check mode
+      and in the real run. M(bulkhead.storage.layout) tells the fields of each.
   returned: success, or when an action failed
   type: list
   elements: dict
-  contains:
-    kind:
-      description: The kind of the entry that the action belongs to, or V(implied) for what several entries need.
-      type: str
-      returned: always
-    entry:
-      description: The entry that the action belongs to.
-      type: str
-      returned: always
-    port:
-      description: The interface that carries it out, such as V(mount), V(fstab), V(node), V(quota) or V(superblock).
-      type: str
-      returned: always
-    target:
-      description: What it acts on, for example a path.
-      type: str
-      returned: always
-    verb:
-      description: One of V(create), V(change) and V(remove).
-      type: str
-      returned: always
-    risk:
-      description:
-        - V(reversible) can be walked back. V(forward) cannot, but loses nothing. V(shrinks) and V(destroys) lose
-          content and take a consent.
-      type: str
-      returned: always
-    before:
-      description: What is there, null when there is nothing, V(UNKNOWN) when it lies behind something yet to be opened.
-      type: raw
-      returned: always
-    after:
-      description: What will be there, null when nothing will.
-      type: raw
-      returned: always
   sample:
     - kind: filesystem
       entry: filesystem (/dev/disk/by-id/virtio-blank-0001)
@@ -181,34 +146,9 @@ plan_digest:
   type: str
   sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 summary:
-  description: How many actions there were. All of them 0 when the task was refused.
+  description: How many actions were C(planned), C(applied), C(failed), C(undone), C(kept) and C(skipped).
   returned: always
   type: dict
-  contains:
-    planned:
-      description: Actions of the plan.
-      type: int
-      returned: always
-    applied:
-      description: Actions taken and still in force. 0 in check mode.
-      type: int
-      returned: always
-    failed:
-      description: Actions that failed.
-      type: int
-      returned: always
-    undone:
-      description: Actions walked back after a failure.
-      type: int
-      returned: always
-    kept:
-      description: Actions of a failed entry that could not be, or were not to be, walked back.
-      type: int
-      returned: always
-    skipped:
-      description: Actions not tried because what they stand on had failed.
-      type: int
-      returned: always
   sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
 journal:
   description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
@@ -267,32 +207,11 @@ hint:
   type: str
   sample: "repeat the task with wipe_token: 5f0c to destroy what is there"
 errors:
-  description: Every refusal or failure, all at once.
+  description:
+    - Every refusal or failure, all at once, each with C(entry), C(code), C(message), C(hint) and C(details).
   returned: failure
   type: list
   elements: dict
-  contains:
-    entry:
-      description: The entry that the error is about. Empty when it is about the task.
-      type: str
-      returned: always
-    code:
-      description: A stable code.
-      type: str
-      returned: always
-    message:
-      description: What is wrong.
-      type: str
-      returned: always
-    hint:
-      description: What to do about it.
-      type: str
-      returned: always
-    details:
-      description:
-        - What a program may want to know, such as a consent to repeat, users of a device or the option at fault.
-      type: dict
-      returned: always
 errors_total:
   description: How many errors there are, should RV(errors) have been cut to fit into a result.
   returned: failure

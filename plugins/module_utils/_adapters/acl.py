@@ -81,20 +81,35 @@ def parse(entries: Any, option: str = "acl", directory: bool = True) -> tuple[st
     """
     if not isinstance(entries, (list, tuple)):
         raise StorageError("invalid", "%s %.80r is not a list" % (option, entries), option=option)
-    found: dict[tuple[str, int], str] = {}
+    found: dict[str, str] = {}
     for entry in entries:
-        match = _ENTRY.fullmatch(entry) if isinstance(entry, str) else None
-        bits = match.group(3) if match else ""
-        letters = bits.replace("X", "x").replace("-", "")
-        if match is None or len(set(letters)) < len(letters):
+        read = _entry(entry, directory) if isinstance(entry, str) else None
+        if read is None:
             raise StorageError("invalid", "%s entry %.80r is not valid" % (option, entry), _hint(entry), option=option)
-        perm = int(bits) if bits.isdigit() else sum(4 >> "rwx".index(c) for c in letters)
-        if "X" in bits and not directory:
-            perm &= ~1
-        key = match.group(1)[0], number(match.group(1)[0], match.group(2))
-        if found.setdefault(key, _PERMS[perm]) != _PERMS[perm]:
+        who, perms = read
+        if found.setdefault(who, perms) != perms:
             raise StorageError("invalid", "%s names %.80r twice with different rights" % (option, entry), option=option)
-    return tuple(sorted("%s:%d:%s" % (kind, ident, perm) for (kind, ident), perm in found.items()))
+    return tuple(sorted([who + perms for who, perms in found.items()]))
+
+
+@functools.lru_cache(maxsize=8192)
+def _entry(entry: str, directory: bool) -> tuple[str, str] | None:
+    """``u:1000:`` and ``rwx``, or None; thousands of directories name the same users, each several times."""
+    match = _ENTRY.fullmatch(entry)
+    perms = _perms(match.group(3), directory) if match else None
+    if match is None or perms is None:
+        return None
+    kind = match.group(1)[0]
+    return "%s:%d:" % (kind, number(kind, match.group(2))), perms
+
+
+@functools.lru_cache(maxsize=256)
+def _perms(bits: str, directory: bool) -> str | None:
+    letters = bits.replace("X", "x").replace("-", "")
+    if len(set(letters)) < len(letters):
+        return None
+    perm = int(bits) if bits.isdigit() else sum(4 >> "rwx".index(c) for c in letters)
+    return _PERMS[perm & ~1 if "X" in bits and not directory else perm]
 
 
 def _hint(entry: Any) -> str:
@@ -109,7 +124,7 @@ def _hint(entry: Any) -> str:
 def number(kind: str, name: Any) -> int:
     """The uid (``u``) or gid (``g``) for a name, decimal text or int. ``not_found`` for a name nobody has."""
     option = "owner" if kind == "u" else "group"
-    if isinstance(name, str) and re.fullmatch("[0-9]{1,10}", name, re.ASCII):
+    if isinstance(name, str) and len(name) <= 10 and name.isascii() and name.isdigit():
         name = int(name)
     if isinstance(name, int) and not isinstance(name, bool) and 0 <= name < _NOBODY:
         return name

@@ -33,7 +33,7 @@ class FsInfo:
         with Walk() as walk:
             for path in targets or ():
                 try:
-                    fd, _there = nearest(walk, path)
+                    fd, _there = walk.nearest(path)
                     try:
                         found[path] = _facts(fd, rows[_mount_id(fd)])
                     finally:
@@ -52,18 +52,6 @@ class FsInfo:
 
     def risk(self, target: str, before: Any, after: Any) -> str:
         return REVERSIBLE
-
-
-def nearest(walk: Walk, path: str) -> tuple[int, bool]:
-    """(a descriptor of the path or of its nearest existing directory above, was it the path itself)."""
-    here = path
-    while True:
-        try:
-            return walk.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK), here == path
-        except StorageError as error:
-            if error.code != "not_found" or here == "/":
-                raise
-        here = names.parent(here)
 
 
 def visible(fd: int, inside: str) -> str:

@@ -15,7 +15,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 
 Target = Tuple[str, str]
 FIELD = re.compile(rb"[^ \t]+")
-_SPECIAL = re.compile(rb"[ \t\n\\]|^#")
 DEFAULTS = {"fstype": "auto", "options": "defaults", "dump": 0, "passno": 0}
 
 
@@ -25,11 +24,6 @@ class Line(NamedTuple):
     number: int
     path: str
     value: Any
-
-
-def escape(value: str) -> bytes:
-    """A field as fstab(5) wants it; a leading ``#`` would make the line a comment."""
-    return _SPECIAL.sub(lambda m: b"\\%03o" % m.group(0)[0], encode(value))
 
 
 def parse(data: bytes) -> list[Line]:

@@ -15,16 +15,22 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab i
     DEFAULTS,
     FIELD,
     Target,
-    escape,
     parse,
     read,
     twice,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
+_SPECIAL = re.compile(rb"[ \t\n\\]|^#")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _PLACES = {"source": 0, "fstype": 2, "options": 3, "dump": 4, "passno": 5}
+
+
+def escape(value: str) -> bytes:
+    """A field as fstab(5) wants it; a leading ``#`` would make the line a comment."""
+    return _SPECIAL.sub(lambda m: b"\\%03o" % m.group(0)[0], encode(value))
 
 
 def put(target: Target, before: Any, after: Any) -> None:

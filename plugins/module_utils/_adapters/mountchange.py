@@ -21,7 +21,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountap
     syscall,
     unmount,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import MOUNT_KEYS, differing, too_small
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountplan import too_small
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import MOUNT_KEYS, differing
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 

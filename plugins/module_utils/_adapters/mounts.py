@@ -11,7 +11,7 @@ from typing import Any, Iterable
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, Table
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, REVERSIBLE, UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 # The flags of a mount: attribute bits of linux/mount.h and words of mountinfo.
@@ -21,14 +21,13 @@ ATIME = {"relatime": 0, "noatime": 0x10, "strictatime": 0x20}
 MOUNT_KEYS = frozenset((*FLAGS, "atime", "propagation"))
 _NETWORK = frozenset(("nfs", "nfs4", "ceph", "cifs", "smb3", "9p", "afs"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_FRESH = {**dict.fromkeys(FLAGS, False), "atime": "relatime", "propagation": UNKNOWN, "bind": False}
-_TMPFS = {"source": "tmpfs", "o:mode": 0o1777, "o:uid": 0, "o:gid": 0}
 _LEVELS = ("o:compress", "o:compress-force")
+_JUDGED = frozenset("merge replaces lowers risk consent refuse opens".split())
 _ALIASES = {"recursive": "_recursive", "o:noload": "o:norecovery"}  # as a scan shows them
 
 
 class Mounts:
-    """Port ``mount``: absolute path -> how it is mounted. See ``_declared`` for the fields of a declaration."""
+    """Port ``mount``: absolute path -> how it is mounted. See ``as_shown`` for the fields of a declaration."""
 
     name = "mount"
     behind = False
@@ -41,7 +40,11 @@ class Mounts:
         table = Table(mountinfo.parse(mountinfo.read()))
         found = {path: table.at(path) for path in ({r.path for r in table.rows} if targets is None else targets)}
         absent = [path for path, row in found.items() if row is None]
-        rows: dict[str, Any] = _behind_links(table, absent) if targets is not None and absent else {}
+        rows: dict[str, Any] = {}
+        if targets is not None and absent:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
+
+            rows = mountplan.behind_links(table, absent)
         for target, row in found.items():
             try:
                 row = rows.pop(target, row)
@@ -53,7 +56,7 @@ class Mounts:
 
     def resolve(self, target: str, declared: dict[str, Any]) -> dict[str, Any]:
         """A declaration as plan and kernel will see it: owners by number, sources by path and identity, whole pages."""
-        declared = _declared(declared)
+        declared = as_shown(declared)
         for key in ("o:uid", "o:gid"):
             if isinstance(declared.get(key), str):
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
@@ -68,65 +71,23 @@ class Mounts:
     # -- what it means ---------------------------------------------------------------------------------------------
 
     def same(self, target: str, now: Any, declared: Any) -> bool:
-        declared = _declared(declared)
+        declared = as_shown(declared)
         seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
-        return _same_source(target, seen, declared) and not differing(seen, declared)
-
-    def merge(self, target: str, now: Any, declared: Any) -> Any:
-        declared = _declared(declared)
-        if now is not None:
-            seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
-            kind = None if declared.get("bind") else declared.get("fstype")
-            if _same_source(target, seen, declared) and kind in (None, seen.get("fstype")):
-                after = {**now, **{k: declared[k] for k in differing(seen, declared)}}
-                # A journal left unread must be replayed before anybody writes: that takes a fresh mount.
-                if now["read_only"] and not after["read_only"]:
-                    after = {k: v for k, v in after.items() if k != "o:norecovery" or k in declared}
-                return after
-        if declared.get("bind"):
-            return {**dict.fromkeys(_FRESH, UNKNOWN), **declared}  # what is not declared, a bind takes from its source
-        return {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
-
-    def replaces(self, target: str, before: Any, after: Any) -> bool:
-        # A journal that was never replayed, or a loop device that refuses writes, takes a fresh mount.
-        locked = before.get("_frozen") or "o:norecovery" in before
-        if locked and before["read_only"] and after.get("read_only") is False:
-            return True
-        return any(before.get(k) != after.get(k) for k in ("source", "fstype", "bind"))
-
-    def lowers(self, target: str, before: Any, after: Any) -> bool:
-        if before is None or after is None:
-            return after is None
-        pairs = [(before.get(k) or 1 << 64, after.get(k) or 1 << 64) for k in ("o:size", "o:nr_inodes")]  # 0: no limit
-        return before.get("fstype") == "tmpfs" and any(new < old for old, new in pairs)
-
-    def risk(self, target: str, before: Any, after: Any) -> str:
-        return DESTROYS if before is not None and after is None and before.get("fstype") == "tmpfs" else REVERSIBLE
-
-    def consent(self, target: str, before: Any, after: Any) -> tuple[str, Any] | None:
-        return ("absent", True) if self.risk(target, before, after) == DESTROYS else None
-
-    def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
-        if before is not None and after is None:
-            over = [path for path in before.get("_below", ()) if (self.name, path) not in gone]
-            if over:
-                text = "%s has mounts beneath it: %s" % (target, ", ".join(over[:10]))
-                return StorageError("in_use", text, "declare them unmounted too", mounts=over)
-        elif before is not None:
-            return too_small(target, before, after)
-        return None
-
-    def opens(self, target: str, before: Any, after: Any) -> str | None:
-        if before is not None or after is None:
-            return None
-        return "empty" if after.get("fstype") == "tmpfs" else "unknown"
+        return same_source(target, seen, declared) and not differing(seen, declared)
 
     def implies(self, target: str, value: Any) -> Iterable[tuple[str, str, Any]]:
         if target == "/" or (value or {}).get("_kind") == "file":
             return ()
         return (("node", target, {"type": "directory"}),)
 
-    # -- making it so ----------------------------------------------------------------------------------------------
+    # -- what a difference means, and making it so: loaded only where there is one ---------------------------------
+
+    def __getattr__(self, hook: str) -> Any:
+        if hook not in _JUDGED:
+            raise AttributeError(hook)
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
+
+        return getattr(mountplan, hook)
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi
@@ -134,7 +95,7 @@ class Mounts:
         mountapi.put(target, before, after)
 
 
-def _declared(value: dict[str, Any]) -> dict[str, Any]:
+def as_shown(value: dict[str, Any]) -> dict[str, Any]:
     """``recursive`` is how a bind is made, unseen later; sizes of tmpfs are whole pages; ``auto`` says nothing."""
     out = {_ALIASES.get(k, k): v for k, v in value.items() if (k, v) != ("fstype", "auto")}
     if isinstance(out.get("o:size"), int) and out.get("fstype", "tmpfs") == "tmpfs":
@@ -157,7 +118,7 @@ def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _same_source(target: str, now: dict[str, Any], declared: dict[str, Any]) -> bool:
+def same_source(target: str, now: dict[str, Any], declared: dict[str, Any]) -> bool:
     source = declared.get("source")
     if declared.get("bind"):
         return bool(now["_again"] if source == target else source in now["_sources"])
@@ -165,28 +126,6 @@ def _same_source(target: str, now: dict[str, Any], declared: dict[str, Any]) -> 
         return source is None or now.get("fstype") == "tmpfs"  # its source is a mere label
     known = [(now.get(k), declared[k]) for k in ("_rdev", "_file") if k in declared]
     return source in (None, now["source"]) or any(a == b for a, b in known)
-
-
-def _behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
-    """No mount points as they are written: links of root above them are followed, a link itself is refused."""
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
-
-    found: dict[str, Any] = {}
-    with Walk() as walk:
-        for target in targets:
-            try:
-                at, name, _trusted = walk.parent(target)
-                if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
-                    text = "mount point %s is a symbolic link" % target
-                    raise StorageError("unsafe_path", text, "name the directory itself")
-                found[target] = table.at(walk.real(target))
-            except FileNotFoundError:
-                pass
-            except StorageError as error:
-                found[target] = None if error.code == "not_found" else error
-            except OSError as exc:
-                found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
-    return found
 
 
 def _value(table: Table, row: Mount) -> dict[str, Any]:
@@ -231,11 +170,3 @@ def superblock(row: Mount, options: dict[str, Any], path: Any) -> dict[str, Any]
 
         value.update(mountsource.identity(row))
     return value
-
-
-def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> StorageError | None:
-    for key, used in (("o:size", "_used_bytes"), ("o:nr_inodes", "_used_inodes")):
-        if isinstance(after.get(key), int) and now.get(used, 0) > after[key] > 0:
-            text = "%s cannot shrink to %s %d: %d are in use" % (target, key[2:], after[key], now[used])
-            return StorageError("in_use", text, "remove files first", used=now[used], wanted=after[key])
-    return None

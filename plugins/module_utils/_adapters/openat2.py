@@ -127,6 +127,17 @@ class Walk:
                 raise refused(exc, path, not trusted) from exc
         return self.open(self.follow(path), flags, mode)
 
+    def nearest(self, path: str) -> tuple[int, bool]:
+        """(a descriptor of the path or of its nearest existing directory above, was it the path itself)."""
+        here = path
+        while True:
+            try:
+                return self.open(here, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK), here == path
+            except StorageError as error:
+                if error.code != "not_found" or here == "/":
+                    raise
+            here = names.parent(here)
+
     def real(self, path: str) -> str:
         """The path with the links of root above it resolved."""
         up, _slash, name = path.rpartition("/")

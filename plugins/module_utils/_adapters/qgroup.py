@@ -14,7 +14,7 @@ import os
 from collections.abc import Hashable
 from typing import Any, Iterable, Iterator, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, fsinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import FORWARD, REVERSIBLE, UNKNOWN
@@ -124,6 +124,8 @@ class Look:
 
     def _path(self, subvolume: int) -> str:
         if subvolume not in self.paths:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fsinfo
+
             self.paths[subvolume] = fsinfo.visible(self.fd, "/" + btrfs.subvolume_path(self.fd, subvolume))
         return self.paths[subvolume]
 
@@ -193,7 +195,7 @@ class Quota:
 
     def _problem(self, walk: Walk, target: Target) -> StorageError | None:
         try:
-            fd, _there = fsinfo.nearest(walk, target[1])
+            fd, _there = walk.nearest(target[1])
             try:
                 self._seen[target] = type_of(self._types, fd, target[1])
             finally:
@@ -226,7 +228,7 @@ class QuotaEnabled:
         with Walk() as walk:
             for path in targets or ():
                 try:
-                    fd, _there = fsinfo.nearest(walk, path)
+                    fd, _there = walk.nearest(path)
                     try:
                         limits = self._types.get(btrfs.magic(fd))
                         value = limits.enabled(fd) if limits else None

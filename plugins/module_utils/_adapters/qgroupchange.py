@@ -8,7 +8,7 @@ import errno
 import os
 from typing import Any, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange, fsinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import (
     DIRECTORY,
@@ -26,7 +26,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 def put(types: dict[int, Any], target: Target, before: Any, after: Any) -> None:
     with Walk() as walk:
-        fd, there = fsinfo.nearest(walk, target[1])
+        fd, there = walk.nearest(target[1])
         try:
             limits = type_of(types, fd, target[1])
             if there:
@@ -43,7 +43,7 @@ def enable(types: dict[int, Any], target: str, after: Any) -> None:
     if after is None:
         raise StorageError("unsupported", "quota at %s stays enabled: others may count on it" % target)
     with Walk() as walk:
-        fd, _there = fsinfo.nearest(walk, target)
+        fd, _there = walk.nearest(target)
         try:
             limits = type_of(types, fd, target)
             if limits.enabled(fd) is None:

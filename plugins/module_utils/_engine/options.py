@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _TRUE = frozenset(("yes", "on", "1", "true", "t", "y", 1, True))
+_TEXTS = ("str", "path", "raw")  # a text is one already
 _FALSE = frozenset(("no", "off", "0", "false", "f", "n", 0, False))
 
 
@@ -35,9 +36,10 @@ def _dict(
     left = dict(given)
     for name, option in spec.items():
         value = left.pop(name, None)
-        for alias in option.get("aliases", ()):
-            other = left.pop(alias, None)
-            value = other if value is None else value
+        if "aliases" in option:
+            for alias in option["aliases"]:
+                other = left.pop(alias, None)
+                value = other if value is None else value
         if value is None:
             value = option.get("default")
             if value is None:
@@ -45,7 +47,9 @@ def _dict(
                     problems.append("%s is required" % (where + name))
                 params[name] = None
                 continue
-        params[name] = value = _value(option, value, where + name, problems, secrets)
+        if type(value) is not str or option.get("type", "str") not in _TEXTS or "choices" in option:
+            value = _value(option, value, where + name, problems, secrets)
+        params[name] = value
         if option.get("no_log") and value not in (None, ""):
             secrets.add(str(value))
     if left:
@@ -60,6 +64,8 @@ def _value(option: dict[str, Any], value: Any, where: str, problems: list[str], 
     kind = option.get("type", "str")
     if kind == "list":
         items = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else [value]
+        if option.get("elements") == "str" and "choices" not in option and all(type(v) is str for v in items):
+            return list(items)
         item = {**option, "type": option.get("elements", "raw")}
         return [_value(item, v, "%s[%d]" % (where, i), problems, secrets) for i, v in enumerate(items)]
     if kind == "dict":

@@ -25,10 +25,15 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
 
 
+_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts".split()
+
+
 class Planner:
     def __init__(self, gathered: Gathering) -> None:
         gathered.complete()
         self.gathered = gathered
+        for name, hooks in gathered.hooks.items():
+            vars(hooks).update((hook, getattr(gathered.world.ports[name], hook, None)) for hook in _HOOKS)
         self.units, self.world, self.hooks = gathered.units, gathered.world, gathered.hooks
         self.owner, self.stands, self.implied = gathered.owner, gathered.stands, gathered.implied
         self.users, self.released, self.needs = gathered.users, gathered.released, gathered.needs
@@ -274,7 +279,8 @@ class Planner:
         return rest + rows if down else rows + rest
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
-        made = {action.target for action in actions if action.before is None and _missing(action) != action.target}
+        made = {a.target for a in actions if a.before is None and _missing(a) != a.target}
+        made &= {target for _port, target in self.owner}  # what is merely implied comes in no order
         for action in actions:
             if action.before is UNKNOWN:
                 continue

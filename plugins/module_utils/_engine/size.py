@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -22,14 +21,14 @@ def parse(value: Any, what: str = "size", minimum: int = 1, maximum: int = MAXIM
     hex, percent, a fraction without a unit, zero, less than ``minimum`` or more than ``maximum`` bytes.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        number, bare = Fraction(value), True
+        number, bare = value, True
     else:
         match = _TEXT.fullmatch(value) if isinstance(value, str) else None
         if match is None or (match.group(2) and not match.group(3)):
             raise _invalid(what, value, "is not a size", "write an integer number of bytes, or for example 10GiB")
         bare = not match.group(3)
         power = 0 if bare else _UNITS.index(match.group(3)[0].upper())
-        number = Fraction(match.group(1) + (match.group(2) or "")) * 1024**power
+        number = _exactly(match.group(1) + match.group(2), power) if match.group(2) else int(match[1]) * 1024**power
     size = -(-number // unit) * unit
     if size < 1:
         raise _invalid(what, value, "must be greater than zero", "")
@@ -39,6 +38,12 @@ def parse(value: Any, what: str = "size", minimum: int = 1, maximum: int = MAXIM
     if size > min(maximum, MAXIMUM):
         raise _invalid(what, value, "is more than %d bytes" % min(maximum, MAXIMUM), "")
     return int(size)
+
+
+def _exactly(text: str, power: int) -> Any:
+    from fractions import Fraction  # loaded only for the few who write 1.5GiB
+
+    return Fraction(text) * 1024**power
 
 
 def human(size: int) -> str:

@@ -13,10 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Action, Key, Spot, Unit, met
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
-_HOOKS = (
-    "canon resolve implies proves same merge replaces refuse opens vanishes lowers risk want_entries outlasts"
-    " stands_for"
-).split()
+_HOOKS = "canon resolve implies proves same want_entries stands_for".split()
 Wanted = Tuple[Spot, Any]
 Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied cell), its value, what it implies
 

@@ -116,10 +116,11 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]
     words += [found["atime"]] if isinstance(found.get("atime"), str) else []
     words += [k[2:] if v is True else "%s=%s" % (k[2:], v) for k, v in sorted(found.items()) if k.startswith("o:")]
+    bound = found and p["bind"] and p["state"] == "mounted"  # that of a subvolume looks like a mount of its filesystem
     return {
         "path": path,
-        "source": found.get("source"),
-        "fstype": found.get("fstype"),
+        "source": p["source"] if bound else found.get("source"),
+        "fstype": None if bound else found.get("fstype"),
         "options": words,
         "persisted": line is not None,
         "drift": [],

@@ -14,7 +14,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstabchange
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab, escape, parse
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab, parse
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstabchange import escape
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import (

@@ -666,6 +666,8 @@ def test_what_nobody_brings_is_refused_before_anything_is_done(ground: Ground) -
     lacking = {"x": 1, "_missing": "/dev/nowhere"}
     assert codes(planned(ground, unit("one", ("a", 1, lacking)))) == [("not_found", "one")]
     assert not planned(ground, unit("one", ("a", "/dev/nowhere", {"x": 2}), ("a", 1, lacking))).errors, "it is made"
+    implying = unit("two", ("node", "/dev/nowhere/deeper", DIRECTORY))
+    assert codes(planned(ground, implying, unit("one", ("a", 1, lacking)))) == [("not_found", "one")], "in no order"
     above = unit("two", ("a", 2, {"x": 2}), provides=(("path", "/dev"),))
     below = unit("one", ("a", 1, lacking), needs=(("path", "/dev/nowhere"),))
     assert codes(planned(ground, above, below)) == [("not_found", "one")], "what is above does not bring it"

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A mount that is not as declared: is it behind links, what it will be, can it change in place, what is at risk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
+    FLAGS,
+    as_shown,
+    differing,
+    same_source,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, REVERSIBLE, UNKNOWN
+
+_FRESH = {**dict.fromkeys(FLAGS, False), "atime": "relatime", "propagation": UNKNOWN, "bind": False}
+_TMPFS = {"source": "tmpfs", "o:mode": 0o1777, "o:uid": 0, "o:gid": 0}
+
+
+def merge(target: str, now: Any, declared: Any) -> Any:
+    declared = as_shown(declared)
+    if now is not None:
+        seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
+        kind = None if declared.get("bind") else declared.get("fstype")
+        if same_source(target, seen, declared) and kind in (None, seen.get("fstype")):
+            after = {**now, **{k: declared[k] for k in differing(seen, declared)}}
+            # A journal left unread must be replayed before anybody writes: that takes a fresh mount.
+            if now["read_only"] and not after["read_only"]:
+                after = {k: v for k, v in after.items() if k != "o:norecovery" or k in declared}
+            return after
+    if declared.get("bind"):
+        return {**dict.fromkeys(_FRESH, UNKNOWN), **declared}  # what is not declared, a bind takes from its source
+    return {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
+
+
+def replaces(target: str, before: Any, after: Any) -> bool:
+    # A journal that was never replayed, or a loop device that refuses writes, takes a fresh mount.
+    locked = before.get("_frozen") or "o:norecovery" in before
+    if locked and before["read_only"] and after.get("read_only") is False:
+        return True
+    return any(before.get(k) != after.get(k) for k in ("source", "fstype", "bind"))
+
+
+def lowers(target: str, before: Any, after: Any) -> bool:
+    if before is None or after is None:
+        return after is None
+    pairs = [(before.get(k) or 1 << 64, after.get(k) or 1 << 64) for k in ("o:size", "o:nr_inodes")]  # 0: no limit
+    return before.get("fstype") == "tmpfs" and any(new < old for old, new in pairs)
+
+
+def risk(target: str, before: Any, after: Any) -> str:
+    return DESTROYS if before is not None and after is None and before.get("fstype") == "tmpfs" else REVERSIBLE
+
+
+def consent(target: str, before: Any, after: Any) -> tuple[str, Any] | None:
+    return ("absent", True) if risk(target, before, after) == DESTROYS else None
+
+
+def refuse(target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
+    if before is not None and after is None:
+        over = [path for path in before.get("_below", ()) if ("mount", path) not in gone]
+        if over:
+            text = "%s has mounts beneath it: %s" % (target, ", ".join(over[:10]))
+            return StorageError("in_use", text, "declare them unmounted too", mounts=over)
+    elif before is not None:
+        return too_small(target, before, after)
+    return None
+
+
+def opens(target: str, before: Any, after: Any) -> str | None:
+    if before is not None or after is None:
+        return None
+    return "empty" if after.get("fstype") == "tmpfs" else "unknown"
+
+
+def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> StorageError | None:
+    for key, used in (("o:size", "_used_bytes"), ("o:nr_inodes", "_used_inodes")):
+        if isinstance(after.get(key), int) and now.get(used, 0) > after[key] > 0:
+            text = "%s cannot shrink to %s %d: %d are in use" % (target, key[2:], after[key], now[used])
+            return StorageError("in_use", text, "remove files first", used=now[used], wanted=after[key])
+    return None
+
+
+def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
+    """No mount points as they are written: links of root above them are followed, a link itself is refused."""
+    found: dict[str, Any] = {}
+    with Walk() as walk:
+        for target in targets:
+            try:
+                at, name, _trusted = walk.parent(target)
+                if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                    text = "mount point %s is a symbolic link" % target
+                    raise StorageError("unsafe_path", text, "name the directory itself")
+                found[target] = table.at(walk.real(target))
+            except FileNotFoundError:
+                pass
+            except StorageError as error:
+                found[target] = None if error.code == "not_found" else error
+            except OSError as exc:
+                found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
+    return found
