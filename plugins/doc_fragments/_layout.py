@@ -554,12 +554,12 @@ options:
         required: true
       backend:
         description:
-          - V(directory) makes directories, bounded by project quota.
+          - V(directory) makes directories, bounded by project quota. That is not supported
+            yet, so a volume in such a pool is refused with C(not_enforced).
           - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
           - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
           - V(memory) is for memory volumes only and has no path.
-          - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced, and
-            V(loop) anywhere else.
+          - V(auto) is V(btrfs) on Btrfs and V(loop) anywhere else.
           - Required when O(pools[].state=present).
         type: str
         choices:
@@ -629,17 +629,18 @@ options:
       max_volume_size:
         description:
           - The largest volume allowed, such as C(100GiB). A larger one is refused with C(limit_exceeded),
-            existing ones stay.
+            existing ones stay. V(none) lifts the limit.
         type: str
       max_volumes_per_namespace:
         description:
           - How many volumes a namespace may have in this pool, at least 1. One more is refused
-            with C(limit_exceeded).
-        type: int
+            with C(limit_exceeded). V(none) lifts the limit.
+        type: str
       overcommit:
         description:
-          - How many times its capacity a pool may promise, from 1 to 1000.
-        type: float
+          - How many times its capacity a pool may promise, from 1 to 1000. V(none) lifts the
+            limit.
+        type: raw
       confirm:
         description:
           - The pool's own name, as consent to remove it.
@@ -817,6 +818,8 @@ options:
           - V(exclusive) lets one job attach it at a time, others are refused with C(in_use).
             V(read_only) takes O(volumes[].read_only=true) of whoever attaches it. V(read_write)
             when it is not given.
+          - Those who have it attached already count too. As long as one of them may do more,
+            it is refused with C(in_use).
         type: str
         choices:
           - exclusive
@@ -835,6 +838,7 @@ options:
         description:
           - The job that it is attached to or detached from. The host itself when it is not
             given.
+          - No job can be called C(host).
         type: str
       target:
         description:

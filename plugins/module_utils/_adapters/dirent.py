@@ -60,7 +60,8 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
                 os.fsync(fd)
             rename(folder, temporary, name)
         except BaseException:
-            clone.remove(folder, temporary, target)
+            with contextlib.suppress(StorageError):  # the first failure is the one to tell; a later run sweeps
+                clone.remove(folder, temporary, target)
             raise
         if now["type"] == "file" or source >= 0:
             os.fsync(folder)
