@@ -9,7 +9,6 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
 
 KIND, LIST = "mount", "mounts"
 OPTIONS: dict[str, Any] = {
@@ -85,24 +84,27 @@ def _declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], di
         )
     if fstype == "tmpfs":
         raise StorageError("invalid", "a tmpfs has a module of its own", "use bulkhead.storage.tmpfs", option="fstype")
-    fields, words = mount_options.parse(p["options"] or [], fstype)
-    live = {"source": source, **fields}
-    if p["bind"]:
-        live.update(bind=True, recursive=bool(p["recursive"]))
-    else:
-        live["fstype"] = fstype
-    for option in ("read_only", "propagation"):
-        if p[option] is not None:
-            live[option] = p[option]
+    live: dict[str, Any] = {"source": source, **({"bind": True} if p["bind"] else {"fstype": fstype})}
     # Options of another filesystem, or of a bind, mean nothing to this one.
-    old = before["options"] if isinstance(before, dict) and before["fstype"] in (fstype, "auto") else ""
-    kind = {True: "rbind", False: "bind", None: None if "bind" in old else "bind"}[p["recursive"]] if p["bind"] else ""
-    tail = (
-        ("ro|rw", {True: "ro", False: "", None: None}[p["read_only"]]),
-        ("r?(private|slave|shared|unbindable)", p["propagation"]),
-        ("nofail", {True: "nofail", False: "", None: None}[p["nofail"]]),
-    )
-    options = mount_options.line(old, None if p["options"] is None else words, (("r?bind", kind),), tail)
+    options = before["options"] if isinstance(before, dict) and before["fstype"] in (fstype, "auto") else ""
+    own = ("options", "read_only", "propagation", "nofail", "recursive")
+    if not options or any(p[option] is not None for option in own) or p["bind"] != ("bind" in options):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
+
+        fields, words = mount_options.parse(p["options"] or [], fstype)
+        live.update(fields)
+        live.update({option: p[option] for option in ("read_only", "propagation") if p[option] is not None})
+        kind = ""
+        if p["bind"]:
+            kind = {True: "rbind", False: "bind", None: None if "bind" in options else "bind"}[p["recursive"]]
+        tail = (
+            ("ro|rw", {True: "ro", False: "", None: None}[p["read_only"]]),
+            ("r?(private|slave|shared|unbindable)", p["propagation"]),
+            ("nofail", {True: "nofail", False: "", None: None}[p["nofail"]]),
+        )
+        options = mount_options.line(options, None if p["options"] is None else words, (("r?bind", kind),), tail)
+    if p["bind"]:
+        live["recursive"] = "rbind" in options.split(",")
     line = {"source": source, "fstype": fstype, "options": options}
     line.update({field: p[field] for field in ("dump", "passno") if p[field] is not None})
     return live, line

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mount options: other names of the same thing, secrets that are never repeated, lines of fstab that keep what they say."""
+"""Mount options: other names of one thing, secrets that are never repeated, lines of fstab that keep what they say."""
 
 from __future__ import annotations
 
