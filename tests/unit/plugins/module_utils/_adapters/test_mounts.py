@@ -704,7 +704,7 @@ def test_a_tag_leads_to_the_device(arena):
             code = 1
             try:
                 namespace._call("unshare", namespace.CLONE_NEWNS)
-                subprocess.run(["mount", "-t", "tmpfs", "dev", "/dev"], check=True)
+                subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "dev", "/dev"], check=True)
                 os.makedirs("/dev/disk/by-label")
                 os.mknod(device, 0o60600, number)
                 os.symlink(device, "/dev/disk/by-label/data")
