@@ -74,14 +74,15 @@ def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> 
     }  # fmt: skip
     seen["_by_id"] = [] if seen["_stable"] else look.links(dev)
     port.seen[target] = seen
-    if content.kind == "blank":
+    if content.kind == "blank" and not ours:
         return None
     row: dict[str, Any] = {"fstype": None, "_content": content._asdict()}
     if content.kind == "known" and content.fstype in TOOLS:
         row = value(_live(content.detail["found"], at), seen["_device_size"])
     elif content.kind == "known":
         row["fstype"] = content.fstype
-    if ours and (content.detail["begun"] or row["fstype"] in TOOLS):
+    # blank too: an intent that stays when a wipe is over would be a consent to whatever comes there later
+    if ours and (content.kind == "blank" or content.detail["begun"] or row["fstype"] in TOOLS):
         row["unfinished"] = True
     return {**row, **seen}
 
