@@ -94,7 +94,7 @@ def _declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], di
         fields, words = mount_options.parse(p["options"] or [], fstype)
         live.update(fields)
         live.update({option: p[option] for option in ("read_only", "propagation") if p[option] is not None})
-        kind = ""
+        kind: str | None = ""
         if p["bind"]:
             kind = {True: "rbind", False: "bind", None: None if "bind" in options else "bind"}[p["recursive"]]
         tail = (
