@@ -201,7 +201,7 @@ options:
       persist:
         description:
           - V(fstab) keeps one line in O(mounts[].fstab), every other byte of which stays as
-            it is.
+            it is. Where systemd runs, it is told of a change of C(/etc/fstab).
           - V(none) does not look at O(mounts[].fstab) at all.
         type: str
         choices:
@@ -327,7 +327,7 @@ options:
         description:
           - Where the mount is written down for the next boot.
           - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it
-            is.
+            is. Where systemd runs, it is told of a change.
           - V(none) does not look at C(/etc/fstab) at all.
           - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
         type: str

@@ -75,7 +75,8 @@ options:
     choices: [private, slave, shared]
   persist:
     description:
-      - V(fstab) keeps one line in O(fstab), every other byte of which stays as it is.
+      - V(fstab) keeps one line in O(fstab), every other byte of which stays as it is. Where systemd runs, it is told of
+        a change of C(/etc/fstab).
       - V(none) does not look at O(fstab) at all.
     type: str
     choices: [fstab, none]

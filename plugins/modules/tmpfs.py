@@ -80,7 +80,8 @@ options:
   persist:
     description:
       - Where the mount is written down for the next boot.
-      - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it is.
+      - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it is. Where systemd runs, it is
+        told of a change.
       - V(none) does not look at C(/etc/fstab) at all.
       - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
     type: str

@@ -129,8 +129,11 @@ class Runner:
     def finish(self, planned: int) -> dict[str, int]:
         for name in sorted({step[1] for step in self.touched}):
             flush = getattr(self.ports[name], "flush", None)
-            if flush is not None:
-                flush()
+            try:
+                if flush is not None:
+                    flush()
+            except StorageError as error:  # what was done stands, and is told with it
+                self.failed.append((len(self.stage.units), error))
         summary = {
             "planned": planned,
             "applied": self.count - self.undone,
