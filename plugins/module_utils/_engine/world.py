@@ -185,17 +185,21 @@ class Gathering:
     def _cover(self, index: int, unit: Unit) -> None:
         for name, target, value, implied in unit.cells:
             hooks = self._hook(name)
-            if hooks.covers is not None and value is not None and not implied:
-                self.covered[hooks.covers[0], hooks.canon(target) if hooks.canon else target] = index, hooks.covers[1]
+            if hooks.covers is not None and not implied:
+                below, above = hooks.covers if value is not None else hooks.covers[:1] * 2  # seen again once it is gone
+                self.covered[below, hooks.canon(target) if hooks.canon else target] = index, above
 
     def _seen_as(self, name: str, target: Hashable, value: Any, index: int, unit: Unit) -> str:
-        """Who stands on a mount means what is mounted; who makes its mount point has no say about that."""
+        """Who stands on a mount means what is mounted; who makes its mount point has no say about that.
+
+        "" when nothing is meant: the root of what is mounted cannot go, and its mount point is the mount's own matter.
+        """
         by, other = self.covered.get((name, target), (index, name))
-        if by == index or value is None:
+        if by == index:
             return name
         if ("path", target) in unit.needs:
-            return other
-        if value.keys() - {"type"}:
+            return other if value is not None else ""
+        if value is not None and value.keys() - {"type"}:
             text = "%s is a mount point of this declaration: its rights are those of what is mounted" % (target,)
             hint = "give it a tree of its own with root: %s and path: ." % (target,)
             self.errors.append(StorageError("conflict", text, hint).at(unit.entry))
@@ -212,6 +216,8 @@ class Gathering:
                 target = hooks.canon(target)
             if self.covered and not implied:
                 name = self._seen_as(name, target, value, index, unit)
+                if not name:
+                    continue
                 hooks = self._hook(name)
             if hooks.resolve is not None and value is not None:
                 value = self._resolved(hooks, target, value, unit)
