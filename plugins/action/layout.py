@@ -9,8 +9,10 @@ target, is what a large declaration costs.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import zlib
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -39,7 +41,10 @@ class ActionModule(ActionBase):
             document = {name: args.pop(name) for name in (*lists, "state") if args.get(name) is not None}
             if args.get("src"):
                 document = {**self._read(args.pop("src")), **document}
-            args["_declaration"], args["_secrets"] = _serialised(document, task_vars or {})
+            text, args["_secrets"] = _serialised(document, task_vars or {})
+            args["_declaration"] = _packed(text)
+        else:
+            args["_secrets"] = []  # no list comes with the task: the module need not know any kind's options
         done: dict[str, Any] = self._execute_module(
             module_name="bulkhead.storage.layout", module_args=args, task_vars=task_vars
         )
@@ -62,6 +67,11 @@ def _serialised(document: dict[str, Any], task_vars: dict[str, Any]) -> tuple[st
         _find_vaulted({k: v for k, v in task_vars.items() if k not in _OTHERS}, vaulted)
         secrets += [secret for secret in vaulted if json.dumps(secret)[1:-1] in text]
     return text, secrets
+
+
+def _packed(text: str) -> str:
+    """Deflated where that pays: Ansible copies, quotes and parses it several times on its way to the target."""
+    return text if len(text) < 4096 else base64.b64encode(zlib.compress(text.encode(), 1)).decode()
 
 
 def _find_vaulted(value: Any, found: list[str]) -> None:

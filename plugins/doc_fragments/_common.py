@@ -42,7 +42,7 @@ options:
       - Whether a device may be named by a path that can mean another device after the next boot, such as C(/dev/sdb).
       - Without it such a name is refused with C(unstable_device), and the refusal lists the stable names of the device.
       - Names beneath C(/dev/disk/by-id), C(/dev/disk/by-uuid), C(/dev/disk/by-partuuid) and C(/dev/mapper), logical
-        volumes, and loop devices (known by their file) are stable.
+        volumes, and image files by their path are stable. C(/dev/loop0) is not.
     type: bool
     default: false
 """

@@ -164,11 +164,14 @@ options:
         description:
           - Mount options, one word or C(name=value) an entry, or all of them in one text with
             commas.
-          - Options that can lose committed data at power loss, that run a helper or that set
-            a context are refused with C(invalid).
+          - When they are not given, none on a new mount, and those of a line in O(mounts[].fstab)
+            stay. Given, they are all options of the line but those that have an option of their
+            own here.
+          - Options that can lose committed data at power loss, that run a helper, that set
+            a context or that hold a secret (instead of naming the file that does) are refused
+            with C(invalid).
         type: list
         elements: str
-        default: []
         aliases:
           - opts
       bind:
@@ -180,8 +183,8 @@ options:
       recursive:
         description:
           - Whether a bind takes the mounts beneath O(mounts[].source) along.
+          - When it is not given, not on a new mount, and as a line in O(mounts[].fstab) says.
         type: bool
-        default: false
       read_only:
         description:
           - Whether nobody may write through this mount. When it is not given, as O(mounts[].options)
@@ -212,20 +215,19 @@ options:
         default: /etc/fstab
       dump:
         description:
-          - The fifth field of the line, see fstab(5).
+          - The fifth field of the line, see fstab(5). When it is not given, 0 in a new line.
         type: int
-        default: 0
       passno:
         description:
           - The sixth field of the line, the order of checks at boot, see fstab(5). 0 means
             no check.
+          - When it is not given, 0 in a new line.
         type: int
-        default: 0
       nofail:
         description:
-          - Whether the host boots although the device is missing.
+          - Whether the host boots although the device is missing. When it is not given, as
+            O(mounts[].options) say, as the line is, and not in a new line.
         type: bool
-        default: false
       on_drift:
         description:
           - What to do where something is mounted at O(mounts[].path) in another way than declared.
@@ -285,9 +287,10 @@ options:
         type: int
       mode:
         description:
-          - Mode of its root directory, in octal digits as text.
-        type: str
-        default: '1777'
+          - Mode of its root directory, in octal digits as text. A number is taken as it is,
+            since YAML reads V(0770) as octal.
+          - When it is not given, 1777 on a new mount.
+        type: raw
       owner:
         description:
           - Owner of its root directory, a name or a number. When it is not given, root on a
@@ -307,18 +310,19 @@ options:
         description:
           - Whether its content must never be written to swap, as for secrets. Needs Linux 6.4,
             else C(unsupported).
-          - It can be chosen only while the tmpfs is mounted anew.
+          - It can be chosen only while the tmpfs is mounted anew. When it is not given, not
+            on a new mount.
         type: bool
-        default: false
       options:
         description:
           - Further mount options, one word or C(name=value) an entry, on top of C(nosuid,nodev),
             which cannot be lifted.
           - Flags such as C(noatime), and C(huge=), C(mpol=), C(inode32), C(inode64). Anything
             else is refused with C(invalid), and so is what has an option of its own here.
+          - When they are not given, none on a new mount, and those of a line in C(/etc/fstab)
+            stay.
         type: list
         elements: str
-        default: []
       persist:
         description:
           - Where the mount is written down for the next boot.
@@ -550,12 +554,12 @@ options:
         required: true
       backend:
         description:
-          - V(directory) makes directories, bounded by project quota.
+          - V(directory) makes directories, bounded by project quota. That is not supported
+            yet, so a volume in such a pool is refused with C(not_enforced).
           - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
           - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
           - V(memory) is for memory volumes only and has no path.
-          - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced, and
-            V(loop) anywhere else.
+          - V(auto) is V(btrfs) on Btrfs and V(loop) anywhere else.
           - Required when O(pools[].state=present).
         type: str
         choices:
@@ -625,17 +629,18 @@ options:
       max_volume_size:
         description:
           - The largest volume allowed, such as C(100GiB). A larger one is refused with C(limit_exceeded),
-            existing ones stay.
+            existing ones stay. V(none) lifts the limit.
         type: str
       max_volumes_per_namespace:
         description:
           - How many volumes a namespace may have in this pool, at least 1. One more is refused
-            with C(limit_exceeded).
-        type: int
+            with C(limit_exceeded). V(none) lifts the limit.
+        type: str
       overcommit:
         description:
-          - How many times its capacity a pool may promise, from 1 to 1000.
-        type: float
+          - How many times its capacity a pool may promise, from 1 to 1000. V(none) lifts the
+            limit.
+        type: raw
       confirm:
         description:
           - The pool's own name, as consent to remove it.
@@ -813,6 +818,8 @@ options:
           - V(exclusive) lets one job attach it at a time, others are refused with C(in_use).
             V(read_only) takes O(volumes[].read_only=true) of whoever attaches it. V(read_write)
             when it is not given.
+          - Those who have it attached already count too. As long as one of them may do more,
+            it is refused with C(in_use).
         type: str
         choices:
           - exclusive
@@ -831,6 +838,7 @@ options:
         description:
           - The job that it is attached to or detached from. The host itself when it is not
             given.
+          - No job can be called C(host).
         type: str
       target:
         description:

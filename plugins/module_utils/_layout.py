@@ -23,7 +23,9 @@ def run(kinds: Any) -> None:
         "confirm_purge": {"type": "list", "elements": "str", "default": []},
         "return_resources": {"type": "bool", "default": False},
     }
-    if was_sent("_declaration"):  # as the action plugin sends the lists
+    if was_sent("_secrets") or was_sent(
+        "_declaration"
+    ):  # by the action plugin: the lists are in one text, or in a file here
         options["_declaration"] = {"type": "str", "no_log": True}
         options["_secrets"] = {"type": "list", "elements": "str", "no_log": True}
     else:
@@ -35,7 +37,7 @@ def _read(kinds: Any, params: dict[str, Any], secrets: set[str]) -> Declared:
     if params["src"] and any(params.get(name) is not None for name in (*kinds.LISTS, "_declaration")):
         raise StorageError("invalid", "src and lists exclude each other", "declare the lists in the file")
     if params.get("_declaration"):
-        document = json.loads(params["_declaration"])
+        document = json.loads(_unpacked(params["_declaration"]))
     elif params["src"]:
         document = kinds.read(params["src"])
     else:
@@ -46,6 +48,16 @@ def _read(kinds: Any, params: dict[str, Any], secrets: set[str]) -> Declared:
         document["state"] = params["state"]
     entries, errors = kinds.entries(document, params, secrets)
     return entries, kinds.ports([name for name in kinds.LISTS if document.get(name)]), errors
+
+
+def _unpacked(text: str) -> str | bytes:
+    """JSON as it is, or deflated by the action plugin."""
+    if text.startswith("{"):
+        return text
+    import base64
+    import zlib
+
+    return zlib.decompress(base64.b64decode(text))
 
 
 def _extra(params: dict[str, Any], entries: list[Entry], report: Report) -> dict[str, Any]:

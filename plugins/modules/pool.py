@@ -31,11 +31,12 @@ options:
     required: true
   backend:
     description:
-      - V(directory) makes directories, bounded by project quota.
+      - V(directory) makes directories, bounded by project quota. That is not supported yet, so a volume in such a pool
+        is refused with C(not_enforced).
       - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
       - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
       - V(memory) is for memory volumes only and has no path.
-      - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced, and V(loop) anywhere else.
+      - V(auto) is V(btrfs) on Btrfs and V(loop) anywhere else.
       - Required when O(state=present).
     type: str
     choices: [auto, directory, loop, lvm, btrfs, nfs, iscsi, ceph_rbd, cephfs, memory]
@@ -93,16 +94,17 @@ options:
   max_volume_size:
     description:
       - The largest volume allowed, such as C(100GiB). A larger one is refused with C(limit_exceeded), existing ones
-        stay.
+        stay. V(none) lifts the limit.
     type: str
   max_volumes_per_namespace:
     description:
       - How many volumes a namespace may have in this pool, at least 1. One more is refused with C(limit_exceeded).
-    type: int
+        V(none) lifts the limit.
+    type: str
   overcommit:
     description:
-      - How many times its capacity a pool may promise, from 1 to 1000.
-    type: float
+      - How many times its capacity a pool may promise, from 1 to 1000. V(none) lifts the limit.
+    type: raw
   confirm:
     description:
       - The pool's own name, as consent to remove it.

@@ -161,6 +161,7 @@ options:
     description:
       - V(exclusive) lets one job attach it at a time, others are refused with C(in_use). V(read_only) takes
         O(read_only=true) of whoever attaches it. V(read_write) when it is not given.
+      - Those who have it attached already count too. As long as one of them may do more, it is refused with C(in_use).
     type: str
     choices: [exclusive, read_only, read_write]
   scope:
@@ -172,6 +173,7 @@ options:
   job:
     description:
       - The job that it is attached to or detached from. The host itself when it is not given.
+      - No job can be called C(host).
     type: str
   target:
     description:
@@ -371,8 +373,9 @@ resource:
       returned: always
     status:
       description:
-        - V(ready), V(in_use) while it is attached, V(error) when it is recorded but its content is missing or cannot be
-          looked at, V(absent) when there is no such volume.
+        - V(ready), V(in_use) while it is attached, V(error) when it is recorded but its content or a mount of it is
+          missing or cannot be looked at, V(absent) when there is no such volume.
+        - Mounts do not outlive a boot. Declaring what is attached again brings them back.
       type: str
       returned: always
     labels:

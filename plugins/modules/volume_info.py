@@ -107,8 +107,9 @@ volumes:
       returned: always
     status:
       description:
-        - V(ready), V(in_use) while it is attached, V(error) when it is recorded but its content is missing or cannot be
-          looked at, V(absent) when there is no such volume.
+        - V(ready), V(in_use) while it is attached, V(error) when it is recorded but its content or a mount of it is
+          missing or cannot be looked at, V(absent) when there is no such volume.
+        - Mounts do not outlive a boot. Declaring what is attached again brings them back.
       type: str
       returned: always
     labels:

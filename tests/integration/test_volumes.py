@@ -15,7 +15,7 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
-from ansible_collections.bulkhead.storage.tests.support import namespace, reconciling
+from ansible_collections.bulkhead.storage.tests.support import module, namespace, reconciling
 
 MIB = 1 << 20
 ROW = "SELECT value FROM rows WHERE kind = 'volume' AND key = '%s'"
@@ -398,6 +398,33 @@ def test_memory_of_the_host_is_one_for_all(host: None) -> None:
     os.rmdir("/srv/one")
 
 
+@pytest.mark.parametrize("pool", [LOOP, BTRFS, None], ids=["loop", "btrfs", "memory"])
+def test_what_is_attached_and_not_mounted_is_in_error(host: None, pool: Any) -> None:
+    """As after a boot: mounts are gone, and whoever has the volume would write into the bare directory."""
+    volume = {"name": "a", "size": "8MiB", "state": "attached", "job": "j1", "target": "/mnt/a"}
+    document = volumes(pool, volume) if pool else {"volumes": [{**volume, "type": "memory"}]}
+
+    def shown() -> str:
+        return str(module.run("volume_info", {"name": "a"}).result["volumes"][0]["status"])
+
+    made(document)
+    assert shown() == "in_use"
+    said("umount", "/mnt/a")
+    assert shown() == "error"
+    if pool is LOOP:
+        said("umount", "/srv/fast/default/a")
+    made(document)
+    assert shown() == "in_use"
+    if pool is LOOP:
+        said("umount", "/mnt/a", "/srv/fast/default/a")
+        said("mount", "--bind", "/srv/images", "/mnt/a")
+        assert shown() == "error", "its own mount is missing"
+        said("umount", "/mnt/a")
+    made({"volumes": [{"name": "a", "state": "detached"}]})
+    assert shown() == "ready"
+    made(removed("a") if pool else {"volumes": [{"name": "a", "state": "absent"}]})
+
+
 # -- protection ----------------------------------------------------------------------------------------------------
 
 
@@ -466,6 +493,10 @@ def test_a_pool_holds_to_its_limits(host: None) -> None:
     made({"pools": [{**wide, "overcommit": 1.0}]})
     assert refused(volumes({}, {"name": "d", "size": "%d" % room("/srv")})) == "limit_exceeded"
     assert refused(volumes({}, {"name": "c", "size": "%d" % room("/srv")})) == "limit_exceeded", "nor may one grow so"
+    lifted = dict.fromkeys(("max_volume_size", "max_volumes_per_namespace", "overcommit"), "none")
+    made({"pools": [{**LOOP["pools"][0], **lifted}]})
+    made(volumes({}, {"name": "d", "size": "%d" % room("/srv")}))
+    made(removed("d", pool=False))
     made(removed("b", "c", "blue/c"))
 
 

@@ -333,6 +333,17 @@ def test_a_volume_is_not_made_where_its_size_means_nothing(world: None) -> None:
     assert host.changed(before, host.picture()) == []
 
 
+def test_what_is_not_there_is_not_shown_as_unlimited(world: None) -> None:
+    """A directory without a limit is listed without one; a directory that does not exist fails the task."""
+    os.mkdir("/mnt/plain")
+    bare = module.run("quota_info", {"path": "/srv/projects/blue"}).result["quotas"][0]
+    assert set(bare["limits"].values()) == {None}
+    for path in ("/srv/projects/green", "/srv/no/such/place", "/mnt/nothing"):
+        answer = module.run("quota_info", {"path": ["/srv/projects/blue", path]})
+        assert (answer.rc, answer.result.get("code")) == (1, "not_found") and path in answer.result["msg"]
+    assert module.run("quota_info", {"path": "/mnt/plain"}).result["code"] == "not_enforced"
+
+
 def test_a_volume_shrinks_as_foreseen(world: None) -> None:
     assert module.run("volume", {"name": "data", "size": "64MiB"}).rc == 0
     smaller = {"name": "data", "size": "32MiB"}

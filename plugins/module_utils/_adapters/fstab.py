@@ -88,7 +88,12 @@ class Fstab:
 def read(file: str) -> bytes:
     """The bytes of the file; a missing one is empty."""
     try:
-        with open(encode(file), "rb") as f:
+        where: Any = encode(file)
+        if file != "/etc/fstab":
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstabchange
+
+            where = fstabchange.walked(file)
+        with open(where, "rb") as f:
             return f.read()
     except FileNotFoundError:
         return b""

@@ -42,7 +42,6 @@ class Superblock:
         self.run, self.intents, self.new_look, self.search = run, intents, look or _sysfs, search.split(":")
         self.wanted: dict[str, Any] = {}  # what is declared: lets a scan end after one small read
         self.seen: dict[str, dict[str, Any]] = {}  # observations of the last scan, of blank targets too
-        self.allow_unstable: set[str] = set()
 
     # -- pure ------------------------------------------------------------------------------------------------------
 
@@ -76,8 +75,6 @@ class Superblock:
             if field in value:
                 value[field] = tuple(sorted(value[field]))
         self.wanted[target] = value
-        if value.get("_allow_unstable"):
-            self.allow_unstable.add(target)
         return value
 
     def same(self, target: str, now: dict[str, Any], declared: dict[str, Any]) -> bool:
@@ -128,6 +125,15 @@ class Superblock:
         shrinks = self.risk(target, before, after) == SHRINKS
         return ("allow_shrink", True) if shrinks else ("wipe_token", before["_token"])
 
+    def unstable(self, target: str) -> StorageError | None:
+        """What takes ``allow_unstable_device``: a name that may mean another device after a reboot."""
+        seen = self.seen.get(target)
+        if seen is None or seen["_stable"]:
+            return None
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import sysfs_block
+
+        return sysfs_block.unstable(target, seen["_by_id"])
+
     def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mkfschange
 
@@ -153,13 +159,15 @@ class Superblock:
         if not os.path.lexists(target):
             return None
         want, ours = self.wanted.get(target), self.intents.is_ours(target)
-        fd = blkprobe.opened(target)
+        fd = blkprobe.glanced(target)
         try:
             found = blkprobe.quick(fd) if want and not ours else None
             if found:
                 now = value(found, os.lseek(fd, 0, os.SEEK_END))
                 if self.same(target, now, want or {}):
                     return now
+            glanced, fd = fd, blkprobe.opened(target)
+            os.close(glanced)
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mkfschange
 
             return mkfschange.examine(self, look(), target, fd, ours)

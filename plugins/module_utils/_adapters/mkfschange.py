@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import TOOLS, Superblock, known, value
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs, unstable
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import SHRINKS, UNKNOWN
 
@@ -39,8 +39,6 @@ def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any
     if seen["_protected"]:
         text = "%s holds %s of this host" % (target, seen["_protected"])
         return StorageError("protected", text, "choose another device")
-    if not seen["_stable"] and target not in port.allow_unstable:
-        return unstable(target, seen["_by_id"])
     if users and (formats or shrinks and fstype == "ext4"):
         text = "%s is in use: %s" % (target, ", ".join(users))
         return StorageError("in_use", text, "release it first, or declare its users absent too", users=users)
@@ -76,14 +74,15 @@ def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> 
     }  # fmt: skip
     seen["_by_id"] = [] if seen["_stable"] else look.links(dev)
     port.seen[target] = seen
-    if content.kind == "blank":
+    if content.kind == "blank" and not ours:
         return None
     row: dict[str, Any] = {"fstype": None, "_content": content._asdict()}
     if content.kind == "known" and content.fstype in TOOLS:
         row = value(_live(content.detail["found"], at), seen["_device_size"])
     elif content.kind == "known":
         row["fstype"] = content.fstype
-    if ours and (content.detail["begun"] or row["fstype"] in TOOLS):
+    # blank too: an intent that stays when a wipe is over would be a consent to whatever comes there later
+    if ours and (content.kind == "blank" or content.detail["begun"] or row["fstype"] in TOOLS):
         row["unfinished"] = True
     return {**row, **seen}
 

@@ -32,6 +32,7 @@ _DECLARED = frozenset(
     ["type", "owner", "group", "uid", "gid", "mode", "acl", "default_acl", "size", "thick", "source", "copy"]
 )
 CREATION = frozenset(("thick", "source", "copy"))  # matter while it is made, never compared
+_IDS = {"owner": ("u", "uid"), "group": ("g", "gid")}
 RIGHTS = ("uid", "gid", "mode", "acl", "default_acl")
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -91,17 +92,18 @@ class Node:
             raise StorageError("invalid", "%s: not valid for a %s: %s" % (target, kind, bad), option=wrong[0])
         if kind == "subvolume":
             self.subvolumes[target] = True
-        found = {key: value for key, value in declared.items() if key not in ("owner", "group")}
-        for key, letter, ident in (("owner", "u", "uid"), ("group", "g", "gid")):
-            if declared.get(key) is not None:
-                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
+        found = dict(declared)
+        rights = [key for key in ("owner", "group", "acl", "default_acl") if key in found]
+        if rights:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
 
-                found[ident] = acl.number(letter, declared[key])
-        for key in ("acl", "default_acl"):
-            if key in found:
-                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
-
-                found[key] = acl.parse(found[key], key, kind != "file")
+            for key in rights:
+                if key not in _IDS:
+                    found[key] = acl.parse(found[key], key, kind != "file")
+                    continue
+                named, (letter, ident) = found.pop(key), _IDS[key]
+                if named is not None:
+                    found[ident] = acl.number(letter, named)
         return found
 
     def same(self, target: str, now: Value, declared: Value) -> bool:

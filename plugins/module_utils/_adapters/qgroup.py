@@ -83,7 +83,9 @@ class Look:
         mine, own = self.groups.get(me), btrfs.LEVEL | me
         if mine is None or self.status is None:
             return None
-        by_hand = own not in mine.parents
+        alone = own not in mine.parents
+        left = alone and own in self.groups and (self.groups[own].mark, self.groups[own].members) == (MARK, ())
+        by_hand = alone and not left  # what a killed run left charges nobody, and is neither a limit nor nothing
         if by_hand and mine.max_rfer is None:
             return None
         charged = me if by_hand else own
@@ -97,7 +99,7 @@ class Look:
             "inodes_hard": None,
             "inodes_soft": None,
             "parent": next(iter(parents.values()), None),
-            "nested": not by_hand and next(self.strays(me), None) is None,
+            "nested": not alone and next(self.strays(me), None) is None,
             "_used_bytes": self.groups[charged].rfer if now is None else now,
             "_id": me,
             "_enforced_by": "simple_quota" if self.status.mode == "simple" else "qgroup",
@@ -140,7 +142,7 @@ class Quota:
     def __init__(self, *types: Any) -> None:
         self._types = {magic: each for each in types or (BtrfsLimits(),) for magic in each.magics}
         self._seen: dict[Target, Any] = {}
-        self._nowhere: dict[Target, StorageError | None] = {}  # no such directory, and why it could not be limited
+        self.nowhere: dict[Target, StorageError | None] = {}  # no such directory, and why it could not be limited
 
     def scan(self, targets: Iterable[Target] | None) -> dict[Target, Any]:
         """One pass per filesystem. With None nothing: a limit is known by the directory that it is asked for."""
@@ -148,7 +150,7 @@ class Quota:
         together: dict[Hashable, tuple[Any, int, dict[Target, Any]]] = {}
         with Walk() as walk:
             for target in targets or ():
-                self._nowhere.pop(target, None)
+                self.nowhere.pop(target, None)
                 try:
                     fd = walk.open(target[1], DIRECTORY)
                     try:
@@ -163,7 +165,7 @@ class Quota:
                     if error.code != "not_found":
                         found[target] = error
                     else:
-                        self._nowhere[target] = self._problem(walk, target)
+                        self.nowhere[target] = self._problem(walk, target)
         for limits, fd, wanted in together.values():
             try:
                 found.update(limits.read(fd, wanted))
@@ -183,14 +185,14 @@ class Quota:
 
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
         kept: dict[str, Any] = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
-        if target in self._nowhere:
+        if target in self.nowhere:
             kept["_missing"] = target[1]  # the plan says whether something else brings it
         return {**kept, **declared, "nested": True}
 
     def refuse(self, target: Target, before: Any, after: Any, gone: Any) -> StorageError | None:
         limits = self._seen.get(target)
-        if after and self._nowhere.get(target):
-            return self._nowhere[target]
+        if after and self.nowhere.get(target):
+            return self.nowhere[target]
         return limits.refusal(target, after) if limits is not None and after else None
 
     def _problem(self, walk: Walk, target: Target) -> StorageError | None:

@@ -25,6 +25,10 @@ def consented(action: Action, unit: Unit, port: Any) -> StorageError | None:
         if unit.consents.get(verb) is False:
             text = "%s is not as declared, and on_drift says not to %s it" % (target_text(action.target), verb)
             return StorageError("conflict", text, "set on_drift: %s" % ("replace" if verb == "replace" else "remount"))
+    unstable = getattr(port, "unstable", None)
+    error: StorageError | None = unstable(action.target) if unstable else None
+    if error is not None and not unit.consents.get("allow_unstable_device"):
+        return error
     if action.risk not in (SHRINKS, DESTROYS):
         return None
     consent = getattr(port, "consent", None)

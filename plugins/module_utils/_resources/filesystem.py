@@ -43,12 +43,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     device = names.path(p["device"], "device")
     if p["check"]:
         raise StorageError("unsupported", "check of a filesystem is not supported yet", "leave it out")
-    value: Any = None
-    if p["state"] == "present":
-        value = declared(p)
-        value["_allow_unstable"] = bool(p.get("allow_unstable_device"))
-    cells = (Cell("superblock", device, value),)
-    consents = {"wipe_token": p["wipe_token"]}
+    cells = (Cell("superblock", device, declared(p) if p["state"] == "present" else None),)
+    consents = {"wipe_token": p["wipe_token"], "allow_unstable_device": bool(p.get("allow_unstable_device"))}
     return Unit(
         (KIND, device), cells, (("device", device), ("path", device)), (("content", device),), consents=consents
     )

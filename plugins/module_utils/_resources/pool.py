@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
@@ -37,8 +38,8 @@ OPTIONS: dict[str, Any] = {
         },
     },
     "max_volume_size": {"type": "str"},
-    "max_volumes_per_namespace": {"type": "int"},
-    "overcommit": {"type": "float"},
+    "max_volumes_per_namespace": {"type": "str"},
+    "overcommit": {"type": "raw"},
     "confirm": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -129,35 +130,40 @@ def declared(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
         raise StorageError(
             "conflict", "the pool lies at %s already" % record["path"], "make a new pool and move volumes"
         )
-    if p.get("max_volume_size") is not None:
-        row["max_volume_size"] = size.parse(p["max_volume_size"], "max_volume_size")
-    if p.get("max_volumes_per_namespace") is not None:
-        if p["max_volumes_per_namespace"] < 1:
-            raise StorageError(
-                "invalid", "max_volumes_per_namespace must be at least 1", "", option="max_volumes_per_namespace"
-            )
-        row["max_volumes_per_namespace"] = p["max_volumes_per_namespace"]
-    if p.get("overcommit") is not None:
-        if not 1.0 <= p["overcommit"] <= 1000.0:
-            raise StorageError("invalid", "overcommit %r is not in 1..1000" % p["overcommit"], "a ratio such as 2.0")
-        row["overcommit"] = p["overcommit"]
+    limits = (("max_volume_size", size.parse), ("max_volumes_per_namespace", _count), ("overcommit", _ratio))
+    for option, read in limits:
+        if p.get(option) == "none":  # lifts it; where there is none, nothing is to be written down
+            row.update({option: None} if (record or {}).get(option) is not None else {})
+        elif p.get(option) is not None:
+            row[option] = read(p[option], option)
     return row
 
 
+def _count(text: str, what: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) < 2**63:
+        return int(text)
+    raise StorageError("invalid", "%s must be at least 1" % what, "a number, or none to lift it", option=what)
+
+
+def _ratio(value: Any, what: str) -> float:
+    if re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", str(value), re.ASCII) and 1.0 <= float(value) <= 1000.0:
+        return float(value)
+    hint = "a ratio such as 2.0, or none to lift it"
+    raise StorageError("invalid", "%s %.80r is not in 1..1000" % (what, value), hint, option=what)
+
+
 def choose(path: str, look: Any) -> str:
-    """``auto``: a directory pool where a limit can be enforced on directories, else loop images."""
+    """``auto``: subvolumes where the port ``quota`` can hold them to a size, else loop images.
+
+    It knows no project quota yet, so nothing can be held to a size in a directory.
+    """
     mount = covering(path, look)
     if mount is not None:
-        if mount.get("fstype") == "btrfs":
-            return "btrfs"
-        words = mount.get("options") or []
-        return "directory" if "prjquota" in words or "pquota" in words else "loop"
+        return "btrfs" if mount.get("fstype") == "btrfs" else "loop"
     found = look.look("fsinfo", [path]).get(path)
     if isinstance(found, StorageError):
         raise found
-    if found and found.get("qgroup"):
-        return "btrfs"
-    return "directory" if found and found.get("project_quota") else "loop"
+    return "btrfs" if found and found.get("qgroup") else "loop"
 
 
 def covering(path: str, look: Any) -> Any:
@@ -224,7 +230,9 @@ def known(name: str, look: Any) -> dict[str, Any]:
     if isinstance(record, StorageError):
         raise record
     params = look.declared.get(("pool", name))
-    if params is not None and params["state"] == "present":
+    if params is not None and params["state"] == "absent":
+        raise StorageError("conflict", "pool %s is declared absent beside it" % name, "declare one of them", pool=name)
+    if params is not None:
         return {**(record or {}), **declared(params, look, record)}
     if record is not None:
         return dict(record)

@@ -94,4 +94,6 @@ def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
     for target in targets:
         if isinstance(rows.get(target), StorageError):
             raise rows[target].at(target[1])
+        if target in ports["quota"].nowhere:  # which is not the same as being there without a limit
+            raise StorageError("not_found", "%s does not exist" % target[1], "name a path that exists")
     return {"quotas": [describe(target[1], rows.get(target)) for target in targets]}

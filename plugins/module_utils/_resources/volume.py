@@ -257,18 +257,14 @@ def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     """Who has the volume attached, and where."""
     holders = dict(old.get("attachments", {}))
     holder = names.identifier(p["job"], "job") if p["job"] is not None else "host"
+    if p["job"] == "host":
+        raise StorageError("invalid", "job 'host' is the host itself", "leave job out", option="job")
     target = names.path(p["target"], "target") if p["target"] is not None else ""
     if p["state"] == "attached":
         scoped = (p["type"] or old.get("type"), p["scope"] or old.get("scope", "job"))
         if scoped == ("memory", "job") and not target:
             text = "a memory volume of scope job needs a target"
             raise StorageError("invalid", text, "where to mount it", option="target")
-        sharing = p["sharing"] or old.get("sharing", "read_write")
-        others = sorted(set(holders) - {holder})
-        if sharing == "exclusive" and others:
-            raise StorageError("in_use", "the volume is exclusive and attached to %s" % others[0], "detach it first")
-        if sharing == "read_only" and not p["read_only"]:
-            raise StorageError("denied", "the volume is shared read-only", "attach it with read_only: true")
         holders[holder] = {"target": target, "read_only": p["read_only"]}
     elif p["state"] == "detached":
         if p["job"] is None and p["target"] is None:
@@ -277,7 +273,23 @@ def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
             holders.pop(holder, None)
         else:
             holders = {name: held for name, held in holders.items() if held["target"] != target}
+    if p["state"] == "attached" or p["sharing"]:
+        _share(p["sharing"] or old.get("sharing", "read_write"), holders, holder if p["state"] == "attached" else "")
     return holders
+
+
+def _share(sharing: str, holders: dict[str, Any], comes: str) -> None:
+    """Everybody who will have it counts, not only who comes now."""
+    others = sorted(set(holders) - {comes})
+    if sharing == "exclusive" and len(holders) > 1:
+        text = "the volume is exclusive and attached to %s" % ", ".join(others)
+        raise StorageError("in_use", text, "detach it first", users=others)
+    writers = sorted(name for name, held in holders.items() if not held["read_only"])
+    if sharing == "read_only" and comes in writers:
+        raise StorageError("denied", "the volume is shared read-only", "attach it with read_only: true")
+    if sharing == "read_only" and writers:
+        text = "the volume is shared read-only, and %s may write" % ", ".join(writers)
+        raise StorageError("in_use", text, "detach it, or attach it with read_only: true", users=writers)
 
 
 # -- the body ------------------------------------------------------------------------------------------------------
@@ -417,6 +429,9 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
     mount = rows.get("mount", {}).get(path or next((h["target"] for h in holders.values()), "")) or {}
     usage = limit if limit else mount
     enforced = {"loop": "block", "memory": "tmpfs"}.get(row.get("backend", ""))
+    status = ("in_use" if holders else "ready") if row else "absent"
+    if any(not rows.get("mount", {}).get(place) for place in _places(row)):
+        status = "error"  # as after a reboot: whoever has it would write into the bare directory
     return {
         "name": name,
         "namespace": namespace,
@@ -426,7 +441,7 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
         "size_bytes": row.get("size"),
         "path": path or mount.get("path") or next((h["target"] for h in holders.values()), None),
         "device": mount.get("_device"),
-        "status": ("in_use" if holders else "ready") if row else "absent",
+        "status": status,
         "labels": row.get("labels", {}),
         "created_at": row.get("created_at"),
         "last_used": row.get("last_used"),
@@ -434,6 +449,13 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
         "usage": {"bytes": usage.get("_used_bytes"), "inodes": usage.get("_used_inodes")},
         "enforced_by": enforced or (limit.get("_enforced_by") if limit else None),
     }
+
+
+def _places(row: dict[str, Any]) -> set[str]:
+    """Where an attached volume is mounted."""
+    holders = row.get("attachments", {})
+    own = {row["path"]} if holders and row["backend"] in ("memory", "loop") else set()
+    return (own | {held["target"] for held in holders.values()}) - {""}
 
 
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def test_made_on_blank_as_declared_and_predicted(arena: str, port: Superblock, f
     with contextlib.ExitStack() as held:
         path = image(arena + "/i", SIZE[fstype] * MIB)
         target = held.enter_context(loop_device(path)) if device else path
-        want = {"fstype": fstype, "label": "DATA 1", "uuid": uuid, "fills": True, "_allow_unstable": True}
+        want = {"fstype": fstype, "label": "DATA 1", "uuid": uuid, "fills": True}
         before, after = converge(port, target, **want)
         assert before is None and after["size"] == SIZE[fstype] * MIB
         assert [blkid(target, tag) for tag in ("TYPE", "LABEL", "UUID")] == [fstype, "DATA 1", uuid]
@@ -272,11 +272,10 @@ def test_in_use_is_refused_by_name_unless_its_users_go(arena: str, port: Superbl
         assert caught.value.code == "in_use"
         said("mkfs.ext4", "-q", device)
         with mounted(device, arena + "/m"):
-            port.allow_unstable.add(device)
             before, after, refused = plan(port, device)
             assert refused is not None and refused.code == "in_use" and arena + "/m" in refused.message
             assert code(port, device, {("mount", arena + "/m")}) is None
-            assert code(port, device, fstype="xfs", _allow_unstable=True) == "in_use"
+            assert code(port, device, fstype="xfs") == "in_use"
             with pytest.raises(StorageError) as caught:
                 port.put(device, before, None)
             assert caught.value.code == "in_use"
@@ -288,16 +287,19 @@ def test_in_use_is_refused_by_name_unless_its_users_go(arena: str, port: Superbl
 
 def test_an_unstable_name_takes_consent(arena: str, port: Superblock) -> None:
     with loop_device(image(arena + "/i", 64 * MIB)) as device:
-        assert code(port, device, fstype="ext4") == "unstable_device"
-        assert code(port, device, fstype="ext4", _allow_unstable=True) is None
+        assert code(port, device, fstype="ext4") is None
+        error = port.unstable(device)
+        assert error is not None and error.code == "unstable_device" and device in error.message
+        said("mkfs.ext4", "-q", device)
+        assert code(port, device) is None and port.unstable(device) is not None
+    path = image(arena + "/j", 64 * MIB)
+    assert code(port, path, fstype="ext4") is None and port.unstable(path) is None
 
 
 def test_a_device_beneath_a_vital_mount_is_protected(arena: str, port: Superblock) -> None:
     with loop_device(image(arena + "/i", 64 * MIB, "ext4")) as device, mounted(device, "/usr/local/games"):
-        port.allow_unstable.add(device)
         assert code(port, device) == "in_use"
     with loop_device(image(arena + "/j", 64 * MIB, "ext4")) as device, mounted(device, "/var"):
-        port.allow_unstable.add(device)
         before = row(port, device)
         gone = {("mount", "/var")}
         assert code(port, device, gone) == code(port, device, gone, fstype="ext4", label="x") == "protected"
@@ -395,9 +397,9 @@ def test_a_label_changes_and_can_be_undone(arena: str, port: Superblock, fstype:
 @pytest.mark.parametrize("fstype", ["ext4", "xfs", "btrfs"])
 def test_a_mounted_filesystem_takes_a_label(arena: str, port: Superblock, fstype: str) -> None:
     with loop_device(image(arena + "/i", SIZE[fstype] * MIB)) as device:
-        converge(port, device, fstype=fstype, label="old", _allow_unstable=True)
+        converge(port, device, fstype=fstype, label="old")
         with mounted(device, arena + "/m"):
-            converge(port, device, fstype=fstype, label="new", _allow_unstable=True)
+            converge(port, device, fstype=fstype, label="new")
         assert blkid(device, "LABEL") == "new"
 
 
@@ -467,7 +469,7 @@ def test_growth_online_under_a_writer_and_offline(
     path, new = image(arena + "/i", SIZE[fstype] * MIB), (SIZE[fstype] + 512) * MIB
     with loop_device(path) as device, contextlib.ExitStack() as held:
         where = device if target == "device" else path
-        want = {"fstype": fstype, "_allow_unstable": True}
+        want = {"fstype": fstype}
         converge(port, device, **want)
         if how == "mounted":
             writer = Writer(held.enter_context(mounted(device, arena + "/m")))
@@ -505,12 +507,12 @@ def test_growth_online_under_a_writer_and_offline(
 def test_fills_means_the_whole_device(arena: str, port: Superblock, fstype: str) -> None:
     path = image(arena + "/i", SIZE[fstype] * MIB)
     with loop_device(path) as device:
-        converge(port, device, fstype=fstype, _allow_unstable=True)
+        converge(port, device, fstype=fstype)
         os.truncate(path, SIZE[fstype] * MIB + 300 * MIB + 512)
         said("losetup", "-c", device)
         found = row(port, device)
         assert (found["fills"], found["size"]) == (False, span(device, fstype))
-        converge(port, device, fstype=fstype, fills=True, _allow_unstable=True)
+        converge(port, device, fstype=fstype, fills=True)
         assert row(port, device)["fills"] is True
         assert span(device, fstype) > (SIZE[fstype] + 280) * MIB
         check(device, fstype)
@@ -528,7 +530,7 @@ def test_what_was_just_made_fills_any_device(arena: str, port: Superblock, fstyp
 
 def test_ext4_shrinks_offline_to_what_it_can_hold(arena: str, port: Superblock) -> None:
     with loop_device(image(arena + "/i", 1024 * MIB)) as device:
-        want = {"fstype": "ext4", "_allow_unstable": True}
+        want = {"fstype": "ext4"}
         converge(port, device, **want)
         with mounted(device, arena + "/m"):
             with open(arena + "/m/big", "wb") as f:
@@ -551,7 +553,7 @@ def test_ext4_shrinks_offline_to_what_it_can_hold(arena: str, port: Superblock) 
 @pytest.mark.parametrize("online", [False, True])
 def test_btrfs_shrinks_while_mounted_or_not(arena: str, port: Superblock, online: bool) -> None:
     with loop_device(image(arena + "/i", 512 * MIB)) as device, contextlib.ExitStack() as held:
-        want = {"fstype": "btrfs", "_allow_unstable": True}
+        want = {"fstype": "btrfs"}
         converge(port, device, **want)
         if online:
             held.enter_context(mounted(device, arena + "/m"))
@@ -564,7 +566,7 @@ def test_btrfs_shrinks_while_mounted_or_not(arena: str, port: Superblock, online
 def test_a_dirty_ext4_is_not_resized_offline(arena: str, port: Superblock) -> None:
     path = image(arena + "/i", 64 * MIB)
     with loop_device(path) as device:
-        converge(port, device, fstype="ext4", _allow_unstable=True)
+        converge(port, device, fstype="ext4")
         with mounted(device, arena + "/m"):
             os.sync()
             said("cp", "--sparse=always", path, arena + "/copy")
@@ -783,3 +785,14 @@ def test_an_interrupted_wipe_is_finished(arena: str, port: Superblock) -> None:
     assert refused is None and port.risk(target, before, after) == "forward"
     port.put(target, before, None)
     assert row(port, target) is None and not port.intents.is_ours(target)
+
+
+@pytest.mark.parametrize("declared", [None, {"fstype": "ext4"}])
+def test_a_wipe_killed_at_its_end_leaves_no_consent(arena: str, port: Superblock, declared: dict[str, Any]) -> None:
+    """All is zero, only the intent is left: were it to stay, raw data written there later would be no one's."""
+    target = image(arena + "/i", 64 * MIB)
+    port.intents.begin(target, token="")
+    before, after, refused = plan(port, target, **(declared or {}))
+    assert refused is None and before["unfinished"] and port.risk(target, before, after) == "forward"
+    port.put(target, before, after)
+    assert not port.intents.is_ours(target) and blkid(target, "TYPE") == (declared or {}).get("fstype", "")

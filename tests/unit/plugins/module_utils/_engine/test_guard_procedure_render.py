@@ -87,6 +87,23 @@ def test_without_a_way_to_consent_it_is_never_allowed() -> None:
         assert refused.message == "change of fs vg 1 is never allowed"
 
 
+def test_a_name_that_changes_takes_its_own_consent_whatever_is_done() -> None:
+    class Devices(Asking):
+        def unstable(self, target: Any) -> StorageError | None:
+            return StorageError("unstable_device", "%s changes" % target) if target == "x" else None
+
+    port = Devices("wipe_token", "ab12")
+    for risk, after in ((REVERSIBLE, {"size": 3}), (FORWARD, {"size": 3}), (DESTROYS, None)):
+        for consents in ({}, {"wipe_token": "ab12"}, {"wipe_token": "ab12", "allow_unstable_device": False}):
+            refused = verdict(risk, port, consents, after=after)
+            assert refused is not None and refused.code == "unstable_device"
+        both = {"wipe_token": "ab12", "allow_unstable_device": True}
+        assert verdict(risk, port, both, after=after) is None
+        assert verdict(risk, port, {"wipe_token": "ab12"}, target="y", after=after) is None
+    refused = verdict(DESTROYS, port, {"allow_unstable_device": True})
+    assert refused is not None and refused.code == "not_blank"
+
+
 def test_drift_may_be_declared_to_be_left_alone() -> None:
     """Of the unit's own kind only: what it stands on is not what the user spoke of."""
 
