@@ -33,6 +33,7 @@ class Mounts:
     behind = False
     slow = False
     proves = "node"  # what is mounted has a mount point
+    covers = ("node", "mounted")  # what others declare of that directory they mean of what is mounted
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
