@@ -80,9 +80,9 @@ def walked(file: str) -> int:
 
 
 def reload(run: Callable[..., Any] | None) -> None:
-    if run is None:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute as run
-    code, _out, err = run(["systemctl", "daemon-reload"])
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import program
+
+    code, _out, err = (run or program.execute)(["systemctl", "daemon-reload"])
     if code:
         said = err.decode("utf-8", "replace").strip() or "it ended with %d" % code
         hint = "systemd goes by the old /etc/fstab until it is told: systemctl daemon-reload"
