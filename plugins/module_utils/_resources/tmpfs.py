@@ -43,7 +43,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     path = names.path(p["path"])
     there = look.look("mount", [path]).get(path)
     if isinstance(there, dict) and there.get("fstype") != "tmpfs":
-        text = "%s is a mount of %s, not a tmpfs" % (path, there.get("fstype"))
+        text = "%s is a mount of %s, not a tmpfs" % (path, there.get("fstype", there.get("source")))
         raise StorageError("conflict", text, "unmount it with the mount module first")
     line: Any = None
     live: Any = None
