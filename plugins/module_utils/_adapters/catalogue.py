@@ -5,7 +5,7 @@
 Read with ``mode=ro`` while planning, so that a no-op writes nothing. One row is one transaction, on disk when ``put``
 returns (rollback journal, synchronous=FULL): a row stands before what it tells of, so none is held back for a group
 commit. That is four fdatasync each: 1,000 rows take a second on an idle disk, but 10 to 25 s on a busy one. The file
-appears complete under its name by link(2): an empty, torn or foreign file there is never ours, and never replaced.
+appears complete under its name by rename(2): an empty, torn or foreign file there is never ours, and never replaced.
 """
 
 from __future__ import annotations

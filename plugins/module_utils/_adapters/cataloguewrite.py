@@ -109,25 +109,32 @@ def create(base: str, path: str) -> None:
     private_directory(base)
     if os.path.lexists(path):
         return
-    fresh = os.path.join(base, ".catalogue-%s" % fresh_id())
+    fresh = ".catalogue-%s" % fresh_id()
     folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        for stale in os.listdir(folder):
-            if stale.startswith(".catalogue-"):
-                os.unlink(stale, dir_fd=folder)
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as db:
-            db.execute("PRAGMA application_id = %d" % APPLICATION)
-            migrate(db)
-        with contextlib.suppress(FileExistsError):  # another maker was first
-            os.link(fresh, path)
-        os.unlink(fresh)
-        os.fsync(folder)
+        _sweep(folder)
+        try:
+            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder))
+            with contextlib.closing(sqlite3.connect(os.path.join(base, fresh), isolation_level=None)) as db:
+                db.execute("PRAGMA application_id = %d" % APPLICATION)
+                migrate(db)
+            if not os.path.lexists(path):  # another maker was first; none comes now
+                os.rename(os.path.join(base, fresh), path)
+            os.fsync(folder)
+        finally:
+            _sweep(folder)
     except OSError as error:
         raise failure(error, "cannot make %s" % path) from error
     finally:
         os.close(folder)
+
+
+def _sweep(folder: int) -> None:
+    """What a maker left that was killed or failed: nobody else makes one while we hold the folder."""
+    for stale in os.listdir(folder):
+        if stale.startswith(".catalogue-"):
+            os.unlink(stale, dir_fd=folder)
 
 
 def migrate(db: sqlite3.Connection) -> None:

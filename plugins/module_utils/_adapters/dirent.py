@@ -54,8 +54,11 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
                 _size(fd, now["size"], after)
             apply(port, target, fd, now, after)
             if after.get("_implied"):
-                with contextlib.suppress(OSError):  # no such attributes here: then it will not vanish by itself
+                try:
                     os.setxattr(fd, IMPLIED, b"1")
+                except OSError as exc:
+                    if exc.errno not in (errno.ENOTSUP, errno.EPERM):
+                        raise  # else no such attributes here: then it will not vanish by itself
             if now["type"] == "file":
                 os.fsync(fd)
             rename(folder, temporary, name)

@@ -39,7 +39,7 @@ class Report(NamedTuple):
 def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock: Callable[[], float]) -> Report:
     """One reconciliation: plan, refuse, apply stage by stage, settle.
 
-    Raises ``Refusals`` before the first put, or before the first behind a door; failures of puts are in the report.
+    Raises ``Refusals`` before the first put; what is refused behind a door, or fails, is in the report.
     """
     times = {"scan": 0.0, "plan": 0.0, "apply": 0.0, "settle": 0.0}
 
