@@ -20,9 +20,18 @@ _FLAGS = {
 # Read by mount(8), systemd or nobody, never by the kernel: they belong in fstab alone.
 _FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "loop")
 
+# These make directories as root, format, or unmount by themselves (mount(8), systemd.mount(5)).
+_RISKY = ("x-mount.", "x-systemd.makefs", "x-systemd.device-bound")
+# For others mount(8) runs a program of that name as root, and that of fuse runs what its source says.
+_FSTYPE = re.compile(r"(?!fuse)[a-z0-9][a-z0-9_-]*", re.ASCII)
+
 
 def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[str, Any], list[str]]:
     """Fields of a mount cell, and the words as fstab holds them. Raises ``invalid`` naming the word."""
+    if not _FSTYPE.fullmatch(fstype):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words
+
+        raise mount_words.refuse("fstype", fstype, "is not one that the kernel itself mounts", "for example ext4")
     fields: dict[str, Any] = {}
     kept: list[str] = []
     for word in words:
@@ -30,7 +39,9 @@ def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[st
         plain = _WORD.fullmatch(word) is not None
         if word in _FLAGS:
             said: dict[str, Any] = dict((_FLAGS[word],))
-        elif plain and (name.startswith("x-") or (word in _FSTAB_ONLY and fstype != "tmpfs")):
+        elif plain and (
+            (name.startswith("x-") and not name.startswith(_RISKY)) or (word in _FSTAB_ONLY and fstype != "tmpfs")
+        ):
             said = {}
         else:
             from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words

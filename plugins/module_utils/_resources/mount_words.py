@@ -14,7 +14,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine import si
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 # Words that hand root's authority to somebody else's program or path (mount(8), util-linux).
-_FORBIDDEN = ("helper", "uhelper", "X-mount.mkdir", "comment", "context", "fscontext", "defcontext", "rootcontext")
+_FORBIDDEN = ("helper", "uhelper", "comment", "context", "fscontext", "defcontext", "rootcontext")
 # A secret itself: fstab, results and logs would show it.
 _SECRETS = ("secret", "password", "password2", "pass", "passwd", "cred")
 # Committed data is lost at power loss (ext4(5), xfs(5)); nobh is no option any more.
@@ -37,7 +37,7 @@ def meaning(word: str, fstype: str, what: str, plain: bool) -> dict[str, Any]:
         raise refuse(what, name + "=..." * bool(eq), "is not one mount option", hint)
     if word in UNSAFE:
         raise refuse(what, word, "loses committed data at power loss", "leave it out")
-    if name in _FORBIDDEN or name.startswith("X-"):
+    if name in _FORBIDDEN or name.startswith(("X-", "x-")):
         raise refuse(what, word, "is not allowed", "declare it in another way")
     if fstype == "tmpfs" and name not in _TMPFS:
         raise refuse(what, word, "is not an option of tmpfs", "size, inodes, mode, owner and noswap are own options")
