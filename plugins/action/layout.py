@@ -33,6 +33,9 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         args = dict(self._task.args)
+        if not (self._task.until or self._task.retries):  # else they are read again when it is tried again
+            # What stays here goes back with the result, for callbacks that show it: not thousands of entries.
+            self._task.args = {name: value for name, value in args.items() if name not in LISTS}
         lists = [name for name in LISTS if args.get(name) is not None]
         remote = str(args.get("remote_src", False)).lower() in ("1", "true", "yes", "on", "y", "t")
         if args.get("src") and lists:

@@ -164,11 +164,14 @@ options:
         description:
           - Mount options, one word or C(name=value) an entry, or all of them in one text with
             commas.
-          - Options that can lose committed data at power loss, that run a helper or that set
-            a context are refused with C(invalid).
+          - When they are not given, none on a new mount, and those of a line in O(mounts[].fstab)
+            stay. Given, they are all options of the line but those that have an option of their
+            own here.
+          - Options that can lose committed data at power loss, that run a helper, that set
+            a context or that hold a secret (instead of naming the file that does) are refused
+            with C(invalid).
         type: list
         elements: str
-        default: []
         aliases:
           - opts
       bind:
@@ -180,8 +183,8 @@ options:
       recursive:
         description:
           - Whether a bind takes the mounts beneath O(mounts[].source) along.
+          - When it is not given, not on a new mount, and as a line in O(mounts[].fstab) says.
         type: bool
-        default: false
       read_only:
         description:
           - Whether nobody may write through this mount. When it is not given, as O(mounts[].options)
@@ -198,7 +201,7 @@ options:
       persist:
         description:
           - V(fstab) keeps one line in O(mounts[].fstab), every other byte of which stays as
-            it is.
+            it is. Where systemd runs, it is told of a change of C(/etc/fstab).
           - V(none) does not look at O(mounts[].fstab) at all.
         type: str
         choices:
@@ -212,20 +215,19 @@ options:
         default: /etc/fstab
       dump:
         description:
-          - The fifth field of the line, see fstab(5).
+          - The fifth field of the line, see fstab(5). When it is not given, 0 in a new line.
         type: int
-        default: 0
       passno:
         description:
           - The sixth field of the line, the order of checks at boot, see fstab(5). 0 means
             no check.
+          - When it is not given, 0 in a new line.
         type: int
-        default: 0
       nofail:
         description:
-          - Whether the host boots although the device is missing.
+          - Whether the host boots although the device is missing. When it is not given, as
+            O(mounts[].options) say, as the line is, and not in a new line.
         type: bool
-        default: false
       on_drift:
         description:
           - What to do where something is mounted at O(mounts[].path) in another way than declared.
@@ -285,9 +287,10 @@ options:
         type: int
       mode:
         description:
-          - Mode of its root directory, in octal digits as text.
-        type: str
-        default: '1777'
+          - Mode of its root directory, in octal digits as text. A number is taken as it is,
+            since YAML reads V(0770) as octal.
+          - When it is not given, 1777 on a new mount.
+        type: raw
       owner:
         description:
           - Owner of its root directory, a name or a number. When it is not given, root on a
@@ -307,23 +310,24 @@ options:
         description:
           - Whether its content must never be written to swap, as for secrets. Needs Linux 6.4,
             else C(unsupported).
-          - It can be chosen only while the tmpfs is mounted anew.
+          - It can be chosen only while the tmpfs is mounted anew. When it is not given, not
+            on a new mount.
         type: bool
-        default: false
       options:
         description:
           - Further mount options, one word or C(name=value) an entry, on top of C(nosuid,nodev),
             which cannot be lifted.
           - Flags such as C(noatime), and C(huge=), C(mpol=), C(inode32), C(inode64). Anything
             else is refused with C(invalid), and so is what has an option of its own here.
+          - When they are not given, none on a new mount, and those of a line in C(/etc/fstab)
+            stay.
         type: list
         elements: str
-        default: []
       persist:
         description:
           - Where the mount is written down for the next boot.
           - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it
-            is.
+            is. Where systemd runs, it is told of a change.
           - V(none) does not look at C(/etc/fstab) at all.
           - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
         type: str

@@ -99,7 +99,8 @@ def reconcile_entries(
         rollback=params["rollback"],
         workers=max(1, params["workers"]),
         lock=lambda: _lock(params["lock_timeout"]),
-        journal=None if module.check_mode else _Journal(),
+        journal=None if module.check_mode else _Journal(module.warn),
+        ready=_unready,
     )
     try:
         report = reconcile.converge(lambda world: _declare(world, entries, errors), ports, options, time.monotonic)
@@ -177,8 +178,17 @@ def _lock(timeout: float) -> Any:
     return Lock(timeout=timeout)
 
 
+def _unready() -> list[StorageError]:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import unsafe
+
+    return unsafe()
+
+
 class _Journal:
     """The journal, imported only when something is about to change."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self.warn = warn
 
     def begin(self, listed: list[dict[str, Any]], digest: str) -> str:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
@@ -191,3 +201,5 @@ class _Journal:
 
     def end(self, summary: dict[str, int]) -> None:
         self.journal.end(summary)
+        if self.journal.broken:
+            self.warn("not everything that was done is in the journal: %s" % self.journal.broken)

@@ -151,7 +151,9 @@ summary:
   type: dict
   sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
 journal:
-  description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+  description:
+    - The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+    - A plan that only removes goes on without where the disk is too full for it, with a warning.
   returned: success, or when an action failed
   type: str
   sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl

@@ -13,7 +13,7 @@ author:
   - bulkhead.storage contributors (@bulkhead-storage)
 description:
   - What is declared, what is mounted and what C(/etc/fstab) holds are one declaration. Where either differs, it is made
-    equal.
+    equal. What is not declared stays as it is.
   - A mount is made detached, with its flags from the first instant, and only then moved onto its mount point.
   - What the kernel was asked for is read back. An option that it took and did not keep is a failure, C(not_enforced).
   - An unmount is never lazy and never forced. Users of the mount are named in the refusal.
@@ -47,11 +47,12 @@ options:
   options:
     description:
       - Mount options, one word or C(name=value) an entry, or all of them in one text with commas.
-      - Options that can lose committed data at power loss, that run a helper or that set a context are refused with
-        C(invalid).
+      - When they are not given, none on a new mount, and those of a line in O(fstab) stay. Given, they are all options
+        of the line but those that have an option of their own here.
+      - Options that can lose committed data at power loss, that run a helper, that set a context or that hold a secret
+        (instead of naming the file that does) are refused with C(invalid).
     type: list
     elements: str
-    default: []
     aliases: [opts]
   bind:
     description:
@@ -61,8 +62,8 @@ options:
   recursive:
     description:
       - Whether a bind takes the mounts beneath O(source) along.
+      - When it is not given, not on a new mount, and as a line in O(fstab) says.
     type: bool
-    default: false
   read_only:
     description:
       - Whether nobody may write through this mount. When it is not given, as O(options) say or as it is.
@@ -74,7 +75,8 @@ options:
     choices: [private, slave, shared]
   persist:
     description:
-      - V(fstab) keeps one line in O(fstab), every other byte of which stays as it is.
+      - V(fstab) keeps one line in O(fstab), every other byte of which stays as it is. Where systemd runs, it is told of
+        a change of C(/etc/fstab).
       - V(none) does not look at O(fstab) at all.
     type: str
     choices: [fstab, none]
@@ -86,19 +88,18 @@ options:
     default: /etc/fstab
   dump:
     description:
-      - The fifth field of the line, see fstab(5).
+      - The fifth field of the line, see fstab(5). When it is not given, 0 in a new line.
     type: int
-    default: 0
   passno:
     description:
       - The sixth field of the line, the order of checks at boot, see fstab(5). 0 means no check.
+      - When it is not given, 0 in a new line.
     type: int
-    default: 0
   nofail:
     description:
-      - Whether the host boots although the device is missing.
+      - Whether the host boots although the device is missing. When it is not given, as O(options) say, as the line is,
+        and not in a new line.
     type: bool
-    default: false
   on_drift:
     description:
       - What to do where something is mounted at O(path) in another way than declared.
@@ -212,7 +213,9 @@ summary:
   type: dict
   sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
 journal:
-  description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+  description:
+    - The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+    - A plan that only removes goes on without where the disk is too full for it, with a warning.
   returned: success, or when an action failed
   type: str
   sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl

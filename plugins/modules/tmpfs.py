@@ -47,9 +47,10 @@ options:
     type: int
   mode:
     description:
-      - Mode of its root directory, in octal digits as text.
-    type: str
-    default: "1777"
+      - Mode of its root directory, in octal digits as text. A number is taken as it is, since YAML reads V(0770) as
+        octal.
+      - When it is not given, 1777 on a new mount.
+    type: raw
   owner:
     description:
       - Owner of its root directory, a name or a number. When it is not given, root on a new mount.
@@ -66,21 +67,21 @@ options:
   noswap:
     description:
       - Whether its content must never be written to swap, as for secrets. Needs Linux 6.4, else C(unsupported).
-      - It can be chosen only while the tmpfs is mounted anew.
+      - It can be chosen only while the tmpfs is mounted anew. When it is not given, not on a new mount.
     type: bool
-    default: false
   options:
     description:
       - Further mount options, one word or C(name=value) an entry, on top of C(nosuid,nodev), which cannot be lifted.
       - Flags such as C(noatime), and C(huge=), C(mpol=), C(inode32), C(inode64). Anything else is refused with
         C(invalid), and so is what has an option of its own here.
+      - When they are not given, none on a new mount, and those of a line in C(/etc/fstab) stay.
     type: list
     elements: str
-    default: []
   persist:
     description:
       - Where the mount is written down for the next boot.
-      - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it is.
+      - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it is. Where systemd runs, it is
+        told of a change.
       - V(none) does not look at C(/etc/fstab) at all.
       - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
     type: str
@@ -181,7 +182,9 @@ summary:
   type: dict
   sample: {planned: 1, applied: 1, failed: 0, undone: 0, kept: 0, skipped: 0}
 journal:
-  description: The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+  description:
+    - The file on the target that holds the whole plan and what became of it. Empty when nothing was changed.
+    - A plan that only removes goes on without where the disk is too full for it, with a warning.
   returned: success, or when an action failed
   type: str
   sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl

@@ -56,7 +56,7 @@ def measured(work: str, quick: bool, strategies: str) -> dict[str, Any]:
     """Everything, with the seconds that each part took."""
     runner = plays.Plays(work, os.environ["BENCHMARK_COLLECTIONS"])
     sizes = (10,) if quick else (10, 100, 1000)
-    peers = {10: 1} if quick else {10: 3, 100: 1}
+    peers = {10: 1} if quick else {10: 2, 100: 1}
     many = 10 if quick else 1000
     found: dict[str, Any] = {"machine": machine(), "floor": [], "loops": [], "left_out": [], "seconds": {}}
 
@@ -69,13 +69,14 @@ def measured(work: str, quick: bool, strategies: str) -> dict[str, Any]:
 
     found["module"] = timed("module process", measure.module_process, many, 2 if quick else 15)
     found["plays"] = timed("whole plays", measure.whole_plays, many, 1 if quick else 7)
+    found["fleet"] = timed("further hosts", measure.fleet, many, 2 if quick else 10, 1 if quick else 3)
     for kind in declarations.KINDS:
         for count in sizes:
             if kind in DEAR and count > 100:
                 found["left_out"].append([kind, count])
                 continue
             name = "floor of %d %s" % (count, kind)
-            found["floor"].append(timed(name, measure.floor, kind, count, 3 if count > 100 else 5))
+            found["floor"].append(timed(name, measure.floor, kind, count, 2 if quick or kind in DEAR else 3))
     for count, rounds in peers.items():
         for kind in declarations.KINDS[:5]:
             name = "loops over %d %s" % (count, kind)

@@ -83,5 +83,5 @@ def peers(kind: str, count: int) -> Tasks:
     return [{"ansible.posix.mount": {**mount, "state": "ephemeral"}, "loop": ["%04d" % i for i in n]}]
 
 
-def play(tasks: Tasks, **more: Any) -> list[dict[str, Any]]:
-    return [{"hosts": "localhost", "gather_facts": False, **more, "tasks": tasks}]
+def play(tasks: Tasks, hosts: str = "localhost", **more: Any) -> list[dict[str, Any]]:
+    return [{"hosts": hosts, "gather_facts": False, **more, "tasks": tasks}]

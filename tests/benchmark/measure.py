@@ -80,6 +80,20 @@ def module_process(plays: Plays, count: int, rounds: int) -> dict[str, Any]:
     return {**found, "calls": {name: plays.calls(sent[name]) for name in ("ping", "file", "json")}}
 
 
+def fleet(plays: Plays, count: int, hosts: int, rounds: int) -> dict[str, Any]:
+    """What each further host costs: plays on one host and on several (names for this one)."""
+    converged(plays, "directories", count)
+    plays.hosts("fleet", hosts)
+    as_json = plays.document("trees", declarations.document("directories", count))
+    src: declarations.Tasks = [{"bulkhead.storage.layout": {"src": as_json, "remote_src": True}}]
+    paths = {"ping": plays.play("ping-all", PING, hosts="all"), "file": plays.play("file-all", src, hosts="all")}
+    things: dict[str, Callable[[], dict[str, float]]] = {}
+    for name, path in paths.items():
+        things[name + " one"] = partial(_no_op, plays, path)
+        things[name + " all"] = partial(_no_op, plays, path, inventory="fleet")
+    return {"count": count, "hosts": hosts, "rounds": costs.rounds(rounds, things)}
+
+
 def _sizes(sent: dict[str, str]) -> dict[str, int]:
     return {name: os.path.getsize(path) for name, path in sent.items()}
 

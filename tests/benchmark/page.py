@@ -123,7 +123,23 @@ Ansible's. Keep large declarations in JSON, or in a file on the target.
         middle(plays, "json", "rss"),
         middle(plays, "ping", "rss"),
     )
-    return _title("Whole plays with nothing to do") + text.lstrip() + "\n" + table(rows) + peak
+    return _title("Whole plays with nothing to do") + text.lstrip() + "\n" + table(rows) + peak + _fleet(found)
+
+
+def _fleet(found: Found) -> str:
+    fleet = found.get("fleet")
+    if not fleet:
+        return ""
+    cells = {}
+    for name in ("ping", "file"):
+        each = above(fleet["rounds"], name + " all", name + " one") / (fleet["hosts"] - 1)
+        cells[name] = each
+    text = """
+Ansible packs a module once a play and sends it to every host. A further host costs {} of CPU for a ``layout`` of {:,}
+tenants from a file on the target, {} for a ping, {} of it (plays on {} hosts less plays on one, all of them this host).
+"""
+    ratio_of = times(cells["file"] / cells["ping"])
+    return text.format(seconds(cells["file"]), fleet["count"], seconds(cells["ping"]), ratio_of, fleet["hosts"])
 
 
 def _module(found: Found) -> str:

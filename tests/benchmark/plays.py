@@ -50,8 +50,8 @@ class Plays:
         self.playbook = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
         self._write("keeper", _KEEPER)
         os.chmod(work + "/keeper", 0o755)
-        for inventory in ("bare", "vars"):
-            self._write(inventory + "/hosts", "localhost\n")
+        self.hosts("bare")
+        self.hosts("vars")
         self.configure("plain", TARGET)
         self.configure("keeping", work + "/keeper")
         os.makedirs(work + "/tmp", exist_ok=True)
@@ -60,6 +60,10 @@ class Plays:
     def configure(self, name: str, python: str, more: str = "") -> None:
         words = {"python": python, "collections": self.collections, "work": self.work, "more": more}
         self._write(name + ".cfg", _CONFIG % words)
+
+    def hosts(self, inventory: str, count: int = 1) -> None:
+        names = ["localhost"] if count == 1 else ["host-%d" % i for i in range(count)]
+        self._write(inventory + "/hosts", "\n".join(names) + "\n")
 
     def play(self, name: str, tasks: declarations.Tasks, **more: Any) -> str:
         return self._write(name + ".json", json.dumps(declarations.play(tasks, **more)))

@@ -209,3 +209,10 @@ def test_check_mode_says_that_a_source_is_not_there(host: None) -> None:
     assert reconciling.snapshot(times=True) == before
     brought = reconciling.run({"mounts": mounts[1:], "trees": [{"root": "/srv/t", "entries": [{"path": "a"}]}]})
     assert brought["errors"] == [], "what this very declaration makes is there in time"
+
+
+def test_a_task_that_is_tried_again_declares_the_same_again(host: None) -> None:
+    task = {LAYOUT: {"trees": [TREE], "return_resources": True}}
+    (done,) = play([{**task, "until": "result_0 is not changed", "retries": 2, "delay": 0}]).results
+    assert done["attempts"] == 2 and not done["changed"]
+    assert [tree["counts"]["present"] for tree in done["resources"]["trees"]] == [1]

@@ -126,7 +126,7 @@ def test_tenants_check_run_rerun(host: None, tmp_path: Path) -> None:
     (bind,) = found["filesystems"]
     assert bind["source"].endswith("[/builderd/tenants/acme/artifacts/b-1]")
     assert {"nosuid", "nodev"} <= set(bind["options"].split(","))
-    line = "%s/artifacts/b-1 %s/builds/b-1/rootfs none bind,nosuid,nodev 0 0" % (ROOT, ROOT)
+    line = "%s/artifacts/b-1 %s/builds/b-1/rootfs none bind,nosuid,nodev,nofail 0 0" % (ROOT, ROOT)
     assert Path("/etc/fstab").read_text().splitlines().count(line) == 1
 
     before = hosts.picture()

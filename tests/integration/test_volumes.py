@@ -34,7 +34,7 @@ def host(private_mounts: None) -> Iterator[None]:
 def world() -> dict[str, Any]:
     """Everything that stands, but for the books of the collection and the folder of its default pool."""
     seen = reconciling.snapshot()
-    books = ["/var/lib/bulkhead/" + name for name in ("journal", "catalogue.sqlite", "volumes")]
+    books = ["/var/lib/bulkhead/" + name for name in ("journal", "catalogue.sqlite", "catalogue.reserve", "volumes")]
     return {**seen, "tree": {path: row for path, row in seen["tree"].items() if path not in books}}
 
 
@@ -655,3 +655,28 @@ def test_what_lies_in_an_attached_volume_is_made_in_the_same_call(host: None) ->
     made({**volumes(BTRFS, {"name": "b", "size": "16MiB"}), "trees": [within]})
     assert said("stat", "-c", "%a", "/srv/fast/default/b/inside") == "711"
     made(removed("b"))
+
+
+def test_a_pool_on_a_mount_of_the_same_declaration(host: None) -> None:
+    """A mount, a pool on it, a volume in that, and a tree on the volume: one call up, one call down."""
+    document = {
+        "filesystems": [{"device": "/srv/images/pool.img", "fstype": "ext4"}],
+        "mounts": [{"path": "/mnt/fast", "source": "/srv/images/pool.img", "fstype": "ext4", "persist": "none"}],
+        "pools": [{"name": "fast", "backend": "loop", "config": {"path": "/mnt/fast"}}],
+        "volumes": [
+            {"name": "data", "pool": "fast", "size": "16MiB", "state": "attached", "job": "j1", "target": "/mnt/data"}
+        ],
+        "trees": [{"root": "/mnt/data", "entries": [{"path": ".", "mode": "0750"}, {"path": "in", "mode": "0700"}]}],
+    }
+    made(document)
+    shown = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "/mnt/data"], check=True, stdout=subprocess.PIPE).stdout
+    assert shown.split() == [b"ext4"]
+    modes = [os.stat(path).st_mode & 0o7777 for path in ("/mnt/fast", "/mnt/data", "/mnt/data/in")]
+    assert modes == [0o711, 0o750, 0o700]
+    assert os.stat("/mnt/fast").st_ino == 2, "the pool's rights are on the root of what is mounted"
+    gone = {
+        "volumes": [{"name": "data", "state": "absent", "force": True}],
+        "pools": [{"name": "fast", "state": "absent", "confirm": "fast"}],
+        "mounts": [{"path": "/mnt/fast", "state": "absent", "persist": "none"}],
+    }
+    made(gone)

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
@@ -24,9 +25,10 @@ def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = ""
 
     ``mode`` overrides; a new file is 0644 without it. Raises ``unsafe_path`` for a link that leaves the folder.
     """
-    folder, _slash, name = encode(path).rpartition(b"/")
     try:
-        at = os.open(folder or b"/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with Walk() as walk:  # no link of a tenant's on the way
+            above, name, _trusted = walk.parent(path)
+            at = openat2(above, b".", os.O_RDONLY | os.O_DIRECTORY)
     except OSError as exc:
         raise failure(exc, "cannot open the folder of %s" % path) from exc
     try:

@@ -37,12 +37,23 @@ class Found(NamedTuple):
 
 
 def opened(path: str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a block device or regular file; anything else is ``invalid``."""
+    """A descriptor of a block device or regular file; anything else is ``invalid``, a tenant's link ``unsafe_path``."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+
+    with Walk() as walk:
+        return _judged(walk.content(path, flags), path)
+
+
+def glanced(path: str) -> int:
+    """The same for a first look, after which nothing is done unless ``opened`` finds it too: links are followed."""
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
-        mode = os.fstat(fd).st_mode
+        return _judged(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path)
     except OSError as error:
         raise failure(error, "cannot open " + path) from error
+
+
+def _judged(fd: int, path: str) -> int:
+    mode = os.fstat(fd).st_mode
     if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
         os.close(fd)
         raise StorageError("invalid", "%s is neither a block device nor an image file" % path)

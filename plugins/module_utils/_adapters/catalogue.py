@@ -5,7 +5,7 @@
 Read with ``mode=ro`` while planning, so that a no-op writes nothing. One row is one transaction, on disk when ``put``
 returns (rollback journal, synchronous=FULL): a row stands before what it tells of, so none is held back for a group
 commit. That is four fdatasync each: 1,000 rows take a second on an idle disk, but 10 to 25 s on a busy one. The file
-appears complete under its name by link(2): an empty, torn or foreign file there is never ours, and never replaced.
+appears complete under its name by rename(2): an empty, torn or foreign file there is never ours, and never replaced.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ MIGRATIONS = (
 )
 _PROBLEMS = (
     ("locked", "locked", "another run is writing; try again"),
-    ("full", "no_space", "make room on its filesystem"),
+    (
+        "full",
+        "no_space",
+        "make room on its filesystem (Btrfs takes a while to free what was removed), then run it again",
+    ),
     ("readonly", "denied", "its filesystem is read-only"),
     ("unable to open", "denied", "root must be able to read and write it"),
     ("", "unreadable", "restore it from a backup, or move it away: it is never made anew over what is there"),

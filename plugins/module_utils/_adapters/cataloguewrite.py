@@ -20,15 +20,52 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
     fresh_id,
     was_used,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
 
+RESERVE = 256 << 10  # for SQLite's rollback journal (a row takes some 30 KiB) and what a filesystem wants beside it
+
 
 def put(record: Record, target: Target, before: Any, after: Any) -> None:
-    """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer."""
+    """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer.
+
+    A row can go when the disk is full: for that time there is a file that only keeps room.
+    """
     before, after = state_of(before), state_of(after)
+    try:
+        _put(record, target, before, after)
+    except StorageError as error:
+        full = error.code in ("no_space", "denied")  # XFS: "unable to open", for want of room for a file
+        if after is not None or not full or not _spend(record.base):
+            raise
+        _put(record, target, before, after)
+    else:
+        if after is not None:
+            _save(record.base)
+
+
+def _save(base: str) -> None:
+    with contextlib.suppress(OSError):  # no room for it: the row is there all the same
+        fd = os.open(os.path.join(base, "catalogue.reserve"), os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(fd).st_blocks * 512 < RESERVE:
+                os.posix_fallocate(fd, 0, RESERVE)
+        finally:
+            os.close(fd)
+
+
+def _spend(base: str) -> bool:
+    try:
+        os.unlink(os.path.join(base, "catalogue.reserve"))
+        sync_directory(base)  # until this is on disk some filesystems give nothing back
+    except OSError:
+        return False
+    return True
+
+
+def _put(record: Record, target: Target, before: Any, after: Any) -> None:
     with record._session("rw") as db:
         row = db.execute("SELECT rev, value FROM rows WHERE kind = ? AND key = ?", target).fetchone() or (0, "null")
         now = json.loads(row[1])
@@ -72,25 +109,32 @@ def create(base: str, path: str) -> None:
     private_directory(base)
     if os.path.lexists(path):
         return
-    fresh = os.path.join(base, ".catalogue-%s" % fresh_id())
+    fresh = ".catalogue-%s" % fresh_id()
     folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        for stale in os.listdir(folder):
-            if stale.startswith(".catalogue-"):
-                os.unlink(stale, dir_fd=folder)
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as db:
-            db.execute("PRAGMA application_id = %d" % APPLICATION)
-            migrate(db)
-        with contextlib.suppress(FileExistsError):  # another maker was first
-            os.link(fresh, path)
-        os.unlink(fresh)
-        os.fsync(folder)
+        _sweep(folder)
+        try:
+            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder))
+            with contextlib.closing(sqlite3.connect(os.path.join(base, fresh), isolation_level=None)) as db:
+                db.execute("PRAGMA application_id = %d" % APPLICATION)
+                migrate(db)
+            if not os.path.lexists(path):  # another maker was first; none comes now
+                os.rename(os.path.join(base, fresh), path)
+            os.fsync(folder)
+        finally:
+            _sweep(folder)
     except OSError as error:
         raise failure(error, "cannot make %s" % path) from error
     finally:
         os.close(folder)
+
+
+def _sweep(folder: int) -> None:
+    """What a maker left that was killed or failed: nobody else makes one while we hold the folder."""
+    for stale in os.listdir(folder):
+        if stale.startswith(".catalogue-"):
+            os.unlink(stale, dir_fd=folder)
 
 
 def migrate(db: sqlite3.Connection) -> None:

@@ -54,13 +54,17 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
                 _size(fd, now["size"], after)
             apply(port, target, fd, now, after)
             if after.get("_implied"):
-                with contextlib.suppress(OSError):  # no such attributes here: then it will not vanish by itself
+                try:
                     os.setxattr(fd, IMPLIED, b"1")
+                except OSError as exc:
+                    if exc.errno not in (errno.ENOTSUP, errno.EPERM):
+                        raise  # else no such attributes here: then it will not vanish by itself
             if now["type"] == "file":
                 os.fsync(fd)
             rename(folder, temporary, name)
         except BaseException:
-            clone.remove(folder, temporary, target)
+            with contextlib.suppress(StorageError):  # the first failure is the one to tell; a later run sweeps
+                clone.remove(folder, temporary, target)
             raise
         if now["type"] == "file" or source >= 0:
             os.fsync(folder)

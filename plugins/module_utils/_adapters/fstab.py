@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any, Iterable, NamedTuple, Tuple
+from typing import Any, Callable, Iterable, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import text
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
@@ -51,6 +52,11 @@ class Fstab:
     behind = False
     slow = False
 
+    def __init__(self, run: Callable[..., Any] | None = None, booted: str = "/run/systemd/system") -> None:
+        self.run = run  # of a program; None: as every program is run
+        self.booted = booted  # there where systemd is process 1, see sd_booted(3)
+        self.stale = False
+
     def scan(self, targets: Iterable[Target] | None = None) -> dict[Target, Any]:
         wanted: dict[str, Any] = {} if targets is not None else {"/etc/fstab": None}
         for file, path in targets or ():
@@ -71,6 +77,15 @@ class Fstab:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstabchange
 
         fstabchange.put(target, before, after)
+        self.stale = self.stale or target[0] == "/etc/fstab"
+
+    def flush(self) -> None:
+        """systemd made units of the lines it read at boot: it must hear of others, or it acts by the old ones."""
+        if self.stale and os.path.isdir(self.booted):
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstabchange
+
+            self.stale = False
+            fstabchange.reload(self.run)
 
     def same(self, target: Target, now: Any, declared: Any) -> bool:
         return all(_normal(k, now[k]) == _normal(k, v) for k, v in declared.items() if not k.startswith("_"))
@@ -88,7 +103,12 @@ class Fstab:
 def read(file: str) -> bytes:
     """The bytes of the file; a missing one is empty."""
     try:
-        with open(encode(file), "rb") as f:
+        where: Any = encode(file)
+        if file != "/etc/fstab":
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstabchange
+
+            where = fstabchange.walked(file)
+        with open(where, "rb") as f:
             return f.read()
     except FileNotFoundError:
         return b""

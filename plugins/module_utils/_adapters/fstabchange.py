@@ -7,8 +7,9 @@ Imported by the port ``fstab`` only when a line differs: a run that changes noth
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import (
@@ -63,6 +64,29 @@ def put(target: Target, before: Any, after: Any) -> None:
     new = b"\n".join(lines)
     _prove(file, path, old, new, after)
     atomic.replace(file, new)
+
+
+def walked(file: str) -> int:
+    """Elsewhere a tenant's link could lead to the host's own table."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+
+    try:
+        with Walk() as walk:
+            return walk.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    except StorageError as error:
+        if error.code == "unsafe_path":
+            raise
+        raise OSError(error.details.get("errno", 0), error.message) from error
+
+
+def reload(run: Callable[..., Any] | None) -> None:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import program
+
+    code, _out, err = (run or program.execute)(["systemctl", "daemon-reload"])
+    if code:
+        said = err.decode("utf-8", "replace").strip() or "it ended with %d" % code
+        hint = "systemd goes by the old /etc/fstab until it is told: systemctl daemon-reload"
+        raise StorageError("failed", "systemctl daemon-reload: %.300s" % said, hint)
 
 
 def _refuse_bad(file: str, path: str, value: dict[str, Any]) -> None:

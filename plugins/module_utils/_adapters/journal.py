@@ -14,19 +14,34 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 KEPT = 64
 _FILE = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}-[0-9a-f]{8}\.jsonl", re.ASCII)
 
 
 class Journal:
+    """``broken`` says why it does not hold everything, if it does not."""
+
     def __init__(self, base: str = "/var/lib/bulkhead/journal") -> None:
         self.base = base
         self.broken = ""
         self._fd = -1
+        self._removes = False
 
     def begin(self, actions: list[dict[str, Any]], digest: str) -> str:
-        """The whole plan on disk before its first put; returns the file. Prunes old ones, so call it under the lock."""
+        """The whole plan on disk before its first put; returns the file. Prunes old ones, so call it under the lock.
+
+        A plan that only removes goes on without (then "") where there is no room: how else would there be any again?
+        """
+        self._removes = bool(actions) and all(action.get("after", "") is None for action in actions)
+        try:
+            return self._begin(actions, digest)
+        except StorageError as error:
+            self._spare(error)
+            return ""
+
+    def _begin(self, actions: list[dict[str, Any]], digest: str) -> str:
         private_directory(os.path.dirname(self.base))
         private_directory(self.base)
         now = time.time()
@@ -39,20 +54,39 @@ class Journal:
             sync_directory(self.base)
             for old in self._files()[:-KEPT]:
                 os.unlink(old)
-        except OSError as error:
-            raise failure(error, "cannot write %s" % path) from error
+        except (OSError, StorageError) as error:
+            self._close()
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # a torn one would take the last room, and tell of a run that never was
+            if isinstance(error, OSError):
+                raise failure(error, "cannot write %s" % path) from error
+            raise
         return path
 
     def step(self, index: int, outcome: str, sync: bool) -> None:
         """One line. With ``sync`` on disk before we return, or an error; without, a failure is kept in ``broken``."""
-        self._write([{"step": index, "outcome": outcome, "at": round(time.time(), 3)}], sync)
+        try:
+            self._write([{"step": index, "outcome": outcome, "at": round(time.time(), 3)}], sync)
+        except StorageError as error:
+            self._spare(error)
 
     def end(self, summary: dict[str, Any]) -> None:
         self._write([{"end": summary}], False)
-        os.close(self._fd)
+        self._close()
+
+    def _spare(self, error: StorageError) -> None:
+        if error.code != "no_space" or not self._removes:
+            raise error
+        self.broken = error.message
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
         self._fd = -1
 
     def _write(self, rows: list[dict[str, Any]], sync: bool) -> None:
+        if self._fd < 0:  # there was no room for it
+            return
         data = "".join(json.dumps(row, default=str) + "\n" for row in rows).encode("ascii")
         try:
             while data:  # a short write is followed by the error that cut it short

@@ -11,10 +11,28 @@ import re
 import stat
 import sys
 import time
-from typing import Any
+from typing import Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+# What outlives a run, what it did, and what runs hold each other off with.
+FOLDERS = ("/var/lib/bulkhead", "/var/lib/bulkhead/journal", "/run/bulkhead")
+
+
+def unsafe(paths: Iterable[str] = FOLDERS) -> list[StorageError]:
+    """Why a run could not trust its own folders, before it begins. What is not there yet will be made."""
+    found = []
+    for path in paths:
+        try:
+            _examine(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append(failure(error, "cannot look at %s" % path))
+        except StorageError as error:
+            found.append(error)
+    return found
 
 
 def private_directory(path: str) -> str:
@@ -23,13 +41,17 @@ def private_directory(path: str) -> str:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
-        found = os.lstat(path)
+        _examine(path)
     except OSError as error:
         raise failure(error, "cannot make %s" % path) from error
+    return path
+
+
+def _examine(path: str) -> None:
+    found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
         problem = "%s is not a directory that only its owner, root, can write to" % path
         raise StorageError("unsafe_path", problem, "chown root:root and chmod 0700 it, or remove it")
-    return path
 
 
 def sync_directory(path: str) -> None:

@@ -157,7 +157,7 @@ class Loop:
 
     def _attach(self, target: str, read_only: bool) -> None:
         with Walk() as walk:  # closed again at once: its descriptors would keep mounts busy
-            fd = walk.open(target, os.O_RDONLY if read_only else os.O_RDWR)
+            fd = walk.content(target, os.O_RDONLY if read_only else os.O_RDWR)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise StorageError("invalid", "%s is not a regular file" % target)

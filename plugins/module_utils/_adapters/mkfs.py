@@ -159,13 +159,15 @@ class Superblock:
         if not os.path.lexists(target):
             return None
         want, ours = self.wanted.get(target), self.intents.is_ours(target)
-        fd = blkprobe.opened(target)
+        fd = blkprobe.glanced(target)
         try:
             found = blkprobe.quick(fd) if want and not ours else None
             if found:
                 now = value(found, os.lseek(fd, 0, os.SEEK_END))
                 if self.same(target, now, want or {}):
                     return now
+            glanced, fd = fd, blkprobe.opened(target)
+            os.close(glanced)
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mkfschange
 
             return mkfschange.examine(self, look(), target, fd, ours)

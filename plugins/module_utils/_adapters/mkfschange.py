@@ -22,6 +22,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs", "vfat": "dosfstools", "swap": "util-linux"}
 QUOTA_TYPES = {"user": "usrquota", "group": "grpquota", "project": "prjquota"}
+LEAST = {"xfs": 300 << 20, "btrfs": 109 << 20}  # what their programs refuse to go below
 SLOW = 600.0  # seconds that making, checking or resizing a filesystem may take
 
 
@@ -48,6 +49,9 @@ def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any
         return StorageError("unsupported", "%s on %s cannot %s" % (fstype, target, verb), "make a new one and copy")
     if formats and after is not None and seen["_no_tool"]:
         return _missing(fstype)
+    if formats and after is not None and seen["_device_size"] < LEAST.get(fstype, 0):
+        text = "%s is too small for %s" % (target, fstype)
+        return StorageError("no_space", text, "it takes %d MiB" % (LEAST[fstype] >> 20))
     if fstype not in ("ext4", "xfs", "btrfs") and after is not None and after["quota"]:
         text = "%s on %s cannot account quota" % (fstype, target)
         return StorageError("not_enforced", text, "use xfs, ext4 or btrfs")
@@ -74,14 +78,15 @@ def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> 
     }  # fmt: skip
     seen["_by_id"] = [] if seen["_stable"] else look.links(dev)
     port.seen[target] = seen
-    if content.kind == "blank":
+    if content.kind == "blank" and not ours:
         return None
     row: dict[str, Any] = {"fstype": None, "_content": content._asdict()}
     if content.kind == "known" and content.fstype in TOOLS:
         row = value(_live(content.detail["found"], at), seen["_device_size"])
     elif content.kind == "known":
         row["fstype"] = content.fstype
-    if ours and (content.detail["begun"] or row["fstype"] in TOOLS):
+    # blank too: an intent that stays when a wipe is over would be a consent to whatever comes there later
+    if ours and (content.kind == "blank" or content.detail["begun"] or row["fstype"] in TOOLS):
         row["unfinished"] = True
     return {**row, **seen}
 

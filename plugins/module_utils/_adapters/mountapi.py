@@ -43,6 +43,7 @@ _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 
 _SET_FLAG, _SET_STRING, CREATE, RECONFIGURE = 0, 1, 6, 7
 _EMPTY_PATH, _RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
 _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
+_OFF = {"sync": b"async"}  # what lifts an option that is not its name after "no"
 
 _syscall = libc["syscall"]
 _syscall.argtypes, _syscall.restype = [ctypes.c_long, *[ctypes.c_void_p] * 5], ctypes.c_long  # numbers, text or NULL
@@ -124,7 +125,9 @@ def configure(context: int, target: str, options: dict[str, Any], command: int) 
         for key, value in options.items():
             if value is True:
                 syscall(_FSCONFIG, context, _SET_FLAG, encode(key), None, 0)
-            elif value is not False and value is not UNKNOWN:
+            elif value is False:
+                syscall(_FSCONFIG, context, _SET_FLAG, _OFF.get(key) or b"no" + encode(key), None, 0)
+            elif value is not UNKNOWN:
                 text = "%o" % value if key == "mode" and isinstance(value, int) else str(value)
                 syscall(_FSCONFIG, context, _SET_STRING, encode(key), encode(text), 0)
         syscall(_FSCONFIG, context, command, None, None, 0)

@@ -21,6 +21,7 @@ ATIME = {"relatime": 0, "noatime": 0x10, "strictatime": 0x20}
 MOUNT_KEYS = frozenset((*FLAGS, "atime", "propagation"))
 _NETWORK = frozenset(("nfs", "nfs4", "ceph", "cifs", "smb3", "9p", "afs"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_LEVELS = ("o:compress", "o:compress-force")
 _JUDGED = frozenset("merge replaces lowers risk consent refuse opens".split())
 _ALIASES = {"recursive": "_recursive", "o:noload": "o:norecovery"}  # as a scan shows them
 
@@ -32,6 +33,7 @@ class Mounts:
     behind = False
     slow = False
     proves = "node"  # what is mounted has a mount point
+    covers = ("node", "mounted")  # what others declare of that directory they mean of what is mounted
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
@@ -58,7 +60,9 @@ class Mounts:
         declared = as_shown(declared)
         for key in ("o:uid", "o:gid"):
             if isinstance(declared.get(key), str):
-                declared[key] = _number(key, declared[key])
+                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
+
+                declared[key] = acl.number(key[2], declared[key])
         if declared.get("fstype") != "tmpfs" and declared.get("source"):
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
@@ -100,18 +104,6 @@ def as_shown(value: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _number(key: str, name: str) -> int:
-    if name.isdigit():
-        return int(name)
-    import grp
-    import pwd
-
-    try:
-        return pwd.getpwnam(name).pw_uid if key == "o:uid" else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise StorageError("not_found", "nobody is named %.80r (%s)" % (name, key[2:])) from None
-
-
 def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Declared fields that are not met. A bind shows no filesystem; a slave of nobody is shown as private."""
     skip = ("source", "bind", "fstype") if wanted.get("bind") else ("source", "bind")
@@ -120,6 +112,8 @@ def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         seen = now.get(key, now.get("_silent", {}).get(key, False))
         if key[0] == "_" or key in skip or value is UNKNOWN or seen == value:
             continue
+        if key in _LEVELS and value == str(seen or "no").partition(":")[0]:
+            continue  # a level that was not asked for may be any
         if (key, value, seen) != ("propagation", "slave", "private"):
             wrong.append(key)
     return wrong

@@ -14,6 +14,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountin
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
+_DEVICES = re.compile(r"/dev/((disk/by-\w+|mapper)/)?[^/]+")  # root's own folders
 _TAG = re.compile(r'(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]+)"?', re.DOTALL)
 
 
@@ -42,6 +43,7 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     if stat.S_ISDIR(about.st_mode):
         raise StorageError("invalid", "source %s is a directory" % source, "set bind: true to show it elsewhere")
     if stat.S_ISBLK(about.st_mode):
+        _linkless(source, True)
         dev = "%d:%d" % (os.major(about.st_rdev), os.minor(about.st_rdev))
         declared = {**declared, "_rdev": dev}
         held = _loop(dev)
@@ -64,15 +66,19 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     return declared
 
 
-def _linkless(source: str) -> None:
-    """The table shows real paths: a source through a link would look like drift for ever, and could be a tenant's."""
-    if os.path.realpath(encode(source)) == encode(source):
+def _linkless(source: str, device: bool = False) -> None:
+    """The table shows real paths: a source through a link would look like drift for ever, and could be a tenant's.
+
+    A device has links, but root's own, and lies where only root can exchange it.
+    """
+    if _DEVICES.fullmatch(source) if device else os.path.realpath(encode(source)) == encode(source):
         return
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
     with Walk() as walk:
-        real = walk.real(walk.follow(source))
-    if real != source:
+        goal = walk.follow(source)
+        real, trusted = walk.real(goal), walk.parent(goal)[2]
+    if not trusted if device else real != source:
         raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % real)
 
 

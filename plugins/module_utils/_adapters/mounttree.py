@@ -70,16 +70,14 @@ def _bind(source: str, after: dict[str, Any]) -> int:
 
 def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
     """The block device of a source, and the filesystem it shows. A file gets a loop device that goes with its mount."""
-    about = os.stat(encode(source))
-    mode = os.O_RDONLY if read_only else os.O_RDWR
-    if not stat.S_ISREG(about.st_mode):
-        fd = mountapi.own(held, os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-        if not stat.S_ISBLK(os.fstat(fd).st_mode):
-            raise StorageError("invalid", "source %s is neither a device nor a file" % source, option="source")
-        return source, probe(fd)
-    with Walk() as walk:
-        backing = mountapi.own(held, walk.open(source, mode))
+    mode = os.O_RDWR if not read_only and stat.S_ISREG(os.stat(encode(source)).st_mode) else os.O_RDONLY
+    with Walk() as walk:  # what the name leads to now: a link that was put there since is refused
+        backing = mountapi.own(held, walk.content(source, mode))
     about = os.fstat(backing)
+    if stat.S_ISBLK(about.st_mode):
+        return source, probe(backing)
+    if not stat.S_ISREG(about.st_mode):
+        raise StorageError("invalid", "source %s is neither a device nor a file" % source, option="source")
     other = loop.find((about.st_dev, about.st_ino))
     if other is None:
         fd, device = loopchange.attach(backing, read_only, autoclear=True)

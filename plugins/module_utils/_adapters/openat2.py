@@ -36,6 +36,7 @@ _UNSAFE = {
     errno.ELOOP: "is a symbolic link",
     errno.EXDEV: "is a foreign mount, or leaves its directory",
     errno.ENOTDIR: "is not a directory",
+    errno.ENXIO: "is a socket, or a device that is not there",
 }
 
 
@@ -137,6 +138,23 @@ class Walk:
                 if error.code != "not_found" or here == "/":
                     raise
             here = names.parent(here)
+
+    def content(self, path: str, flags: int) -> int:
+        """Open what is to be read, written or mounted as a whole: a device or file that root's own names lead to.
+
+        Where others can write that is a plain file with one name, of root or of its directory's owner. Never waits.
+        """
+        fd = self.open(path, flags | os.O_NONBLOCK)
+        try:
+            seen, (at, _name, trusted) = os.fstat(fd), self.parent(self.follow(path))
+            theirs = seen.st_nlink == 1 and seen.st_uid in (0, os.fstat(at).st_uid)
+            if not trusted and not (stat.S_ISREG(seen.st_mode) and theirs):
+                text = "%s is a hard link, a stranger's or no plain file, where others than root can write" % path
+                raise StorageError("unsafe_path", text, "look at it by hand")
+            return fd
+        except BaseException:
+            os.close(fd)
+            raise
 
     def real(self, path: str) -> str:
         """The path with the links of root above it resolved."""

@@ -17,7 +17,7 @@ _CODES = {
     "unsafe_path": (errno.ELOOP, errno.EXDEV),
     "not_found": (errno.ENOENT,),
     "moved": (errno.EEXIST,),
-    "unreadable": (errno.EIO,),
+    "unreadable": (errno.EIO, errno.ENXIO),  # ENXIO: a socket, or a device without its driver
     "invalid": (errno.ENAMETOOLONG,),
     "limit_exceeded": (errno.EFBIG,),
 }

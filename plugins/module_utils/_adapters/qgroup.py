@@ -83,7 +83,9 @@ class Look:
         mine, own = self.groups.get(me), btrfs.LEVEL | me
         if mine is None or self.status is None:
             return None
-        by_hand = own not in mine.parents
+        alone = own not in mine.parents
+        left = alone and own in self.groups and (self.groups[own].mark, self.groups[own].members) == (MARK, ())
+        by_hand = alone and not left  # what a killed run left charges nobody, and is neither a limit nor nothing
         if by_hand and mine.max_rfer is None:
             return None
         charged = me if by_hand else own
@@ -97,7 +99,7 @@ class Look:
             "inodes_hard": None,
             "inodes_soft": None,
             "parent": next(iter(parents.values()), None),
-            "nested": not by_hand and next(self.strays(me), None) is None,
+            "nested": not alone and next(self.strays(me), None) is None,
             "_used_bytes": self.groups[charged].rfer if now is None else now,
             "_id": me,
             "_enforced_by": "simple_quota" if self.status.mode == "simple" else "qgroup",

@@ -21,6 +21,7 @@ class Options(NamedTuple):
     workers: int = 4
     lock: Callable[[], ContextManager[Any]] | None = None
     journal: Any = None
+    ready: Callable[[], list[StorageError]] | None = None  # why nothing could begin, whatever the plan
 
 
 class Report(NamedTuple):
@@ -38,7 +39,7 @@ class Report(NamedTuple):
 def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock: Callable[[], float]) -> Report:
     """One reconciliation: plan, refuse, apply stage by stage, settle.
 
-    Raises ``Refusals`` before the first put, or before the first behind a door; failures of puts are in the report.
+    Raises ``Refusals`` before the first put; what is refused behind a door, or fails, is in the report.
     """
     times = {"scan": 0.0, "plan": 0.0, "apply": 0.0, "settle": 0.0}
 
@@ -56,6 +57,8 @@ def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock
         return found
 
     first = look()
+    if first.actions and options.ready is not None:  # refused with all the rest, in check mode too
+        first.errors.extend(options.ready())
     if first.errors or options.check or not first.actions:
         return _foreseen(first, times)
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import runner

@@ -8,12 +8,14 @@ import threading
 from typing import Any, Callable, Iterable, Mapping, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing, render
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     REVERSIBLE,
     UNKNOWN,
     Action,
     Key,
+    met,
+    state_of,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import reach
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan
@@ -43,8 +45,7 @@ def apply(
             left = runner.close()
             if left:
                 errors[0].details["kept"] = left
-            runner.finish(len(listed))
-            raise Refusals(errors)
+            return listed, digest, runner.finish(len(listed)), errors, stage.world.rows, path, times
     runner.run(stage, stage.actions)
     summary = runner.finish(len(listed))
     times["apply"] = clock() - start
@@ -79,7 +80,7 @@ class Runner:
         self.skipped: set[tuple[Any, ...]] = set()
         self.failed: list[tuple[int, StorageError]] = []
         self.bad: set[Key] = set()
-        self.count = self.undone = self.kept = 0
+        self.count = self.undone = self.kept = self.half = 0
         self.guard = threading.RLock()
 
     @property
@@ -129,11 +130,14 @@ class Runner:
     def finish(self, planned: int) -> dict[str, int]:
         for name in sorted({step[1] for step in self.touched}):
             flush = getattr(self.ports[name], "flush", None)
-            if flush is not None:
-                flush()
+            try:
+                if flush is not None:
+                    flush()
+            except StorageError as error:  # what was done stands, and is told with it
+                self.failed.append((len(self.stage.units), error))
         summary = {
             "planned": planned,
-            "applied": self.count - self.undone,
+            "applied": self.count - self.undone - self.half,
             "failed": len(self.failed),
             "undone": self.undone,
             "kept": self.kept,
@@ -159,12 +163,41 @@ class Runner:
             self._put(action, action.before, action.after)
         except StorageError as error:
             with self.guard:
+                self._left_behind(action)
                 self._fail(action.unit, error.at(unit.entry))
             return
         with self.guard:
-            self.count += 1
-            self.done.setdefault(unit.key, []).append((self.count, unit.key, action))
-            self._note("done", action, False)
+            self._stands(action)
+
+    def _stands(self, action: Action) -> None:
+        key = self.stage.units[action.unit].key
+        self.count += 1
+        self.done.setdefault(key, []).append((self.count, key, action))
+        self._note("done", action, False)
+
+    def _left_behind(self, action: Action) -> None:
+        """A put that failed may have had its effect, or half of one: only the world can tell.
+
+        Half of what cannot be walked back stops the walk: what it stands on must stay beneath it.
+        """
+        port = self.ports[action.port]
+        try:
+            row = port.scan([action.target]).get(action.target)
+        except StorageError as error:
+            row = error
+        if not isinstance(row, StorageError):
+            if row is None or action.before is None:
+                if row is action.before:
+                    return
+            elif state_of(row) == state_of(action.before):
+                return
+            same = getattr(port, "same", None) or (lambda target, row, value: met(row, value))
+            if row is action.after or (None not in (row, action.after) and same(action.target, row, action.after)):
+                self._stands(action)
+                return
+        if action.risk != REVERSIBLE:
+            self.half += 1
+            self._stands(action)
 
     def _put(self, action: Action, before: Any, after: Any) -> None:
         """Only slow ports run beside each other; every other port sees one put at a time."""

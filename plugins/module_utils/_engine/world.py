@@ -13,7 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Action, Key, Spot, Unit, met
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
-_HOOKS = "canon resolve implies proves same want_entries stands_for".split()
+_HOOKS = "canon resolve implies proves covers same want_entries stands_for".split()
 Wanted = Tuple[Spot, Any]
 Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied cell), its value, what it implies
 
@@ -140,6 +140,9 @@ class Gathering:
         self.needs: list[set[int]] = [set() for _unit in units]
         self.proven: list[tuple[int, SimpleNamespace, Hashable, Any, list[Wanted]]] = []
         self.scanned: set[str] = set()
+        self.covered: dict[Spot, tuple[int, str]] = {}  # by which unit, and the port through which others see it then
+        for index, unit in enumerate(units):
+            self._cover(index, unit)
         for index, unit in enumerate(units):
             self._declare(index, unit)
         if any(hooks.proves in self.hooks for _index, hooks, *_cell in self.proven):
@@ -179,6 +182,29 @@ class Gathering:
 
     # -- what is declared, and what that implies -------------------------------------------------------------------
 
+    def _cover(self, index: int, unit: Unit) -> None:
+        for name, target, value, implied in unit.cells:
+            hooks = self._hook(name)
+            if hooks.covers is not None and not implied:
+                below, above = hooks.covers if value is not None else hooks.covers[:1] * 2  # seen again once it is gone
+                self.covered[below, hooks.canon(target) if hooks.canon else target] = index, above
+
+    def _seen_as(self, name: str, target: Hashable, value: Any, index: int, unit: Unit) -> str:
+        """Who stands on a mount means what is mounted; who makes its mount point has no say about that.
+
+        "" when nothing is meant: the root of what is mounted cannot go, and its mount point is the mount's own matter.
+        """
+        by, other = self.covered.get((name, target), (index, name))
+        if by == index:
+            return name
+        if ("path", target) in unit.needs:
+            return other if value is not None else ""
+        if value is not None and value.keys() - {"type"}:
+            text = "%s is a mount point of this declaration: its rights are those of what is mounted" % (target,)
+            hint = "give it a tree of its own with root: %s and path: ." % (target,)
+            self.errors.append(StorageError("conflict", text, hint).at(unit.entry))
+        return name
+
     def _declare(self, index: int, unit: Unit) -> None:
         if unit.key in self.keys:
             self.conflict(unit, "%s %s is declared twice (%s)" % (*unit.key, self.keys[unit.key]))
@@ -188,6 +214,11 @@ class Gathering:
             hooks = self._hook(name)
             if hooks.canon is not None:
                 target = hooks.canon(target)
+            if self.covered and not implied:
+                name = self._seen_as(name, target, value, index, unit)
+                if not name:
+                    continue
+                hooks = self._hook(name)
             if hooks.resolve is not None and value is not None:
                 value = self._resolved(hooks, target, value, unit)
             spot = (name, target)

@@ -9,23 +9,22 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
 
 KIND, LIST = "mount", "mounts"
 OPTIONS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "source": {"type": "str", "aliases": ["src"]},
     "fstype": {"type": "str"},
-    "options": {"type": "list", "elements": "str", "aliases": ["opts"], "default": []},
+    "options": {"type": "list", "elements": "str", "aliases": ["opts"]},
     "bind": {"type": "bool", "default": False},
-    "recursive": {"type": "bool", "default": False},
+    "recursive": {"type": "bool"},
     "read_only": {"type": "bool"},
     "propagation": {"type": "str", "choices": ["private", "slave", "shared"]},
     "persist": {"type": "str", "choices": ["fstab", "none"], "default": "fstab"},
     "fstab": {"type": "path", "default": "/etc/fstab"},
-    "dump": {"type": "int", "default": 0},
-    "passno": {"type": "int", "default": 0, "no_log": False},
-    "nofail": {"type": "bool", "default": False},
+    "dump": {"type": "int"},
+    "passno": {"type": "int", "no_log": False},
+    "nofail": {"type": "bool"},
     "on_drift": {"type": "str", "choices": ["remount", "fail", "replace"], "default": "remount"},
     "state": {"type": "str", "choices": ["mounted", "unmounted", "present", "absent"], "default": "mounted"},
 }
@@ -36,6 +35,15 @@ def label(p: dict[str, Any]) -> str:
     return str(p["path"]).rstrip("/") or "/"
 
 
+def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
+    """The line, since what is not declared of it stays; and what is mounted though only the line is declared."""
+    path = names.path(p["path"])
+    asked: list[tuple[str, Any]] = [("mount", path)] if p["state"] == "present" else []
+    if p["persist"] == "fstab" and p["state"] != "unmounted":
+        asked.append(("fstab", (names.path(p["fstab"], "fstab"), path)))
+    return asked
+
+
 def unit(p: dict[str, Any], look: Any) -> Unit:
     path = names.path(p["path"])
     fstab = names.path(p["fstab"], "fstab")
@@ -44,8 +52,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     line: Any = None
     needs = [("above", path)]
     if state in ("mounted", "present"):
-        live, line = _declared(p)
-        source = p["source"]
+        live, line = _declared(p, look.look("fstab", ()).get((fstab, path)))
+        source = live["source"]
         needs += [("content", source), ("device", source)]
         needs += [("path", source)] if source.startswith("/") else []
     cells = []
@@ -62,10 +70,11 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     return Unit((KIND, path), tuple(cells), tuple(needs), (("path", path),), consents=consents)
 
 
-def _declared(p: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The live mount, and its line of fstab: what is not declared stays as the line that is there has it."""
     source = p["source"]
     if source.startswith("/"):
-        names.path(source, "source")
+        source = names.path(source, "source")
     elif p["bind"] or any(c in source for c in " \t\n\\#"):
         raise StorageError("invalid", "source %.200r is not a path" % source, "write an absolute path, UUID= or LABEL=")
     fstype = "none" if p["bind"] else p["fstype"]
@@ -75,23 +84,29 @@ def _declared(p: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     if fstype == "tmpfs":
         raise StorageError("invalid", "a tmpfs has a module of its own", "use bulkhead.storage.tmpfs", option="fstype")
-    fields, words = mount_options.parse(p["options"], fstype)
-    if p["read_only"] is not None:
-        fields["read_only"] = p["read_only"]
-        words = [w for w in words if w not in ("ro", "rw")] + ["ro"] * p["read_only"]
-    live = {"source": source, **fields}
+    live: dict[str, Any] = {"source": source, **({"bind": True} if p["bind"] else {"fstype": fstype})}
+    # Options of another filesystem, or of a bind, mean nothing to this one.
+    options = before["options"] if isinstance(before, dict) and before["fstype"] in (fstype, "auto") else ""
+    own = ("options", "read_only", "propagation", "nofail", "recursive")
+    if not options or any(p[option] is not None for option in own) or p["bind"] != ("bind" in options):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
+
+        fields, words = mount_options.parse(p["options"] or [], fstype)
+        live.update(fields)
+        live.update({option: p[option] for option in ("read_only", "propagation") if p[option] is not None})
+        kind: str | None = ""
+        if p["bind"]:
+            kind = {True: "rbind", False: "bind", None: None if "bind" in options else "bind"}[p["recursive"]]
+        tail = (
+            ("ro|rw", {True: "ro", False: "", None: None}[p["read_only"]]),
+            ("r?(private|slave|shared|unbindable)", p["propagation"]),
+            ("nofail", {True: "nofail", False: "", None: None}[p["nofail"]]),
+        )
+        options = mount_options.line(options, None if p["options"] is None else words, (("r?bind", kind),), tail)
     if p["bind"]:
-        kind = "rbind" if p["recursive"] else "bind"
-        live.update(bind=True, recursive=p["recursive"])
-        words = [kind] + [w for w in words if w not in ("bind", "rbind")]
-    else:
-        live["fstype"] = fstype
-    if p["propagation"] is not None:
-        live["propagation"] = p["propagation"]
-        words.append(p["propagation"])
-    words += ["nofail"] * (p["nofail"] and "nofail" not in words)
-    line = {"source": source, "fstype": fstype, "options": ",".join(words) or "defaults"}
-    line.update(dump=p["dump"], passno=p["passno"])
+        live["recursive"] = "rbind" in options.split(",")
+    line = {"source": source, "fstype": fstype, "options": options}
+    line.update({field: p[field] for field in ("dump", "passno") if p[field] is not None})
     return live, line
 
 

@@ -1,14 +1,13 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mount options as data: which words a filesystem takes, what they mean, which of them lose data or authority."""
+"""Mount options as data: what the plain words mean, and how a line of fstab holds them. Other words: mount_words."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Iterator, Sequence, Tuple, Union
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-
+Own = Sequence[Tuple[str, Union[str, None]]]
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]+(=[A-Za-z0-9_.:/+@%{}-]*)?", re.ASCII)
 _FLAGS = {
     "ro": ("read_only", True), "rw": ("read_only", False),
@@ -20,41 +19,60 @@ _FLAGS = {
 }  # fmt: skip
 # Read by mount(8), systemd or nobody, never by the kernel: they belong in fstab alone.
 _FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "loop")
-# Words that hand root's authority to somebody else's program or path (mount(8), util-linux).
-_FORBIDDEN = ("helper", "uhelper", "X-mount.mkdir", "comment", "context", "fscontext", "defcontext", "rootcontext")
-# Committed data is lost at power loss (ext4(5), xfs(5)); nobh is no option any more.
-UNSAFE = ("barrier=0", "nobarrier", "nobh", "data=writeback")
-# The closed set of tmpfs (kernel Documentation/filesystems/tmpfs.rst); its bounds have options of their own.
-_TMPFS = ("huge", "mpol", "inode32", "inode64")
+
+# These make directories as root, format, or unmount by themselves (mount(8), systemd.mount(5)).
+_RISKY = ("x-mount.", "x-systemd.makefs", "x-systemd.device-bound")
+# For others mount(8) runs a program of that name as root, and that of fuse runs what its source says.
+_FSTYPE = re.compile(r"(?!fuse)[a-z0-9][a-z0-9_-]*", re.ASCII)
 
 
 def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[str, Any], list[str]]:
     """Fields of a mount cell, and the words as fstab holds them. Raises ``invalid`` naming the word."""
+    if not _FSTYPE.fullmatch(fstype):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words
+
+        raise mount_words.refuse("fstype", fstype, "is not one that the kernel itself mounts", "for example ext4")
     fields: dict[str, Any] = {}
     kept: list[str] = []
     for word in words:
-        name, _eq, value = word.partition("=")
-        if not _WORD.fullmatch(word):
-            raise _refuse(what, word, "is not one mount option", "one word or name=value an entry, no comma or space")
-        if word in UNSAFE:
-            raise _refuse(what, word, "loses committed data at power loss", "leave it out")
-        if name in _FORBIDDEN or name.startswith("X-"):
-            raise _refuse(what, word, "is not allowed", "declare it in another way")
-        if fstype == "tmpfs" and name not in _TMPFS and word not in _FLAGS and not name.startswith("x-"):
-            raise _refuse(
-                what, word, "is not an option of tmpfs", "size, inodes, mode, owner and noswap are own options"
-            )
+        name = word.partition("=")[0]
+        plain = _WORD.fullmatch(word) is not None
         if word in _FLAGS:
-            field, meaning = _FLAGS[word]
-            if fields.get(field, meaning) != meaning:
-                raise _refuse(what, word, "contradicts another option", "say one of the two")
+            said: dict[str, Any] = dict((_FLAGS[word],))
+        elif plain and (
+            (name.startswith("x-") and not name.startswith(_RISKY)) or (word in _FSTAB_ONLY and fstype != "tmpfs")
+        ):
+            said = {}
+        else:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words
+
+            said = mount_words.meaning(word, fstype, what, plain)
+        for field, meaning in said.items():
+            if fields.get(field, meaning) != meaning and not name.endswith("mask"):  # a narrower one comes after
+                from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words
+
+                raise mount_words.refuse(what, word, "contradicts another option", "say one of the two")
             fields[field] = meaning
-        elif word not in _FSTAB_ONLY and not name.startswith("x-"):
-            fields["o:" + name] = value if _eq else True
         if word not in kept and word != "defaults":
             kept.append(word)
     return fields, kept
 
 
-def _refuse(what: str, word: str, problem: str, hint: str) -> StorageError:
-    return StorageError("invalid", "%s: %.120r %s" % (what, word, problem), hint, option=what)
+def line(before: str, given: list[str] | None, head: Own, tail: Own) -> str:
+    """The options of a line of fstab; what is not declared stays as the line has it, and so does their order.
+
+    ``head`` and ``tail``: the words that have an option of their own, each as a pattern and the word that is declared:
+    None where nothing is, "" for none of them.
+    """
+    old = before.split(",")
+    said = old if given is None else given
+
+    def own(pairs: Own) -> Iterator[str]:
+        for pattern, word in pairs:
+            mine = [w for w in said if re.fullmatch(pattern, w)] or [w for w in old if re.fullmatch(pattern, w)]
+            yield from mine if word is None else [word] * bool(word)
+
+    rest = [w for w in said if w and not any(re.fullmatch(pattern, w) for pattern, _word in (*head, *tail))]
+    words = [*own(head), *rest, *own(tail)]
+    same = before and {*words, "", "defaults"} == {*old, "", "defaults"}
+    return before if same else ",".join(words) or "defaults"

@@ -17,12 +17,12 @@ OPTIONS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "size": {"type": "str"},
     "inodes": {"type": "int"},
-    "mode": {"type": "str", "default": "1777"},
+    "mode": {"type": "raw"},
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "noexec": {"type": "bool", "default": True},
-    "noswap": {"type": "bool", "default": False},
-    "options": {"type": "list", "elements": "str", "default": []},
+    "noswap": {"type": "bool"},
+    "options": {"type": "list", "elements": "str"},
     "persist": {"type": "str", "choices": ["fstab", "unit", "none"], "default": "fstab"},
     "state": {"type": "str", "choices": ["mounted", "unmounted", "absent"], "default": "mounted"},
 }
@@ -34,14 +34,16 @@ def label(p: dict[str, Any]) -> str:
 
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
-    return [("mount", names.path(p["path"]))]
+    path = names.path(p["path"])
+    line = p["persist"] == "fstab" and p["state"] != "unmounted"
+    return [("mount", path)] + [("fstab", ("/etc/fstab", path))] * line
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     path = names.path(p["path"])
     there = look.look("mount", [path]).get(path)
     if isinstance(there, dict) and there.get("fstype") != "tmpfs":
-        text = "%s is a mount of %s, not a tmpfs" % (path, there.get("fstype"))
+        text = "%s is a mount of %s, not a tmpfs" % (path, there.get("fstype", there.get("source")))
         raise StorageError("conflict", text, "unmount it with the mount module first")
     line: Any = None
     live: Any = None
@@ -49,8 +51,9 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         raise StorageError("unsupported", "persist: unit is not supported yet", "use persist: fstab")
     if p["state"] == "mounted":
         live, words = bounds(p)
-        options = ",".join(words)
-        line = {"source": "tmpfs", "fstype": "tmpfs", "options": options, "dump": 0, "passno": 0}
+        before = look.look("fstab", ()).get(("/etc/fstab", path))
+        options = _line(p, live, words, there or {}, before if isinstance(before, dict) else {})
+        line = {"source": "tmpfs", "fstype": "tmpfs", "options": options}
     cells = [Cell("mount", path, live)]
     if p["persist"] == "fstab" and p["state"] != "unmounted":
         cells.insert(0, Cell("fstab", ("/etc/fstab", path), line))
@@ -66,33 +69,45 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
 
 
 def bounds(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The live mount and its fstab words: every bound is digits, never text of the user's."""
+    """The live mount, and the words of ``options``: every bound is digits, never text of the user's."""
     room = size.parse(p["size"], minimum=PAGE, unit=PAGE)
     inodes = p.get("inodes")
     if inodes is None:
         inodes = max(64, room // 16384)
     if not 2 <= inodes <= 2**31:
         raise StorageError("invalid", "inodes %r is not in 2..2147483648" % inodes, "leave it out for one per 16 KiB")
-    mode = names.mode(p.get("mode") or "1777")
     fields, extra = mount_options.parse(p.get("options") or [], "tmpfs")
     for word in ("nosuid", "nodev"):
         if fields.get(word) is False:
             raise StorageError("invalid", "a tmpfs is always %s" % word, "leave the option out")
     live = {
         "source": "tmpfs", "fstype": "tmpfs", "nosuid": True, "nodev": True, "noexec": bool(p.get("noexec", True)),
-        "o:size": room, "o:nr_inodes": inodes, "o:mode": mode,
+        "o:size": room, "o:nr_inodes": inodes,
     }  # fmt: skip
-    words = ["nosuid", "nodev"] + ["noexec"] * bool(live["noexec"])
-    words += ["size=%d" % room, "nr_inodes=%d" % inodes, "mode=%04o" % mode]
-    for option, key in (("owner", "uid"), ("group", "gid")):
+    if p.get("mode") is not None:
+        live["o:mode"] = names.mode(p["mode"])
+    for option, key in (("owner", "o:uid"), ("group", "o:gid")):
         if p.get(option) is not None:
-            live["o:" + key] = p[option]
-            words.append("%s=%s" % (key, p[option]))
+            live[key] = p[option]
     if p.get("noswap"):
         live["o:noswap"] = True
-        words.append("noswap")
     live.update(fields)
-    return live, words + [word for word in extra if word not in words]
+    return live, extra
+
+
+def _line(p: dict[str, Any], live: dict[str, Any], extra: list[str], there: Any, before: dict[str, Any]) -> str:
+    """Options of the line. What is not declared stays as it has it; a new line says how the mount stands, or begins."""
+    old = before["options"] if before.get("fstype") == "tmpfs" else ""
+    said = dict(live)
+    if not old:
+        stands = {k: v for k, v in there.items() if k in ("o:uid", "o:gid", "o:noswap") and v}
+        said = {"o:mode": there.get("o:mode", 0o1777), **stands, **live}
+    own: list[tuple[str, str | None]] = [("(no)?suid", "nosuid"), ("(no)?dev", "nodev")]
+    own += [("(no)?exec", "noexec" if live["noexec"] else "")]
+    for key, form in (("size", "%d"), ("nr_inodes", "%d"), ("mode", "%04o"), ("uid", "%s"), ("gid", "%s")):
+        own.append((key + "=.*", key + "=" + form % said["o:" + key] if "o:" + key in said else None))
+    own.append(("noswap", "noswap" if said.get("o:noswap") else None if p["noswap"] is None else ""))
+    return mount_options.line(old, None if p["options"] is None else extra, own, ())
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:

@@ -50,8 +50,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         path = root if where == "." else names.join(root, where)
         gone = p["state"] == "absent" or entry["type"] == "absent"
         value = None if gone else _value(entry)
-        port = "data" if gone and confirmed else _port(path, root, value, look)
-        cells.append(Cell(port, path, value))
+        cells.append(Cell("data" if gone and confirmed else "node", path, value))
         paths.append(("path", path))
     if not cells:
         gone = p["state"] == "absent"
@@ -59,19 +58,6 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     cells.sort(key=lambda cell: str(cell.target).count("/"))  # parents stand below their children
     consents = {"absent": confirmed, "hint": "repeat the task with confirm: %s to remove it with its content" % root}
     return Unit((KIND, root), tuple(cells), (("path", root),), tuple(paths), consents=consents)
-
-
-def _port(path: str, root: str, value: Any, look: Any) -> str:
-    """A directory that this declaration mounts over: the root of a tree is what is seen there once it is mounted."""
-    over = [look.declared.get((kind, path)) for kind in ("mount", "tmpfs")]
-    if value is None or not any(p is not None and p["state"] == "mounted" for p in over):
-        return "node"
-    if path == root:
-        return "mounted"
-    if value.keys() - {"type"}:
-        text = "%s is a mount point of this declaration: its rights are those of what is mounted" % path
-        raise StorageError("conflict", text, "give it a tree of its own with root: %s and path: ." % path)
-    return "node"
 
 
 def _value(entry: dict[str, Any]) -> dict[str, Any]:

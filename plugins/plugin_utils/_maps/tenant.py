@@ -140,7 +140,15 @@ def _rootfs(root: str, build: str, state: str) -> dict[str, Any]:
     if state == "absent":
         return {"path": path, "state": "absent"}
     source = names.join(root, "artifacts", build)
-    return {"path": path, "source": source, "bind": True, "options": ["nosuid", "nodev"], "state": "mounted"}
+    # A host boots without the directory of one build.
+    return {
+        "path": path,
+        "source": source,
+        "bind": True,
+        "options": ["nosuid", "nodev"],
+        "nofail": True,
+        "state": "mounted",
+    }
 
 
 def _known(value: Any, options: frozenset[str] | None, what: str) -> None:

@@ -32,7 +32,10 @@ def layout(*tenants: Any, tiers: Any = TIERS, **more: Any) -> dict[str, list[dic
     for name, entries in found.items():
         for entry in entries:
             kind: Any = KINDS[name]
-            kind.unit(options.check(kind.OPTIONS, kind.RULES, entry, set()), SimpleNamespace(declared={}))
+            kind.unit(
+                options.check(kind.OPTIONS, kind.RULES, entry, set()),
+                SimpleNamespace(declared={}, look=lambda port, targets: {}),
+            )
     return found
 
 
@@ -96,7 +99,7 @@ def test_a_tenant() -> None:
         )
     assert found["mounts"] == [{
         "path": root + "/builds/b-1/rootfs", "source": root + "/artifacts/b-1", "bind": True,
-        "options": ["nosuid", "nodev"], "state": "mounted",
+        "options": ["nosuid", "nodev"], "nofail": True, "state": "mounted",
     }]  # fmt: skip
 
 

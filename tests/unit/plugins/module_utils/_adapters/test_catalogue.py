@@ -18,6 +18,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
+from ansible_collections.bulkhead.storage.tests.support import namespace
 
 VOLUME = ("volume", "default/data")
 
@@ -128,7 +129,7 @@ def test_hostile_keys(record, key):
 def test_hostile_base(arena):
     record = Record(arena + "/a b?mode=memory#x%41")
     record.put(("made", "x"), None, {})
-    assert os.listdir(record.base) == ["catalogue.sqlite"]
+    assert set(os.listdir(record.base)) == {"catalogue.sqlite", "catalogue.reserve"}
     assert Record(record.base).scan(None)
 
 
@@ -298,7 +299,7 @@ def test_killed_while_the_file_is_made(record, arena):
         f.write(b"half")
     assert record.scan(None) == {}
     record.put(("made", "x"), None, {})
-    assert os.listdir(record.base) == ["catalogue.sqlite"]
+    assert set(os.listdir(record.base)) == {"catalogue.sqlite", "catalogue.reserve"}
 
 
 def test_full_disk(arena):
@@ -353,3 +354,31 @@ def test_classes(record):
     assert record.lowers(VOLUME, {}, None) and not record.lowers(VOLUME, {}, {})
     assert record.risk(VOLUME, None, {}) == "reversible"
     assert len(catalogue.MIGRATIONS) == 1
+
+
+@pytest.mark.parametrize("fstype,size", [("ext4", 16), ("xfs", 320), ("btrfs", 128)])
+def test_rows_go_when_the_disk_is_full(arena, fstype, size):
+    top = arena + "/full"
+    os.mkdir(top)
+    subprocess.run(["mount", namespace.image(top + ".img", size << 20, fstype), top], check=True)
+    os.mkdir(top + "/b", 0o700)
+    record, volumes = Record(top + "/b"), [("volume", "default/v%d" % n) for n in range(40)]
+    for target in volumes:
+        record.put(target, None, {"pool": "default", "size": 1, "labels": {"a": "x" * 200}})
+    reserve = record.base + "/catalogue.reserve"
+    assert os.stat(reserve).st_blocks * 512 >= 256 << 10
+    for block in ("64k", "4k", "1"):
+        argv = ["dd", "if=/dev/zero", "of=%s/fill-%s" % (top, block), "bs=" + block, "conv=fsync"]
+        assert subprocess.run(argv, stderr=subprocess.DEVNULL, check=False).returncode == 1
+    assert code_of(record.put, ("volume", "default/more"), None, {}) in ("no_space", "denied")
+    assert os.path.exists(reserve), "it is kept for what goes"
+    for target in volumes[::3]:
+        record.put(target, record.scan([target])[target], None)
+    assert set(record.scan(volumes)) == set(volumes) - set(volumes[::3])
+    for name in os.listdir(top):
+        if name.startswith("fill"):
+            os.unlink(top + "/" + name)
+    with open(reserve, "wb"):
+        pass  # as a kill leaves it
+    record.put(volumes[0], None, {})
+    assert os.stat(reserve).st_blocks * 512 >= 256 << 10

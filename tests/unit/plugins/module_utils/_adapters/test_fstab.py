@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 
 import pytest
 from hypothesis import assume, example, given
@@ -18,6 +19,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab i
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstabchange import escape
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, converge
+from ansible_collections.bulkhead.storage.tests.support import host as hosts
 from ansible_collections.bulkhead.storage.tests.support.namespace import (
     place,
 )
@@ -251,6 +255,55 @@ def test_what_is_pure():
     assert PORT.merge(target, VALUE, {"passno": 1}) == {**VALUE, "passno": 1}
     assert PORT.lowers(target, VALUE, None) and not PORT.lowers(target, None, VALUE)
     assert PORT.risk(target, VALUE, None) == "reversible"
+
+
+def heard(path, told, code=0):
+    """A port whose program only writes down what it was to run."""
+
+    def run(argv, stdin=b"", timeout=60.0):
+        told.append(argv)
+        return code, b"", b"no bus"
+
+    return Fstab(run, path)
+
+
+@pytest.mark.parametrize("booted", [True, False])
+def test_systemd_hears_once_of_lines_that_changed_where_it_runs(private_mounts, booted):
+    """systemd(1), sd_booted(3): a directory that is there only where it is process 1."""
+    told = []
+    with hosts.host():
+        there = "/mnt/system"
+        if booted:
+            os.mkdir(there)
+        port = heard(there, told)
+        port.flush()
+        assert told == [], "nothing was changed"
+        for name in ("/srv/data", "/srv/more"):
+            port.put(("/etc/fstab", name), None, VALUE)
+        port.put(("/etc/fstab", "/srv/more"), VALUE, None)
+        port.flush()
+        assert told == [["systemctl", "daemon-reload"]] * booted
+        port.flush()
+        assert len(told) == booted
+
+
+def test_another_file_than_the_hosts_is_none_of_systemds(arena):
+    told = []
+    port = heard(arena, told)
+    port.put((file(arena), "/srv/data"), None, VALUE)
+    port.flush()
+    assert told == []
+
+
+def test_a_systemd_that_does_not_listen_is_told_and_what_was_done_stands(private_mounts):
+    with hosts.host():
+        port = heard("/mnt", [], code=1)
+        unit = Unit(("mount", "/srv/data"), (Cell("fstab", ("/etc/fstab", "/srv/data"), VALUE),))
+        report = converge(lambda world: ([unit], []), {"fstab": port}, Options(), time.monotonic)
+        (error,) = report.errors
+        assert (error.code, "no bus" in error.message, "daemon-reload" in error.hint) == ("failed", True, True)
+        assert (report.summary["applied"], report.summary["failed"], report.summary["undone"]) == (1, 1, 0)
+        assert findmnt("/etc/fstab", "--target", "/srv/data")[0]["source"] == "/dev/vg/data"
 
 
 WORDS = st.binary(min_size=1, max_size=12).filter(lambda b: b"\0" not in b)

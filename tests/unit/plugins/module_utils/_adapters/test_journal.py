@@ -131,6 +131,50 @@ def test_full_disk_later_stops_only_what_must_be_synced(arena):
     assert journal.last()["steps"][0]["step"] == 0
 
 
+REMOVES = [{"kind": "tmpfs", "target": "/a", "before": {}, "after": None}]
+
+
+def test_full_disk_holds_up_no_plan_that_only_removes(arena):
+    os.mkdir(arena + "/small")
+    subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=16k", "x", arena + "/small"])
+    os.makedirs(arena + "/small/a/j", 0o700)
+    os.chmod(arena + "/small/a", 0o700)
+    with open(arena + "/small/fill", "wb", buffering=0) as f, pytest.raises(OSError):
+        for _row in range(99):
+            f.write(b"x" * 4096)
+    journal = Journal(arena + "/small/a/j")
+    for some in (ACTIONS, [*REMOVES, ACTIONS[0]], []):
+        with pytest.raises(StorageError) as caught:
+            journal.begin(some, "d")
+        assert caught.value.code == "no_space" and os.listdir(journal.base) == []
+    assert journal.begin(REMOVES, "d") == "" and "space" in journal.broken
+    journal.step(0, "begin", True)
+    journal.end({})
+    assert os.listdir(journal.base) == [] and journal.last() is None
+
+
+def test_full_disk_later_holds_up_no_plan_that_only_removes(arena):
+    os.mkdir(arena + "/small")
+    subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=16k", "x", arena + "/small"])
+    journal = Journal(arena + "/small/a/j")
+    assert journal.begin(REMOVES, "d") and journal.broken == ""
+    with open(arena + "/small/fill", "wb", buffering=0) as f, pytest.raises(OSError):
+        for _row in range(99):
+            f.write(b"x" * 4096)
+    for number in range(200):
+        journal.step(number, "begin", True)
+    assert "space" in journal.broken
+    journal.end({})
+
+
+def test_only_a_full_disk_is_passed_over(arena):
+    os.mkdir(arena + "/j", 0o700)
+    os.chown(arena + "/j", 1000, 1000)
+    with pytest.raises(StorageError) as caught:
+        Journal(arena + "/j").begin(REMOVES, "d")
+    assert caught.value.code == "unsafe_path"
+
+
 def test_read_only_refuses_before_the_first_put(arena):
     os.makedirs(arena + "/m")
     subprocess.check_call(["mount", "-t", "tmpfs", "x", arena + "/m"])

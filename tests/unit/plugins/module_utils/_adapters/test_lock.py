@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock, unsafe
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 HOLD = """
@@ -138,6 +138,21 @@ def test_unsafe_base_is_refused(arena, what):
         os.chmod(base, {"group": 0o720, "other": 0o702}.get(what, 0o700))
         os.chown(base, 1000 if what == "owner" else 0, 0)
     assert error_of(enter, base=base).code == "unsafe_path"
+
+
+def test_what_is_unsafe_is_seen_before_anything_is_made(arena):
+    os.mkdir(arena + "/good", 0o700)
+    os.mkdir(arena + "/theirs", 0o700)
+    os.chown(arena + "/theirs", 1000, 0)
+    os.symlink(arena + "/good", arena + "/link")
+    open(arena + "/file", "w").close()
+    names = ("good", "missing", "missing/deeper", "theirs", "link", "file", "file/deeper")
+    found = unsafe([arena + "/" + name for name in names])
+    assert [(e.code, e.message.split(" is ")[0].replace(arena, "")) for e in found[:3]] == [
+        ("unsafe_path", "/theirs"), ("unsafe_path", "/link"), ("unsafe_path", "/file")
+    ]  # fmt: skip
+    assert len(found) == 4 and "cannot look at" in found[3].message
+    assert sorted(os.listdir(arena)) == ["file", "good", "link", "theirs"]
 
 
 def test_lock_file_that_is_a_link_is_refused(arena):

@@ -785,3 +785,14 @@ def test_an_interrupted_wipe_is_finished(arena: str, port: Superblock) -> None:
     assert refused is None and port.risk(target, before, after) == "forward"
     port.put(target, before, None)
     assert row(port, target) is None and not port.intents.is_ours(target)
+
+
+@pytest.mark.parametrize("declared", [None, {"fstype": "ext4"}])
+def test_a_wipe_killed_at_its_end_leaves_no_consent(arena: str, port: Superblock, declared: dict[str, Any]) -> None:
+    """All is zero, only the intent is left: were it to stay, raw data written there later would be no one's."""
+    target = image(arena + "/i", 64 * MIB)
+    port.intents.begin(target, token="")
+    before, after, refused = plan(port, target, **(declared or {}))
+    assert refused is None and before["unfinished"] and port.risk(target, before, after) == "forward"
+    port.put(target, before, after)
+    assert not port.intents.is_ours(target) and blkid(target, "TYPE") == (declared or {}).get("fstype", "")

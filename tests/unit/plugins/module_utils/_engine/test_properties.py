@@ -101,10 +101,11 @@ def test_e1_one_scan_per_port_and_look(seed: int) -> None:
         looks.append(look)
         return s.units, []
 
+    failed = 0
     with contextlib.suppress(Refusals):
-        converge(declare, s.ports, Options(workers=1), time.perf_counter)
+        failed = converge(declare, s.ports, Options(workers=1), time.perf_counter).summary["failed"]
     undone = [1 for (_spot, before, after) in s.ground.log if after is None]
-    assert max(Counter(s.ground.scans).values(), default=0) <= len(looks) + len(undone)
+    assert max(Counter(s.ground.scans).values(), default=0) <= len(looks) + len(undone) + failed
     if not s.ground.puts:
         assert len(looks) == 1
         assert max(Counter(s.ground.scans).values(), default=0) <= 1
@@ -251,6 +252,28 @@ def test_e7_a_fault_at_every_put(seed: int) -> None:
             for cell in found.units[index].cells:
                 spot = (cell.port, cell.target)
                 assert end.get(spot) == ideal.ground.snapshot().get(spot), "an unrelated unit goes on"
+        undisturbed(s.ground)
+        again = run(s)
+        assert not again.errors
+        assert s.ground.snapshot() == ideal.ground.snapshot(), "the next run converges"
+
+
+@seeds
+def test_e7_a_fault_after_every_put(seed: int) -> None:
+    """What told of a failure too late is walked back like what was done, and never hides that it stands."""
+    ideal, report = reference(seed)
+    if report is None:
+        return
+    for count in range(1, ideal.ground.puts + 1):
+        s = world.scenario(seed)
+        start = s.ground.snapshot()
+        s.ground.after_put = fails(count)
+        result = run(s)
+        summary = result.summary
+        assert [e.code for e in result.errors] == ["no_space"] and summary["failed"] == 1
+        assert len(s.ground.log) == summary["applied"] + 2 * summary["undone"]
+        if s.ground.snapshot() != start:
+            assert summary["applied"] + summary["kept"], "what stands is never told as unchanged"
         undisturbed(s.ground)
         again = run(s)
         assert not again.errors

@@ -293,16 +293,66 @@ def test_nothing_goes_from_beneath_what_is_still_unknown(ground: Ground) -> None
     assert ground.rows["a", 1] == {"size": 5} and report.summary["skipped"] == 2 and report.summary["applied"] == 0
 
 
+def test_e7_what_a_failing_put_has_done_is_counted_and_walked_back(ground: Ground) -> None:
+    def late(count: int, spot: Any) -> None:
+        if spot == ("b", 5):
+            ground.after_put = lambda count, spot: None
+            raise StorageError("failed", "told too late")
+
+    for before, after in ((None, {"x": 1}), ({"x": 0}, {"x": 1}), ({"x": 0}, None)):
+        ground.rows = {spot: value for spot, value in {("b", 5): before}.items() if value is not None}
+        ground.after_put = late
+        report = run(ground, unit("one", ("b", 5, after), ("a", 1, {})))
+        assert [e.code for e in report.errors] == ["failed"] and "kept" not in report.errors[0].details
+        assert ground.rows.get(("b", 5)) == before and ("a", 1) not in ground.rows
+        assert (report.summary["failed"], report.summary["undone"], report.summary["applied"]) == (1, 1, 0)
+
+
+def test_e7_what_cannot_be_walked_back_stops_the_walk_even_half_done(ground: Ground) -> None:
+    """A filesystem that was growing when its program died still needs the device beneath to be as long as it is."""
+
+    def half(count: int, spot: Any) -> None:
+        if spot == ("hard", 1):
+            ground.rows["hard", 1] = {"x": "half"}
+            raise StorageError("failed", "it died")
+
+    ground.before_put = half
+    report = run(ground, unit("one", ("a", 1, {}), ("hard", 1, {"x": 1}), ("a", 2, {})))
+    assert report.errors[0].details["kept"] == ["create hard 1 (forward)", "create a 1 (reversible)"]
+    assert set(ground.rows) == {("a", 1), ("hard", 1)}
+    assert report.summary == {"planned": 3, "applied": 1, "failed": 1, "undone": 0, "kept": 2, "skipped": 1}
+
+
+def test_e7_what_failed_before_it_did_anything_stops_nothing(ground: Ground) -> None:
+    fails_on(ground, ("hard", 1))
+    report = run(ground, unit("one", ("a", 1, {}), ("hard", 1, {"x": 1})))
+    assert report.summary["undone"] == 1 and not ground.rows and "kept" not in report.errors[0].details
+
+
+def test_e7_what_cannot_be_looked_at_after_it_failed_is_taken_for_half_done(ground: Ground) -> None:
+    def dark(count: int, spot: Any) -> None:
+        if spot[1] == 1 and spot[0] != "a":
+            ground.ports[spot[0]].unreadable[1] = StorageError("unreadable", "EIO")
+            raise StorageError("failed", "it died")
+
+    ground.before_put = dark
+    report = run(ground, unit("one", ("a", 1, {}), ("hard", 1, {"x": 1})), unit("two", ("a", 2, {}), ("b", 1, {})))
+    assert report.errors[0].details["kept"] == ["create hard 1 (forward)", "create a 1 (reversible)"]
+    assert "kept" not in report.errors[1].details and set(ground.rows) == {("a", 1)}
+
+
 def test_a_refusal_behind_a_door_is_all_that_happens(ground: Ground) -> None:
     ground.rows["room", 1] = {"size": 5}
     before = ground.snapshot()
     journal = Journal(ground)
-    with pytest.raises(Refusals) as caught:
-        run(
-            ground, DOOR, unit("in", ("room", 1, {"size": 2}), on=("door",)), unit("far", ("a", 1, {})), journal=journal
-        )
-    assert [(e.code, e.entry) for e in caught.value.errors] == [("would_shrink", "in")]
-    assert "kept" not in caught.value.errors[0].details
+    report = run(
+        ground, DOOR, unit("in", ("room", 1, {"size": 2}), on=("door",)), unit("far", ("a", 1, {})), journal=journal
+    )
+    assert [(e.code, e.entry) for e in report.errors] == [("would_shrink", "in")]
+    assert "kept" not in report.errors[0].details and (report.summary, report.journal) == (
+        journal.told[-1][1],
+        "/journal/1",
+    )
     assert ground.snapshot() == before and puts(ground) == [(("door", "d"), {}), (("door", "d"), None)]
     assert journal.told[-1] == (
         "end",
@@ -320,10 +370,14 @@ def test_what_cannot_be_closed_again_is_told(ground: Ground) -> None:
         unit("in", ("room", 1, {"size": 2}), on=("door",)),
     ]
     journal = Journal(ground)
-    with pytest.raises(Refusals) as caught:
-        run(ground, *units, journal=journal)
-    assert journal.told[-1][1] == {"planned": 5, "applied": 2, "failed": 0, "undone": 2, "kept": 2, "skipped": 0}
-    assert caught.value.errors[0].details["kept"] == ["create hard 1 (forward)", "create a 1 (reversible)"]
+    report = run(ground, *units, journal=journal)
+    assert (
+        report.summary
+        == journal.told[-1][1]
+        == {"planned": 5, "applied": 2, "failed": 0, "undone": 2, "kept": 2, "skipped": 0}
+    )
+    assert report.errors[0].details["kept"] == ["create hard 1 (forward)", "create a 1 (reversible)"]
+    assert len(report.listed) == 5 and report.rows["hard"] == {1: {}}, "what stands is told, and what was planned"
     assert set(ground.rows) == {("a", 1), ("hard", 1), ("room", 1)}
 
 
@@ -337,10 +391,9 @@ def test_failures_before_a_refusal_are_told_with_it(ground: Ground) -> None:
         unit("in", ("room", 1, {"size": 2}), on=("door",)),
         unit("far", ("a", 1, {}), on=("gate",)),
     ]
-    with pytest.raises(Refusals) as caught:
-        run(ground, *units)
-    assert [e.code for e in caught.value.errors] == ["no_space", "would_shrink"]
-    assert caught.value.errors[0].details == {} and set(ground.rows) == {("room", 1)}
+    report = run(ground, *units)
+    assert [e.code for e in report.errors] == ["no_space", "would_shrink"] and report.summary["failed"] == 1
+    assert report.errors[0].details == {} and set(ground.rows) == {("room", 1)}
 
 
 def test_a_door_that_falls_shut_is_not_opened_for_ever(ground: Ground) -> None:
@@ -434,7 +487,7 @@ def test_e11_the_lock_is_taken_only_for_a_change(ground: Ground) -> None:
     one = unit("one", ("a", 1, {}))
     shown = run(ground, one, lock=lock, check=True).summary
     assert shown == {"planned": 1, "applied": 0, "failed": 0, "undone": 0, "kept": 0, "skipped": 0}
-    assert lock.told == [] and Options() == (False, True, 4, None, None)
+    assert lock.told == [] and Options() == (False, True, 4, None, None, None)
     run(ground, one, lock=lock)
     assert lock.told == ["taken after 2 scans", "left after 1 puts"]
     assert len(ground.scans) == 4, "scanned again once it is ours, and to settle"
@@ -476,6 +529,25 @@ def test_e11_a_lock_that_is_not_to_be_had_is_the_answer(ground: Ground) -> None:
     with pytest.raises(StorageError, match="held by 7"):
         run(ground, unit("one", ("a", 1, {})), lock=held)
     assert not ground.puts
+
+
+def test_what_keeps_every_run_from_beginning_is_refused_with_all_the_rest(ground: Ground) -> None:
+    lock, asked = Lock(ground), []
+
+    def ready() -> list[StorageError]:
+        asked.append(ground.puts)
+        return [StorageError("unsafe_path", "anybody may write there")]
+
+    ground.rows["a", 1] = {"size": 5}
+    shrinks = unit("one", ("a", 1, {"size": 2}))
+    for check in (True, False):
+        with pytest.raises(Refusals) as caught:
+            run(ground, shrinks, unit("two", ("b", 1, {})), check=check, lock=lock, ready=ready)
+        assert [e.code for e in caught.value.errors] == ["would_shrink", "unsafe_path"]
+    assert asked == [0, 0] and lock.told == [] and not ground.puts
+    run(ground, unit("one", ("a", 1, {"size": 5})), ready=ready)
+    assert asked == [0, 0], "where nothing differs nobody needs to begin"
+    assert run(ground, unit("two", ("b", 1, {})), ready=lambda: []).summary["applied"] == 1
 
 
 class Meeting(Rows):

@@ -1,0 +1,145 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every system call of a run that changes something is the last one once, and fails once with each error.
+
+``BULKHEAD_CRASH=all`` lets every call fail with every error; without it a sample of the errors is tried. The kills
+are always complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from typing import Any, Iterator
+
+import pytest
+
+from ansible_collections.bulkhead.storage.tests.support import crashing
+
+# Points of each scene up and down; fewer are a scene that has lost something, or eyes that have.
+FLOORS = {
+    "tree": (28, 17), "tmpfs": (36, 28), "mount of an image": (36, 26), "mount of a folder": (31, 26),
+    "quota": (24, 18), "ext4": (85, 60), "xfs": (85, 60), "btrfs": (85, 60), "pool of images": (64, 34),
+    "pool of subvolumes": (64, 34), "image": (120, 55), "subvolume": (66, 56), "memory": (76, 40),
+    "growth of an image": (45, 45), "clone of an image": (45, 36), "layout": (400, 240),
+}  # fmt: skip
+SAMPLE = 0.25
+WORKERS = 2
+CHUNK = 12
+_SERVE = "from ansible_collections.bulkhead.storage.tests.support import crashing; crashing.serve()"
+
+
+class Workers:
+    """Processes with a host each; a task goes to whichever is free."""
+
+    def __init__(self, count: int) -> None:
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env}
+        self.children = [subprocess.Popen([sys.executable, "-c", _SERVE], **pipes) for _ in range(count)]
+
+    def all(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Answers in the order of the tasks."""
+        left, answers = list(enumerate(tasks)), {}
+        guard = threading.Lock()
+
+        def drive(child: subprocess.Popen[str]) -> None:
+            while True:
+                with guard:
+                    if not left:
+                        return
+                    index, task = left.pop(0)
+                assert child.stdin and child.stdout
+                child.stdin.write(json.dumps(task) + "\n")
+                child.stdin.flush()
+                answers[index] = json.loads(child.stdout.readline())
+
+        threads = [threading.Thread(target=drive, args=(child,)) for child in self.children]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(answers) == len(tasks), "a worker died"
+        return [answers[index] for index in sorted(answers)]
+
+    def close(self) -> None:
+        for child in self.children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.communicate(timeout=30)
+            child.kill()
+            child.wait()
+
+
+@pytest.fixture(scope="module")
+def workers(private_mounts: None) -> Iterator[Workers]:
+    started = Workers(WORKERS)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def points(workers: Workers) -> dict[str, Any]:
+    """Of each scene: its points in a run that nothing befalls."""
+    answers = workers.all([{"scene": name} for name in crashing.SCENES])
+    broken = [(answer["scene"], answer["wrong"]) for answer in answers if "wrong" in answer]
+    assert not broken, broken
+    return {answer["scene"]: answer for answer in answers}
+
+
+def proved(workers: Workers, points: dict[str, Any], chosen: list[tuple[str, str, int, str]]) -> list[str]:
+    """What does not hold at the chosen points; prints how many were tried of each scene."""
+    tasks = []
+    for scene in crashing.SCENES:
+        ways = [[point[1:] for point in chosen if point[:2] == (scene, way)] for way in ("up", "down")]
+        own = [point for pair in itertools.zip_longest(*ways) for point in pair if point]  # each ends where one begins
+        tasks += [{"scene": scene, "points": own[at : at + CHUNK]} for at in range(0, len(own), CHUNK)]
+    wrong, ignored = [], set()
+    seconds = dict.fromkeys(crashing.SCENES, 0.0)
+    for answer in workers.all(tasks):
+        seconds[answer["scene"]] += answer["seconds"]
+        for way, index, mode, ok, text in answer["results"]:
+            at = points[answer["scene"]][way][index - 1][0]
+            if not ok:
+                wrong.append("%s %s %d %s (%s): %s" % (answer["scene"], way, index, mode, at, text[:1500]))
+            elif text:
+                ignored.add(text)
+    for scene in crashing.SCENES:
+        count = sum(point[0] == scene for point in chosen)
+        print("%-20s %5d points %7.1f s" % (scene, count, seconds[scene]))
+    print("%d points; what failed without harm: %s" % (len(chosen), sorted(ignored)))
+    return wrong
+
+
+def suitable(points: dict[str, Any], modes: tuple[str, ...]) -> list[tuple[str, str, int, str]]:
+    return [
+        (scene, way, index, mode)
+        for scene in crashing.SCENES
+        for way in ("up", "down")
+        for index, (_text, able) in enumerate(points[scene][way], 1)
+        for mode in modes
+        if mode in able
+    ]
+
+
+def test_there_are_as_many_points_as_ever(points: dict[str, Any]) -> None:
+    found = {scene: (len(points[scene]["up"]), len(points[scene]["down"])) for scene in crashing.SCENES}
+    print(found)
+    assert set(FLOORS) == set(found)
+    assert all(found[scene][way] >= FLOORS[scene][way] for scene in FLOORS for way in (0, 1)), found
+
+
+def test_a_run_killed_at_any_call_converges(workers: Workers, points: dict[str, Any]) -> None:
+    assert proved(workers, points, suitable(points, ("kill", "reset"))) == []
+
+
+def test_a_call_that_fails_is_told_and_converges(workers: Workers, points: dict[str, Any]) -> None:
+    chosen = suitable(points, ("program", *crashing.ERRORS))
+    if os.environ.get("BULKHEAD_CRASH") != "all":
+        chosen = sorted(random.Random(20261).sample(chosen, int(len(chosen) * SAMPLE)))
+    assert proved(workers, points, chosen) == []

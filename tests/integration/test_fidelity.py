@@ -1,0 +1,358 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What check mode says is what a run does, on random hosts of the real kernel: check, run, rerun of ``layout``.
+
+``BULKHEAD_SEQUENCES`` says how many (500), ``BULKHEAD_SEED`` where to begin. A case that fails is made smaller and
+printed; ``BULKHEAD_CASE`` runs a printed one again.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import re
+import sys
+import time
+from typing import Any, Iterator
+
+import pytest
+
+from ansible_collections.bulkhead.storage.tests.support import cases, eyes, namespace, worlds
+
+Move = dict[str, Any]
+# What only the kernel knows, and only while it does it: such a failure comes in the run alone.
+LATE = {
+    "denied": "Operation not permitted|Read-only file system",  # immutable, or mounted read-only
+    "failed": "cannot mount .*: Invalid argument",  # an image holds another filesystem than was said
+    "unreadable": "cannot mount .*: Input/output error",  # an image that ends before its filesystem
+    "unsupported": "this kernel knows no filesystem|is on btrfs, but not a subvolume",
+    "in_use": "",
+    "no_space": "",
+}
+WORLD_S = ("used_bytes", "used_inodes", "usage", "created_at", "last_used", "id", "device", "ratio", "changed_paths")
+WORLD_S += ("provisioned_bytes", "volumes", "capacity_bytes")
+
+
+class Wrong(Exception):
+    """A property that does not hold: its name, and what was seen."""
+
+
+def play(base: str, case: Move) -> Move:
+    """One case on a host of its own. Returns the first property that did not hold (if any), and counts."""
+    counts: collections.Counter[str] = collections.Counter()
+    answer: Move = {"wrong": None}
+    worlds.enter(base, case["srv"])
+    held: list[int] = []
+    try:
+        for number, move in enumerate(case["moves"]):
+            if "do" in move:
+                worlds.do(base, move, held)
+            elif "kill" in move:
+                worlds.killed(move["declare"], move["kill"])
+                counts["killed"] += 1
+            else:
+                declared(move, counts, "move %d: " % number)
+    except Wrong as error:
+        answer["wrong"] = list(error.args)
+    finally:
+        for fd in held:
+            os.close(fd)
+        left = worlds.leave(base)
+    if left and not answer["wrong"]:
+        answer["wrong"] = ["a loop device is left", str(left)]
+    return {**answer, "counts": counts}
+
+
+def hold(fact: Any, name: str, *seen: Any) -> None:
+    if not fact:
+        raise Wrong(name, *[json.dumps(each, default=str)[:6000] for each in seen])
+
+
+def declared(move: Move, counts: collections.Counter[str], where: str) -> None:
+    """Check, run, rerun."""
+    document, plain = move["declare"], move.get("plain", False)
+    worlds.settle()
+    start = eyes.picture()
+    check = worlds.call(document, check=True, look_only=True, plain=plain)
+    whole(check, "check")
+    same(start, eyes.picture(), "P1 check changed", check)
+    rows = eyes.mounts()
+    if not check.get("failed"):
+        first = {(row["port"], row["target"]): row for row in reversed(check["actions"])}
+        told(first.values(), "before", rows, rows, "P3 before", check)
+    before = eyes.picture(times=False)
+    run = worlds.call(document, plain=plain)
+    whole(run, "run")
+    after = eyes.picture(times=False)
+    if check.get("failed"):
+        counts["refused " + check["code"]] += 1
+        for error in check["errors"] if os.environ.get("BULKHEAD_TELL") else ():
+            print("REFUSED", error["code"], error["message"][:300], json.dumps(document), file=sys.stderr)
+        hold(run.get("failed"), "P9 the run does what check refused", check, run)
+        hold(codes(check) == codes(run), "P2 check and run refuse differently", check, run)
+        hold(not run["changed"], "P9 a refused run says changed", run)
+        same(start, eyes.picture(), "P9 a refused run changed", run)
+        return
+    blind = any(row["before"] == "UNKNOWN" for row in check["actions"])
+    if run.get("failed") and "actions" not in run:
+        hold(blind, "P2 check foresaw what the run refuses", check, run)
+        counts["refused behind a door " + run["code"]] += 1
+        if not any("kept" in error["details"] for error in run["errors"]):
+            same(books(before), books(after), "P9 a run refused behind a door changed", run)
+        return
+    keys = ("actions", "plan_digest")
+    hold(all(check[k] == run[k] for k in keys), "P2 check and run differ", check, run)
+    hold(check["changed"] == bool(check["actions"]), "P2 changed is not derived", check)
+    if run.get("failed"):
+        for error in run["errors"] if os.environ.get("BULKHEAD_TELL") else ():
+            print("LATE", error["code"], error["message"][:300], json.dumps(document), file=sys.stderr)
+        counts["failed " + run["code"]] += 1
+        for error in run["errors"]:
+            late = re.search(LATE.get(error["code"], "never"), error["message"])
+            hold(
+                late or hidden(error, document) or aliased(error, blind) or unordered(error, document),
+                "P2 check could have known " + error["code"],
+                error,
+                document,
+                check,
+                run,
+            )
+        failed_as_told(check, run, before, after)
+        return
+    counts["changed" if run["changed"] else "quiet"] += 1
+    counts["actions"] += len(run["actions"])
+    hold(check["changed"] == run["changed"], "P2 changed differs", check, run)
+    last = {(row["port"], row["target"]): row for row in run["actions"]}
+    told(last.values(), "after", rows, eyes.mounts(), "P3 after", run)
+    neighbours(run, before, after)
+    still = eyes.picture()
+    again = worlds.call(document, look_only=True, plain=plain)
+    whole(again, "rerun")
+    hold(not again.get("failed"), "P4 the second run fails", run, again)
+    hold(not again["changed"] and not again["actions"], "P4 the second run changes", run, again)
+    same(still, eyes.picture(), "P4 the second run changed", again)
+    foreseen(check["resources"], again["resources"], check)
+
+
+def hidden(error: Move, document: Move) -> bool:
+    """It is about something beneath a fresh mount of this declaration: there is nothing in it yet, and where others
+    than root can write nobody looks beyond a mount."""
+    over = [entry["path"] for kind in ("tmpfs", "mounts") for entry in document.get(kind, ())]
+    return error["code"] in ("not_found", "not_enforced", "unsupported", "unsafe_path") and any(
+        error["message"].startswith((path.rstrip("/") + "/", path + " is a foreign mount")) for path in over
+    )
+
+
+def aliased(error: Move, blind: bool) -> bool:
+    """One directory by two names, of which one comes with a mount of this declaration, is made once only."""
+    return blind and error["code"] == "moved"
+
+
+def unordered(error: Move, document: Move) -> bool:
+    """A limit on the directory of a pool, or none on one, that comes with this very declaration."""
+    pools = [entry.get("config", {}).get("path") for entry in document.get("pools", ())]
+    gone = [
+        entry["path"] for entry in document.get("quotas", ()) if "absent" in (entry.get("state"), document.get("state"))
+    ]
+    path = error["message"].partition(" is ")[0]
+    return (error["code"], path in pools) == ("moved", True) or (error["code"], path in gone) == ("not_enforced", True)
+
+
+def whole(answer: Move, what: str) -> None:
+    hold("broken" not in answer and answer["rc"] in (0, 1), "P0 the %s broke" % what, answer)
+    hold(bool(answer.get("failed")) == (answer["rc"] == 1), "P0 the status of the %s" % what, answer)
+    hold(not answer["stderr"], "P0 the %s complains" % what, answer)
+    for error in answer.get("errors", ()):
+        text = "%s %s" % (error["message"], error["hint"])
+        hold(
+            "Error:" not in text and "object has no attribute" not in text, "P0 a defect shows in the %s" % what, answer
+        )
+
+
+def codes(answer: Move) -> list[Any]:
+    return sorted((error["entry"], error["code"], error["message"]) for error in answer["errors"])
+
+
+def same(before: Move, after: Move, name: str, answer: Move) -> None:
+    lost = eyes.changed(before, after)
+    hold(not lost, name, [(path, before.get(path), after.get(path)) for path in lost[:6]], answer)
+
+
+def books(seen: Move) -> Move:
+    """A picture without what every run that begins leaves behind: journal, catalogue, lock."""
+    ours = ("/var/lib/bulkhead/journal", "/var/lib/bulkhead/catalogue.sqlite", "/run/bulkhead/")
+    return {k: v for k, v in seen.items() if not k.startswith(ours) and k not in ("/var/lib/bulkhead", "/run/bulkhead")}
+
+
+def told(rows: Any, side: str, old: list[Any], now: list[Any], name: str, answer: Move) -> None:
+    """Each row against what stands there."""
+    made = {row["target"] for row in answer["actions"] if row["port"] == "mount" and row["after"] is not None}
+    gone = {row["target"] for row in answer["actions"] if row["port"] == "mount" and row["after"] is None}
+    for row in rows:
+        above = [path for path in made | gone if row["target"].startswith(path.rstrip("/") + "/")]
+        if row["port"] in ("node", "data", "quota", "superblock", "mounted", "quota_enabled") and (
+            (side == "before" and above) or (side == "after" and set(above) & gone)
+        ):
+            continue  # which of the two that were one over the other is meant?
+        if side == "before" and row["port"] == "mounted":
+            continue
+        fresh = row["target"] in made and eyes.top(old, row["target"]) is None
+        hidden = side == "after" and row["port"] == "node" and fresh
+        if side == "after" and row["after"] is None and row["port"] == "mount" and stacked(old, row["target"]):
+            continue
+        found = eyes.wrong(row, row[side], now, hidden)
+        hold(not found, name, found, answer)
+
+
+def stacked(rows: list[Any], path: str) -> bool:
+    return sum(1 for row in rows if row.path == path) > 1
+
+
+def failed_as_told(check: Move, run: Move, before: Move, after: Move) -> None:
+    """Done, undone, kept and skipped as the summary has them; the journal's last word on each row holds."""
+    summary = run["summary"]
+    with open(run["journal"], encoding="ascii") as stream:
+        lines = [json.loads(line) for line in stream]
+    words = [line["outcome"].partition(" ")[::2] for line in lines if "outcome" in line]
+    done = collections.Counter(rest for word, rest in words if word == "done")
+    undone = collections.Counter(rest for word, rest in words if word == "undone")
+    hold(sum(undone.values()) == summary["undone"], "P5 undone", words, run)
+    hold(sum((done - undone).values()) == summary["applied"], "P5 applied", words, run)
+    hold(summary["failed"] == len(run["errors"]) or not summary["failed"], "P5 failed", run)
+    hold(run["changed"] == bool(summary["applied"] or summary["kept"]), "P5 changed", run)
+    rows = eyes.mounts()
+    for row in run["actions"]:
+        name = "%s %s" % (row["port"], row["target"])
+        if sum(1 for other in run["actions"] if "%(port)s %(target)s" % other == name) > 1 or row["port"] == "mounted":
+            continue
+        side = "after" if (done - undone)[name] else "before"
+        others = [
+            r
+            for r in run["actions"]
+            if r["port"] == "mount" and r["target"] != row["target"] and row["target"].startswith(r["target"])
+        ]
+        if (
+            others
+            or any(r["port"] == "mount" and r["target"] == row["target"] for r in run["actions"])
+            and row["port"] == "node"
+        ):
+            continue
+        found = eyes.wrong(row, row[side], rows)
+        hold(not found, "P5 a failed run left something else (%s)" % side, found, words, run)
+    if not (done - undone):
+        same(books(before), books(after), "P5 a failed run that kept nothing changed", run)
+
+
+def neighbours(run: Move, before: Move, after: Move) -> None:
+    """Only what is declared changes: a path, what lies in it, or another name of it."""
+    named = {part for row in run["actions"] for part in (row["target"], *row["target"].split(" ", 1)) if part[0] == "/"}
+    named |= {
+        str(row[side]["source"])
+        for row in run["actions"]
+        for side in ("before", "after")
+        if row["port"] == "mount" and isinstance(row[side], dict) and row[side].get("source")
+    }
+    for path in eyes.changed(books(before), books(after)):
+        if path in ("mounts", "rows", "fstab", "/etc", "loops", "quota"):
+            continue
+        ours = any(path == name or path.startswith(name + "/") for name in named)
+        twins = [
+            name for name in named if os.path.exists(name) and os.path.exists(path) and os.path.samefile(name, path)
+        ]
+        hold(
+            ours or twins or elsewhere(path, named),
+            "P7 a neighbour changed",
+            path,
+            before.get(path),
+            after.get(path),
+            run,
+        )
+
+
+def elsewhere(path: str, named: set[str]) -> bool:
+    """Is it beneath another mount of a filesystem that something declared lies on?"""
+    rows = eyes.mounts()
+    while path != "/":
+        row = next((row for row in rows if row.path == path), None)
+        if row is not None and not path.startswith(tuple(eyes.OWN)) or sum(1 for r in rows if r.path == path):
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def foreseen(said: Any, seen: Any, answer: Move, at: str = "") -> None:
+    """What check mode says would stand, and what stands; what only the world can choose is left out."""
+    if isinstance(said, dict) and isinstance(seen, dict):
+        for key in said.keys() | seen.keys():
+            if key not in WORLD_S:
+                foreseen(said.get(key), seen.get(key), answer, "%s.%s" % (at, key))
+    elif isinstance(said, list) and isinstance(seen, list) and len(said) == len(seen):
+        for index, pair in enumerate(zip(said, seen)):
+            foreseen(*pair, answer, "%s[%d]" % (at, index))
+    else:
+        if at.endswith(".options") and said and seen:  # of a bind they are its source's where they are not declared
+            said = seen if set(said[1:]) <= set(seen) else said
+        hold(said == seen or said in ("UNKNOWN", None), "P3 resources" + at, said, seen, answer)
+
+
+# -- many ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base(private_mounts: None) -> Iterator[str]:
+    with namespace.place("3g") as path:
+        os.mkdir(path + "/own")
+        os.makedirs("/run/bulkhead", exist_ok=True)
+        worlds.prepare(path)
+        yield path
+
+
+def tried(base: str, case: Move) -> Move:
+    answer: Move = worlds.forked(lambda: play(base, case))
+    return answer
+
+
+def shrunk(base: str, case: Move, name: str, patience: float = 60.0) -> tuple[Move, Move]:
+    """The smallest case found that breaks the same property."""
+    deadline, answer = time.monotonic() + patience, {}
+    again = True
+    while again and time.monotonic() < deadline:
+        again = False
+        for less in cases.smaller(case):
+            found = tried(base, less)
+            if found["wrong"] and found["wrong"][0] == name:
+                case, answer, again = less, found, True
+                break
+            if time.monotonic() > deadline:
+                break
+    return case, answer or tried(base, case)
+
+
+def test_check_mode_says_what_a_run_does(base: str) -> None:
+    if os.environ.get("BULKHEAD_CASE"):
+        answer = tried(base, json.loads(os.environ["BULKHEAD_CASE"]))
+        assert not answer["wrong"], "\n".join(answer["wrong"])
+        return
+    seed, wanted = (
+        int(os.environ.get("BULKHEAD_" + name, word)) for name, word in (("SEED", "1"), ("SEQUENCES", "500"))
+    )
+    limit, start = int(os.environ.get("BULKHEAD_FAILURES", "1")), time.monotonic()
+    counts: collections.Counter[str] = collections.Counter()
+    bad: dict[str, str] = {}
+    for number in range(seed, seed + wanted):
+        case = cases.case(number)
+        answer = tried(base, case)
+        counts.update(answer["counts"])
+        if answer["wrong"]:
+            name = answer["wrong"][0]
+            counts["WRONG " + name] += 1
+            if name not in bad and len(bad) < limit:
+                small, last = shrunk(base, case, name)
+                bad[name] = "seed %d\n%s\n%s" % (number, json.dumps(small), "\n".join(last["wrong"] or ["(not again)"]))
+                print(bad[name], file=sys.stderr)
+            if len(bad) >= limit:
+                break
+    print("%.1f s" % (time.monotonic() - start), dict(sorted(counts.items())))
+    assert not bad, "\n\n".join(bad.values())
