@@ -87,9 +87,7 @@ def test_a11_more_options_in_one_value() -> None:
     for path in (source, "/srv/a:", "/srv/a", "/srv/lower", "/srv/secrets"):
         shutil.rmtree(path)
     os.makedirs(POINT, exist_ok=True)
-    print(
-        "A11: %d sources inert, %d texts refused, naive lost %d of 2, ours 0 (%s)" % (inert, len(entries), lost, work)
-    )
+    print("A11: %d sources inert, %d texts refused, naive lost %d of 2, ours 0" % (inert, len(entries), lost))
     assert lost == 2
 
 
@@ -279,8 +277,8 @@ def test_a16_mkfs_is_never_forced_and_gets_only_words_of_ours(tmp_path: Path) ->
         ("vfat", 16, {"label": "AB"}),
         ("swap", 16, {"label": "ab"}),
     ):  # fmt: skip
-        image = namespace.image("/srv/a16.img", size << 20)  # type: ignore[operator]
-        options = {"device": image, "fstype": fstype, **more}  # type: ignore[dict-item]
+        image = namespace.image("/srv/a16.img", size << 20)
+        options = {"device": image, "fstype": fstype, **more}
         answer = module.run("filesystem", options, python=str(wrapper))
         assert answer.rc == 0, answer.result
         calls = [
