@@ -75,7 +75,7 @@ def _declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], di
     source = p["source"]
     if source.startswith("/"):
         source = names.path(source, "source")
-    elif p["bind"] or any(c in source for c in " \t\n\\#"):
+    elif p["bind"] or source.startswith("-") or any(c in source for c in " \t\n\\#"):
         raise StorageError("invalid", "source %.200r is not a path" % source, "write an absolute path, UUID= or LABEL=")
     fstype = "none" if p["bind"] else p["fstype"]
     if not fstype:
