@@ -198,8 +198,8 @@ class Node:
                         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
 
                         self.subvolumes[target] = nodechange.on_btrfs(walk, target)
-        leaving = [found[target] for target in self.want_entries & found.keys()]
-        images = [row for row in leaving if isinstance(row, dict) and row["type"] == "file"]
+        leaving = [row for target, row in found.items() if target in self.want_entries and isinstance(row, dict)]
+        images = [row for row in leaving if row["type"] == "file"]
         if images:
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loopusers
 
