@@ -17,7 +17,7 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
-from ansible_collections.bulkhead.storage.tests.support import module, reconciling
+from ansible_collections.bulkhead.storage.tests.support import module, namespace, reconciling
 
 MIB = 1 << 20
 ROW = "SELECT value FROM rows WHERE kind = 'volume' AND key = '%s'"
@@ -503,17 +503,16 @@ def namespaces(pid: int) -> set[str]:
 
 def test_an_image_that_others_attached_stays_until_they_detach_it(host: None) -> None:
     made(volumes(LOOP, {"name": "a", "size": "8MiB"}))
-    device = said("losetup", "--find", "--show", "/srv/fast/default/a.img")
-    error = reconciling.run(removed("a"), check=True)["refused"][0]
-    assert error["code"] == "in_use" and device in error["message"], error
-    assert refused(removed("a")) == "in_use"
-    said("mount", device, "/mnt")
-    made(volumes({}, {"name": "a", "state": "attached", "target": "/srv/a"}))  # by the device that is there
-    assert refused({"volumes": [{"name": "a", "state": "absent", "force": True}]}) == "in_use"
-    said("umount", "/mnt")
-    made(volumes({}, {"name": "a", "state": "detached"}))
-    said("losetup", "-d", device)
-    made(removed("a"))
+    with namespace.loop_device("/srv/fast/default/a.img") as device:
+        error = reconciling.run(removed("a"), check=True)["refused"][0]
+        assert error["code"] == "in_use" and device in error["message"], error
+        assert refused(removed("a")) == "in_use"
+        said("mount", device, "/mnt")
+        made(volumes({}, {"name": "a", "state": "attached", "target": "/srv/a"}))  # by the device that is there
+        assert refused({"volumes": [{"name": "a", "state": "absent", "force": True}]}) == "in_use"
+        said("umount", "/mnt")
+    made({"volumes": [{"name": "a", "state": "absent", "force": True}]})
+    made(removed())
 
 
 def test_unmounts_that_propagate_hold_nothing_up(host: None) -> None:
