@@ -351,6 +351,25 @@ def test_a_clone_of_a_subvolume_is_a_snapshot(host: None) -> None:
     made(removed("b"))
 
 
+def test_what_its_owner_nests_in_a_volume_is_cloned_with_it_and_goes_with_it(host: None) -> None:
+    """Check mode promises the removal, so the owner must not be able to make it impossible."""
+    made(volumes(BTRFS, {"name": "a", "size": "16MiB", "owner": "1000", "state": "attached", "target": "/mnt/a"}))
+    tenant = ["setpriv", "--reuid", "1000", "--clear-groups"]
+    for path in ("/mnt/a/in", "/mnt/a/in/deep"):
+        said(*tenant, "btrfs", "subvolume", "create", path)
+        said(*tenant, "sh", "-c", "echo kept > %s/f" % path)
+    said(*tenant, "btrfs", "property", "set", "/mnt/a/in", "ro", "true")
+    made(volumes(BTRFS, {"name": "b", "size": "16MiB", "source": {"type": "clone", "name": "a"}}))
+    for path in ("in/f", "in/deep/f"):
+        assert said("cat", "/srv/fast/default/b/" + path) == "kept"
+    assert "Disk quota exceeded" in poured("/srv/fast/default/b/in/deep/zero", 20)
+    made(volumes({}, {"name": "a", "state": "detached"}))
+    gone = removed("a", "b")
+    assert reconciling.run(gone, check=True)["errors"] == []
+    made(gone)
+    assert "/fast" not in said("btrfs", "subvolume", "list", "/srv")
+
+
 def test_a_clone_across_namespaces_shares_no_blocks(host: None) -> None:
     """Simple quota charges a block to who wrote it first: a shared one would be free for the other namespace."""
     made(volumes(BTRFS, {"name": "a", "size": "32MiB"}))
