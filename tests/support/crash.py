@@ -158,8 +158,13 @@ def prepare() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run(module: str, options: dict[str, Any], decide: Decide | None = None, check: bool = False) -> Ended:
-    """One run of a module, as Ansible would start it. ``decide`` is asked about every call that changes something."""
+def run(
+    module: str, options: dict[str, Any], decide: Decide | None = None, check: bool = False, alone: bool = True
+) -> Ended:
+    """One run of a module, as Ansible would start it. ``decide`` is asked about every call that changes something.
+
+    Returns when all that the run started has ended too; unless ``alone``, when the run itself has.
+    """
     reading, writing = os.pipe()
     here, there = socket.socketpair()
     pid = os.fork()
@@ -172,7 +177,7 @@ def run(module: str, options: dict[str, Any], decide: Decide | None = None, chec
         _data, (listener,), _flags, _address = socket.recv_fds(here, 1, 1)
     here.close()
     try:
-        return _serve(pid, listener, reading, decide)
+        return _serve(pid, listener, reading, decide, alone)
     finally:
         os.close(reading)
         if listener >= 0:
@@ -209,8 +214,7 @@ def _child(module: str, options: dict[str, Any], check: bool, writing: int, tell
     os._exit(status)
 
 
-def _serve(pid: int, listener: int, reading: int, decide: Decide | None) -> Ended:
-    """Until the run has ended, and whatever it started too."""
+def _serve(pid: int, listener: int, reading: int, decide: Decide | None, alone: bool) -> Ended:
     calls: list[Call] = []
     output, status, deadline = b"", -1, time.monotonic() + DEADLINE
     waiting = select.poll()
@@ -233,7 +237,7 @@ def _serve(pid: int, listener: int, reading: int, decide: Decide | None) -> Ende
                 open_ends -= 1
         try:
             while True:
-                ended, code = os.waitpid(-1, os.WNOHANG)
+                ended, code = os.waitpid(-1 if alone else pid, os.WNOHANG)
                 if not ended:
                     break
                 if ended == pid:

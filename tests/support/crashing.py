@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -432,6 +433,38 @@ def suits(call: crash.Call, mode: str) -> bool:
     return mode == "kill" or call.name != "exit_group"
 
 
+def outlived(device: str, fstype: str, point: int) -> list[str]:
+    """A run is killed while its mkfs is at its n-th change of the device, and the next run comes before that ends.
+
+    Returns what does not hold: the next run is refused, or a later change of the first mkfs is not beneath it.
+    """
+    options = {"device": device, "fstype": fstype}
+    seen: list[crash.Ended] = []
+    count = 0
+
+    def decide(call: crash.Call) -> None:
+        nonlocal count
+        count += not is_point(call)
+        if count == point and not seen:
+            with open("/proc/%d/status" % call.pid, encoding="utf-8") as stream:
+                parent = next(int(line.split()[1]) for line in stream if line.startswith("PPid"))
+            os.kill(parent, signal.SIGKILL)
+            os.waitid(os.P_PID, parent, os.WEXITED | os.WNOWAIT)
+            seen.append(crash.run("filesystem", options, alone=False))
+
+    crash.run("filesystem", options, decide)
+    if not seen:
+        return ["it changes the device only %d times" % count]
+    code = (seen[0].result or {}).get("code")
+    wrong = [] if code == "in_use" else ["the next run was not refused, its code was %s" % code]
+    again = crash.run("filesystem", options)
+    if again.status:
+        wrong.append("the run after that failed: %s" % _brief(again))
+    argv = {"ext4": ["e2fsck", "-fn"], "btrfs": ["btrfs", "check"], "xfs": ["xfs_repair", "-n"]}[fstype]
+    done = subprocess.run([*argv, device], check=False, capture_output=True)
+    return wrong + ([done.stdout.decode()[-300:]] if done.returncode else [])
+
+
 class Server:
     """Where something is wrong, nothing is known of the host any more: what comes next gets a new one."""
 
@@ -453,6 +486,11 @@ class Server:
 
     def answer(self, task: dict[str, Any]) -> dict[str, Any]:
         start = time.monotonic()
+        if "outlived" in task:
+            self.stage = None
+            self.held.close()
+            self.held.enter_context(hosts.host())
+            return {"wrong": outlived(*task["outlived"])}
         results: list[list[Any]] = []
         answer: dict[str, Any] = {"scene": task["scene"], "results": results}
         try:
