@@ -232,8 +232,8 @@ def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh:
     there = look.memo.get(("room", home))
     if there is None:
         there = look.memo["room", home] = _promised(home, look)
-    count = sum(1 for key in there if key.startswith(p["namespace"] + "/"))
-    if fresh and most and count > most:
+    count = sum(1 for key in there if key.startswith(p["namespace"] + "/")) if fresh and most else 0
+    if most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
         raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
     info = look.look("fsinfo", [place["path"]]).get(place["path"]) if ratio else None
