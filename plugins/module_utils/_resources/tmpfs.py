@@ -52,7 +52,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["state"] == "mounted":
         live, words = bounds(p)
         before = look.look("fstab", ()).get(("/etc/fstab", path))
-        options = _line(p, live, words, there or {}, before if isinstance(before, dict) else {})
+        seen = [row if isinstance(row, dict) else {} for row in (there, before)]  # an error is told by the plan
+        options = _line(p, live, words, *seen)
         line = {"source": "tmpfs", "fstype": "tmpfs", "options": options}
     cells = [Cell("mount", path, live)]
     if p["persist"] == "fstab" and p["state"] != "unmounted":
