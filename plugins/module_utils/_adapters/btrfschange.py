@@ -63,7 +63,7 @@ def make_writable(fd: int) -> None:
 
 
 def snapshot_nested(source_fd: int, made_fd: int) -> None:
-    """A snapshot has empty directories where others are nested in its source: each gets a snapshot too, outermost first.
+    """A snapshot has an empty directory where another is nested in its source: each gets a snapshot, outermost first.
 
     What is nested or taken away while we copy is left out.
     """
