@@ -99,7 +99,7 @@ def reconcile_entries(
         rollback=params["rollback"],
         workers=max(1, params["workers"]),
         lock=lambda: _lock(params["lock_timeout"]),
-        journal=None if module.check_mode else _Journal(module.warn),
+        journal=lambda: _journal(module.warn),
         ready=_unready,
     )
     try:
@@ -184,22 +184,7 @@ def _unready() -> list[StorageError]:
     return unsafe()
 
 
-class _Journal:
-    """The journal, imported only when something is about to change."""
+def _journal(warn: Callable[[str], None]) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        self.warn = warn
-
-    def begin(self, listed: list[dict[str, Any]], digest: str) -> str:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
-
-        self.journal = Journal()
-        return self.journal.begin(listed, digest)
-
-    def step(self, index: int, outcome: str, sync: bool) -> None:
-        self.journal.step(index, outcome, sync)
-
-    def end(self, summary: dict[str, int]) -> None:
-        self.journal.end(summary)
-        if self.journal.broken:
-            self.warn("not everything that was done is in the journal: %s" % self.journal.broken)
+    return Journal(warn=warn)
