@@ -110,21 +110,23 @@ def reconcile_entries(
         refuse(module, [error], {})
     result: dict[str, Any] = {
         "changed": bool(report.summary["applied"] or report.summary["kept"]) if report.errors else bool(report.listed),
-        "actions": _bounded(report.listed, params["actions_limit"]),
+        "actions": [],
         "plan_digest": report.digest,
         "summary": report.summary,
         "journal": report.journal,
     }
-    if module._diff:
+    if report.listed or module._diff:
         from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 
-        result["diff"] = listing.diff(result["actions"])
+        result["actions"] = listing.bounded(report.listed, params["actions_limit"])
+        if module._diff:
+            result["diff"] = listing.diff(result["actions"])
     if report.errors:
         refuse(module, report.errors, result)
     if extra is not None:
         result.update(extra(report))
     else:
-        result["resource"] = shown(entries[0], report)
+        result["resource"] = shown(entries[0], seen(report))
     module.exit_json(**result)
 
 
@@ -153,23 +155,24 @@ def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> 
     return units, found
 
 
-def shown(entry: Entry, report: reconcile.Report) -> Any:
-    return render.plain(entry.resource.show(entry.params, {**report.rows, "actions": report.listed}))
+def seen(report: reconcile.Report) -> dict[str, Any]:
+    """What ``show`` of a resource is told: the rows of each port, and what was changed at and beneath a path."""
+    if not report.listed:
+        return {**report.rows, "changed": lambda ports, root: []}
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+
+    return {**report.rows, "changed": listing.changed(report.listed)}
+
+
+def shown(entry: Entry, rows: dict[str, Any]) -> Any:
+    return render.plain(entry.resource.show(entry.params, rows))
 
 
 def refuse(module: Module, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:
     """The task's own code and message are the first error's; all of them are in ``errors``, bounded."""
-    first = errors[0]
-    rows = _bounded([render.plain(e.as_dict()) for e in errors], 1000)
-    module.fail_json(str(first), code=first.code, hint=first.hint, errors=rows, errors_total=len(errors), **result)
-
-
-def _bounded(listed: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    if not listed:
-        return []
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 
-    return listing.bounded(listed, limit)
+    module.fail_json(**listing.refusals(errors), **result)
 
 
 def _lock(timeout: float) -> Any:
