@@ -153,3 +153,11 @@ def test_a_program_that_outlives_its_run_meets_no_other(workers: Workers) -> Non
     answers = workers.all(tasks)
     wrong = [(task["outlived"], answer["wrong"]) for task, answer in zip(tasks, answers) if answer["wrong"]]
     assert wrong == []
+
+
+@pytest.mark.parametrize("scene", ["layout", "subvolume", "growth of an image", "clone of an image"])
+def test_strace_sees_the_same_calls(workers: Workers, scene: str) -> None:
+    """Nothing that changes something escapes the filter, and no call is made of which nobody knows what it does."""
+    (seen,) = workers.all([{"traced": scene}])
+    assert seen["unknown"] == []
+    assert seen["strace"] == seen["ours"]

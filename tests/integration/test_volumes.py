@@ -17,7 +17,7 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
-from ansible_collections.bulkhead.storage.tests.support import module, reconciling
+from ansible_collections.bulkhead.storage.tests.support import module, namespace, reconciling
 
 MIB = 1 << 20
 ROW = "SELECT value FROM rows WHERE kind = 'volume' AND key = '%s'"
@@ -351,6 +351,25 @@ def test_a_clone_of_a_subvolume_is_a_snapshot(host: None) -> None:
     made(removed("b"))
 
 
+def test_what_its_owner_nests_in_a_volume_is_cloned_with_it_and_goes_with_it(host: None) -> None:
+    """Check mode promises the removal, so the owner must not be able to make it impossible."""
+    made(volumes(BTRFS, {"name": "a", "size": "16MiB", "owner": "1000", "state": "attached", "target": "/mnt/a"}))
+    tenant = ["setpriv", "--reuid", "1000", "--clear-groups"]
+    for path in ("/mnt/a/in", "/mnt/a/in/deep"):
+        said(*tenant, "btrfs", "subvolume", "create", path)
+        said(*tenant, "sh", "-c", "echo kept > %s/f" % path)
+    said(*tenant, "btrfs", "property", "set", "/mnt/a/in", "ro", "true")
+    made(volumes(BTRFS, {"name": "b", "size": "16MiB", "source": {"type": "clone", "name": "a"}}))
+    for path in ("in/f", "in/deep/f"):
+        assert said("cat", "/srv/fast/default/b/" + path) == "kept"
+    assert "Disk quota exceeded" in poured("/srv/fast/default/b/in/deep/zero", 20)
+    made(volumes({}, {"name": "a", "state": "detached"}))
+    gone = removed("a", "b")
+    assert reconciling.run(gone, check=True)["errors"] == []
+    made(gone)
+    assert "/fast" not in said("btrfs", "subvolume", "list", "/srv")
+
+
 def test_a_clone_across_namespaces_shares_no_blocks(host: None) -> None:
     """Simple quota charges a block to who wrote it first: a shared one would be free for the other namespace."""
     made(volumes(BTRFS, {"name": "a", "size": "32MiB"}))
@@ -503,17 +522,16 @@ def namespaces(pid: int) -> set[str]:
 
 def test_an_image_that_others_attached_stays_until_they_detach_it(host: None) -> None:
     made(volumes(LOOP, {"name": "a", "size": "8MiB"}))
-    device = said("losetup", "--find", "--show", "/srv/fast/default/a.img")
-    error = reconciling.run(removed("a"), check=True)["refused"][0]
-    assert error["code"] == "in_use" and device in error["message"], error
-    assert refused(removed("a")) == "in_use"
-    said("mount", device, "/mnt")
-    made(volumes({}, {"name": "a", "state": "attached", "target": "/srv/a"}))  # by the device that is there
-    assert refused({"volumes": [{"name": "a", "state": "absent", "force": True}]}) == "in_use"
-    said("umount", "/mnt")
-    made(volumes({}, {"name": "a", "state": "detached"}))
-    said("losetup", "-d", device)
-    made(removed("a"))
+    with namespace.loop_device("/srv/fast/default/a.img") as device:
+        error = reconciling.run(removed("a"), check=True)["refused"][0]
+        assert error["code"] == "in_use" and device in error["message"], error
+        assert refused(removed("a")) == "in_use"
+        said("mount", device, "/mnt")
+        made(volumes({}, {"name": "a", "state": "attached", "target": "/srv/a"}))  # by the device that is there
+        assert refused({"volumes": [{"name": "a", "state": "absent", "force": True}]}) == "in_use"
+        said("umount", "/mnt")
+    made({"volumes": [{"name": "a", "state": "absent", "force": True}]})
+    made(removed())
 
 
 def test_unmounts_that_propagate_hold_nothing_up(host: None) -> None:

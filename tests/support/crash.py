@@ -48,7 +48,7 @@ CALLS = {
     "fspick": 433, "mount_setattr": 442,
 }  # fmt: skip
 _OPEN, _OPENAT, _OPENAT2, _IOCTL, _EXECVE, _EXIT_GROUP = 2, 257, 437, 16, 59, 231
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # linux/loop.h, linux/btrfs.h, linux/fs.h, xfs_fs.h: those that change something.
 IOCTLS = {
     "LOOP_SET_FD": 0x4C00, "LOOP_CLR_FD": 0x4C01, "LOOP_SET_STATUS64": 0x4C04, "LOOP_SET_CAPACITY": 0x4C07,
@@ -119,7 +119,7 @@ def _filter() -> bytes:
     for number in sorted({*CALLS.values(), _OPENAT2, _EXECVE, _EXIT_GROUP}):
         lines += [one(jump_equal, number, 0, 1), one(leave, _USER_NOTIF)]
     for number, flags in ((_OPEN, 1), (_OPENAT, 2)):
-        lines += [one(jump_equal, number, 0, 4), one(load, argument(flags)), one(jump_set, _WRITES, 0, 1)]
+        lines += [one(jump_equal, number, 0, 4), one(load, argument(flags)), one(jump_set, WRITES, 0, 1)]
         lines += [one(leave, _USER_NOTIF), one(leave, _ALLOW)]
     lines += [one(jump_equal, _IOCTL, 1, 0), one(leave, _ALLOW), one(load, argument(1))]
     for request in sorted(IOCTLS.values()):
@@ -308,7 +308,7 @@ def _understood(run_pid: int, pid: int, number: int, arguments: tuple[int, ...])
         return Call(own, name, "%s %s" % (name, at), pid)
     if name == "openat2":
         flags = struct.unpack("=Q", _memory(pid, arguments[2], 8))[0]
-        if not flags & _WRITES or flags & os.O_PATH:
+        if not flags & WRITES or flags & os.O_PATH:
             return None
     if name == "open_tree" and not arguments[2] & 1:  # without OPEN_TREE_CLONE it is an open
         return None

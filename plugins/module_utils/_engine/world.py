@@ -45,6 +45,7 @@ class World:
         self.rows: dict[str, dict[Hashable, Any]] = {name: {} for name in ports}
         self.seen: dict[str, set[Hashable]] = {name: set() for name in ports}
         self.failed: dict[str, StorageError] = {}
+        self.memo: dict[Hashable, Any] = {}  # what resources work out from all of it, once a look
         self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
         self.whole: set[str] = set()
 
