@@ -100,7 +100,7 @@ def reconcile_entries(
         workers=max(1, params["workers"]),
         lock=lambda: _lock(params["lock_timeout"]),
         journal=lambda: _journal(module.warn),
-        ready=_unready,
+        ready=lambda: _lock(0).unready(),
     )
     try:
         report = reconcile.converge(lambda world: _declare(world, entries, errors), ports, options, time.monotonic)
@@ -157,11 +157,12 @@ def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> 
 
 def seen(report: reconcile.Report) -> dict[str, Any]:
     """What ``show`` of a resource is told: the rows of each port, and what was changed at and beneath a path."""
-    if not report.listed:
-        return {**report.rows, "changed": lambda ports, root: []}
-    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+    rows = {**report.rows, "changed": lambda ports, root: []}
+    if report.listed:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 
-    return {**report.rows, "changed": listing.changed(report.listed)}
+        rows["changed"] = listing.changed(report.listed)
+    return rows
 
 
 def shown(entry: Entry, rows: dict[str, Any]) -> Any:
@@ -179,12 +180,6 @@ def _lock(timeout: float) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 
     return Lock(timeout=timeout)
-
-
-def _unready() -> list[StorageError]:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import unsafe
-
-    return unsafe()
 
 
 def _journal(warn: Callable[[str], None]) -> Any:
