@@ -188,7 +188,7 @@ class Gathering:
             hooks = self._hook(name)
             if hooks.covers is not None and not implied:
                 below, above = hooks.covers if value is not None else hooks.covers[:1] * 2  # seen again once it is gone
-                self.covered[below, hooks.canon(target) if hooks.canon else target] = index, above
+                self.covered[below, target] = index, above
 
     def _seen_as(self, name: str, target: Hashable, value: Any, index: int, unit: Unit) -> str:
         """Who stands on a mount means what is mounted; who makes its mount point has no say about that.
