@@ -302,6 +302,35 @@ def test_killed_while_the_file_is_made(record, arena):
     assert set(os.listdir(record.base)) == {"catalogue.sqlite", "catalogue.reserve"}
 
 
+def test_killed_after_the_file_has_its_name(record, arena):
+    """No second name is left, which nobody would look for again."""
+    os.makedirs(record.base, 0o700)
+    os.chmod(os.path.dirname(record.base), 0o755)
+    code = (
+        "import os, signal\n"
+        "def die(*args, **more): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.unlink = die\n"  # the last moment at which another name than its own could go
+        "Record(sys.argv[1]).put(('made', 'x'), None, {})\n"
+    )
+    with start(code, record.base) as child:
+        child.communicate(timeout=30)
+    assert sorted(record.scan(None)) in ([], [("made", "x")])
+    record.put(("made", "y"), None, {})
+    assert not [name for name in os.listdir(record.base) if name[0] == "."] and os.stat(record.path).st_nlink == 1
+
+
+def test_two_makers_of_the_file(record):
+    """The one that comes second writes into what the first has made."""
+    code = "Record(sys.argv[1]).put(('made', sys.argv[2]), None, {})\n"
+    makers = [start(code, record.base, str(number)) for number in range(4)]
+    for maker in makers:
+        with maker:
+            maker.communicate(timeout=30)
+        assert maker.returncode == 0
+    assert sorted(record.scan(None)) == [("made", str(number)) for number in range(4)]
+    assert not [name for name in os.listdir(record.base) if name[0] == "."]
+
+
 def test_full_disk(arena):
     os.mkdir(arena + "/small")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=64k", "x", arena + "/small"])
