@@ -122,13 +122,15 @@ class Workshop:
 
     # tests
 
-    def pytest(self, folder: str) -> None:
-        if not (trees.ROOT / folder).is_dir():
+    def pytest(self, folder: str, **extra: str) -> None:
+        """The tests of a folder, or of one file."""
+        if not (trees.ROOT / folder).exists():
             raise Failed("%s does not exist: there is nothing to run" % folder)
         report = self.reports / (folder.replace("/", "-") + ".xml")
         programs = [trees.CACHE / ("venv-core-" + core.release) / "bin" / "ansible-playbook" for core in self.cores]
         more = {"BULKHEAD_ANSIBLE_PLAYBOOKS": os.pathsep.join(map(str, programs))}
         more["BULKHEAD_TARGET_PYTHON"] = min(p for p in self.pythons.values() if p.version >= (3, 8)).path
+        more.update(extra)
         self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT, **more)
 
     def benchmark(self) -> None:
@@ -177,7 +179,18 @@ def steps(shop: Workshop) -> list[Step]:
         Step("mutants, a sample", partial(shop.mutants, "--sample", "100", "--seed", "1"), "test", (tools,)),
         Step("mutants", shop.mutants, "soak", (tools,)),
         Step("benchmark", shop.benchmark, "benchmark", (tools, debian)),
-        Step("soak", partial(shop.pytest, "tests/soak"), "soak", (tools, debian)),
+        Step(
+            "fidelity, 10,000 hosts",
+            partial(shop.pytest, "tests/integration/test_fidelity.py", BULKHEAD_SEQUENCES="10000"),
+            "soak",
+            (tools, debian),
+        ),
+        Step(
+            "every call fails with every error",
+            partial(shop.pytest, "tests/integration/test_crash.py", BULKHEAD_SOAK="1", BULKHEAD_CRASH="all"),
+            "soak",
+            (tools, debian),
+        ),
         *(Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,)) for core in shop.cores),
     ]
 

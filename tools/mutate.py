@@ -41,9 +41,9 @@ ORDER = [
     "test_size_names.py",
     "test_properties.py",
 ]
-FILES = ["errors", "guard", "model", "names", "parallel", "plan", "procedure", "reconcile", "render", "runner", "size"]
+FILES = "errors guard listing model names parallel plan procedure reconcile render runner size world".split()
 FIRST = dict.fromkeys(("parallel", "reconcile", "runner"), "test_reconcile.py")
-FIRST.update(dict.fromkeys(("model", "plan"), "test_plan.py"))
+FIRST.update(dict.fromkeys(("model", "plan", "world"), "test_plan.py"))
 FIRST.update(dict.fromkeys(("names", "size"), "test_size_names.py"))
 DEADLINE = 60.0
 COMPARISONS = {

@@ -67,7 +67,8 @@ options:
     suboptions:
       type:
         description:
-          - V(clone) copies another volume, by reflink or snapshot where the pool can.
+          - V(clone) copies another volume, by reflink or snapshot where the pool can. Subvolumes that are
+            nested in it come along, and can be written in the copy.
         type: str
         choices: [empty, clone, snapshot, image, url]
         default: empty

@@ -143,3 +143,21 @@ def test_a_call_that_fails_is_told_and_converges(workers: Workers, points: dict[
     if os.environ.get("BULKHEAD_CRASH") != "all":
         chosen = sorted(random.Random(20261).sample(chosen, int(len(chosen) * SAMPLE)))
     assert proved(workers, points, chosen) == []
+
+
+def test_a_program_that_outlives_its_run_meets_no_other(workers: Workers) -> None:
+    """mkfs goes on when the run that started it is killed; the next run must not make a filesystem beneath it."""
+    image, disk = "/srv/images/pool.img", "/dev/disk/by-id/virtio-blank-0001"
+    cases = [(image, "ext4"), (image, "btrfs"), (disk, "ext4"), (disk[:-1] + "2", "xfs")]
+    tasks = [{"outlived": [device, fstype, point]} for device, fstype in cases for point in (3, 8, 20)]
+    answers = workers.all(tasks)
+    wrong = [(task["outlived"], answer["wrong"]) for task, answer in zip(tasks, answers) if answer["wrong"]]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("scene", ["layout", "subvolume", "growth of an image", "clone of an image"])
+def test_strace_sees_the_same_calls(workers: Workers, scene: str) -> None:
+    """Nothing that changes something escapes the filter, and no call is made of which nobody knows what it does."""
+    (seen,) = workers.all([{"traced": scene}])
+    assert seen["unknown"] == []
+    assert seen["strace"] == seen["ours"]

@@ -13,6 +13,7 @@ import collections
 import json
 import os
 import re
+import resource
 import sys
 import time
 from typing import Any, Iterator
@@ -45,15 +46,24 @@ def play(base: str, case: Move) -> Move:
     answer: Move = {"wrong": None}
     worlds.enter(base, case["srv"])
     held: list[int] = []
+    moves = case["moves"]
+    blank: Any = None  # what stood before something was made that a later move takes away again
     try:
-        for number, move in enumerate(case["moves"]):
+        for move, follower in zip(moves, [*moves[1:], {}]):
             if "do" in move:
                 worlds.do(base, move, held)
-            elif "kill" in move:
+                continue
+            if follower.get("undoes"):
+                gone = worlds.call(follower["declare"], check=True, look_only=True)
+                blank = None if gone.get("failed") or gone["actions"] else eyes.picture(times=False)
+            if "kill" in move:
                 worlds.killed(move["declare"], move["kill"])
                 counts["killed"] += 1
-            else:
-                declared(move, counts, "move %d: " % number)
+                continue
+            run = declared(move, counts)
+            if move.get("undoes") and blank and not run.get("failed"):
+                counts["undone"] += 1
+                same(undone(blank), undone(eyes.picture(times=False)), "P8 absent does not restore", run)
     except Wrong as error:
         answer["wrong"] = list(error.args)
     finally:
@@ -70,8 +80,14 @@ def hold(fact: Any, name: str, *seen: Any) -> None:
         raise Wrong(name, *[json.dumps(each, default=str)[:6000] for each in seen])
 
 
-def declared(move: Move, counts: collections.Counter[str], where: str) -> None:
-    """Check, run, rerun."""
+def undone(seen: Move) -> Move:
+    """What must be as before once everything is absent: quota stays on, the default pool and filesystems stay."""
+    kept = ("/var/lib/bulkhead", worlds.IMAGES + "/")
+    return {k: v for k, v in books(seen).items() if not k.startswith(kept) and k != "quota"}
+
+
+def declared(move: Move, counts: collections.Counter[str]) -> Move:
+    """Check, run, rerun. Returns what the run answered."""
     document, plain = move["declare"], move.get("plain", False)
     worlds.settle()
     start = eyes.picture()
@@ -94,14 +110,14 @@ def declared(move: Move, counts: collections.Counter[str], where: str) -> None:
         hold(codes(check) == codes(run), "P2 check and run refuse differently", check, run)
         hold(not run["changed"], "P9 a refused run says changed", run)
         same(start, eyes.picture(), "P9 a refused run changed", run)
-        return
+        return run
     blind = any(row["before"] == "UNKNOWN" for row in check["actions"])
     if run.get("failed") and "actions" not in run:
         hold(blind, "P2 check foresaw what the run refuses", check, run)
         counts["refused behind a door " + run["code"]] += 1
         if not any("kept" in error["details"] for error in run["errors"]):
             same(books(before), books(after), "P9 a run refused behind a door changed", run)
-        return
+        return run
     keys = ("actions", "plan_digest")
     hold(all(check[k] == run[k] for k in keys), "P2 check and run differ", check, run)
     hold(check["changed"] == bool(check["actions"]), "P2 changed is not derived", check)
@@ -109,6 +125,8 @@ def declared(move: Move, counts: collections.Counter[str], where: str) -> None:
         for error in run["errors"] if os.environ.get("BULKHEAD_TELL") else ():
             print("LATE", error["code"], error["message"][:300], json.dumps(document), file=sys.stderr)
         counts["failed " + run["code"]] += 1
+        if all(piled(error, rows) for error in run["errors"]):
+            return run
         for error in run["errors"]:
             late = re.search(LATE.get(error["code"], "never"), error["message"])
             hold(
@@ -120,7 +138,7 @@ def declared(move: Move, counts: collections.Counter[str], where: str) -> None:
                 run,
             )
         failed_as_told(check, run, before, after)
-        return
+        return run
     counts["changed" if run["changed"] else "quiet"] += 1
     counts["actions"] += len(run["actions"])
     hold(check["changed"] == run["changed"], "P2 changed differs", check, run)
@@ -134,6 +152,7 @@ def declared(move: Move, counts: collections.Counter[str], where: str) -> None:
     hold(not again["changed"] and not again["actions"], "P4 the second run changes", run, again)
     same(still, eyes.picture(), "P4 the second run changed", again)
     foreseen(check["resources"], again["resources"], check)
+    return run
 
 
 def hidden(error: Move, document: Move) -> bool:
@@ -143,6 +162,12 @@ def hidden(error: Move, document: Move) -> bool:
     return error["code"] in ("not_found", "not_enforced", "unsupported", "unsafe_path") and any(
         error["message"].startswith((path.rstrip("/") + "/", path + " is a foreign mount")) for path in over
     )
+
+
+def piled(error: Move, rows: list[Any]) -> bool:
+    """Of mounts that lie on each other one goes in a run."""
+    targets = [row["target"] for row in error["details"].get("actions", ()) if row["port"] == "mount"]
+    return error["code"] == "did_not_settle" and any(stacked(rows, target) for target in targets)
 
 
 def aliased(error: Move, blind: bool) -> bool:
@@ -247,39 +272,42 @@ def failed_as_told(check: Move, run: Move, before: Move, after: Move) -> None:
 
 def neighbours(run: Move, before: Move, after: Move) -> None:
     """Only what is declared changes: a path, what lies in it, or another name of it."""
+    ours: dict[str, set[str]] = collections.defaultdict(set)
+    for row in run["actions"]:
+        ours[row["port"]].add(row["target"])
     named = {part for row in run["actions"] for part in (row["target"], *row["target"].split(" ", 1)) if part[0] == "/"}
-    named |= {
-        str(row[side]["source"])
-        for row in run["actions"]
-        for side in ("before", "after")
-        if row["port"] == "mount" and isinstance(row[side], dict) and row[side].get("source")
-    }
+    values = [row[side] for row in run["actions"] for side in ("before", "after") if row["port"] == "mount"]
+    named |= {str(value["source"]) for value in values if isinstance(value, dict) and value.get("source")}
     for path in eyes.changed(books(before), books(after)):
         if path in ("mounts", "rows", "fstab", "/etc", "loops", "quota"):
             continue
-        ours = any(path == name or path.startswith(name + "/") for name in named)
-        twins = [
-            name for name in named if os.path.exists(name) and os.path.exists(path) and os.path.samefile(name, path)
-        ]
+        mine = any(path == name or path.startswith(name + "/") for name in named)
+        same_file = os.path.exists(path) and any(os.path.exists(n) and os.path.samefile(n, path) for n in named)
         hold(
-            ours or twins or elsewhere(path, named),
+            mine or same_file or elsewhere(path, named),
             "P7 a neighbour changed",
             path,
             before.get(path),
             after.get(path),
             run,
         )
+    rows = [key for key in before["rows"].keys() | after["rows"].keys() if "%s %s" % key not in ours["record"]]
+    hold(all(before["rows"].get(k) == after["rows"].get(k) for k in rows if k[0] != "intent"), "P7 a row changed", run)
+    lost = [row for row in before["mounts"] if row not in after["mounts"] and row[0] not in ours["mount"]]
+    beneath = [row for row in lost if any(row[0].startswith(path + "/") for path in ours["mount"])]
+    hold(lost == beneath, "P7 a mount changed", lost, run)
+    lines = [
+        [at for at in seen["fstab"].split(b"\n") if eyes.point(at) not in ours["fstab"]] for seen in (before, after)
+    ]
+    hold([at for at in lines[0] if at] == [at for at in lines[1] if at], "P7 fstab changed", lines, run)
 
 
 def elsewhere(path: str, named: set[str]) -> bool:
-    """Is it beneath another mount of a filesystem that something declared lies on?"""
-    rows = eyes.mounts()
-    while path != "/":
-        row = next((row for row in rows if row.path == path), None)
-        if row is not None and not path.startswith(tuple(eyes.OWN)) or sum(1 for r in rows if r.path == path):
-            return True
-        path = os.path.dirname(path)
-    return False
+    """Is it seen through a mount of a filesystem that something declared lies on, such as a bind of it?"""
+    devices = {os.stat(name).st_dev for name in named if os.path.exists(name)}
+    points = {row.path for row in eyes.mounts() if row.path.startswith(eyes.OWN)} - set(eyes.OWN)
+    over = [point for point in points if path == point or path.startswith(point + "/")]
+    return any(os.stat(point).st_dev in devices for point in over)
 
 
 def foreseen(said: Any, seen: Any, answer: Move, at: str = "") -> None:
@@ -354,5 +382,9 @@ def test_check_mode_says_what_a_run_does(base: str) -> None:
                 print(bad[name], file=sys.stderr)
             if len(bad) >= limit:
                 break
-    print("%.1f s" % (time.monotonic() - start), dict(sorted(counts.items())))
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        "%.1f s, %.1f s of CPU" % (time.monotonic() - start, spent.ru_utime + spent.ru_stime),
+        dict(sorted(counts.items())),
+    )
     assert not bad, "\n\n".join(bad.values())

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -172,6 +173,48 @@ def test_a05_an_image_exchanged_for_a_link_to_a_disk_before_it_is_mounted(theirs
     line = "A5 image: %d mounts (%s), %d exchanges, naive lost %d of %d, ours 0"
     print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[::-1]))
     assert naive[1] and outcomes["ok"] and outcomes["unsafe_path"]
+
+
+def test_a07_an_image_exchanged_for_a_fifo_before_it_is_mounted(theirs: str) -> None:
+    """To open it for reading would wait for a writer, for ever."""
+    path, fifo, point = theirs + "/data", theirs + "/fifo", "/mnt/image"
+    os.chown(namespace.image(path, 16 << 20, "ext4"), TENANT, TENANT)
+    assert attack.once(lambda: os.mkfifo(fifo)) == 0
+    os.mkdir(point)
+
+    def late(_number: int, _frame: object) -> None:
+        raise TimeoutError("it waits")
+
+    def by_check() -> None:
+        if os.path.isfile(path):
+            os.close(os.open(path, os.O_RDONLY))
+
+    document = {"mounts": [{"path": point, "source": path, "fstype": "ext4", "persist": "none", "read_only": True}]}
+    outcomes: Counter[str] = Counter()
+    signal.signal(signal.SIGALRM, late)
+    hung = 0
+    try:
+        with attack.tenant(attack.exchange(path, fifo)) as them:
+            end = time.monotonic() + 10
+            while not hung and time.monotonic() < end:
+                signal.setitimer(signal.ITIMER_REAL, 0.5)
+                try:
+                    by_check()
+                except TimeoutError:
+                    hung += 1
+            end = time.monotonic() + 2
+            while outcomes.total() < 200 or time.monotonic() < end:
+                signal.setitimer(signal.ITIMER_REAL, 5)
+                outcomes[attack.engine(document, quick=True)["code"]] += 1
+                attack.taken_down(point)
+            exchanges = them.count
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    os.rmdir(point)
+    line = "A7 image: %d mounts (%s), %d exchanges, naive hung %d, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), exchanges, hung))
+    assert hung and outcomes["ok"] and outcomes.keys() <= {"ok", "unsafe_path", "invalid", "did_not_settle", "in_use"}
 
 
 def test_a05_a_table_of_mounts_behind_a_link_of_the_tenant(theirs: str) -> None:

@@ -151,10 +151,14 @@ def test_limits_and_walls_hold(host: None, tmp_path: Path) -> None:
     assert os.path.getsize(ROOT + "/cache/big") <= 8 * MB
     assert "12582912 bytes" in write(ROOT + "/builds/b-1/workspace/big", 12), "another category has room"
     assert "Disk quota exceeded" in write(ROOT + "/cache/docker-layers/more", 1)
+    said("sync", "--file-system", ROOT)
     usage = role(tmp_path, "tenant", TENANTS).result["resources"]["quotas"]
     used = {os.path.relpath(entry["path"], ROOT): entry["used_bytes"] for entry in usage[:4]}
     assert 7 * MB < used["cache"] <= 8 * MB and used["builds"] >= 12 * MB and used["artifacts"] < MB
     assert used["."] >= used["cache"] + used["builds"]
+    for name, counted in used.items():
+        found = int(said("du", "--summarize", "--block-size=1", "%s/%s" % (ROOT, name)).split()[0])
+        assert abs(found - counted) <= MB // 4, (name, found, counted)  # du counts no metadata
 
     write(ROOT + "/builds/b-1/rootfs/image", 3)
     assert os.path.getsize(ROOT + "/artifacts/b-1/image") == 3 * MB, "what is written to rootfs is an artifact"
@@ -248,6 +252,12 @@ def test_job_host_check_run_rerun_removal(host: None, tmp_path: Path) -> None:
     assert said("stat", "--file-system", "--format", "%b %S", "/mnt/fast").split() == ["1024", "4096"]
     assert said("stat", "--format", "%a %u", "/var/lib/bulkhead/jobs").split() == ["711", "0"]
     assert "No space left" in write("/mnt/data/big", 40) and "No space left" in write("/mnt/fast/big", 8)
+    said("sync", "--file-system", "/mnt/data")
+    for entry in role(tmp_path, "job_host", JOBS).result["resources"]["volumes"]:
+        path = "/mnt/" + entry["name"]
+        found = int(said("du", "--summarize", "--block-size=1", path).split()[0])
+        size = int(said("stat", "--format", "%s", path + "/big"))
+        assert size <= found <= entry["usage"]["bytes"] <= entry["size_bytes"], (found, entry["usage"])
 
     middle = hosts.picture()
     again = role(tmp_path, "job_host", JOBS)

@@ -171,10 +171,10 @@ def write(path: str, data: bytes = b"x", uid: int = TENANT, mode: int = 0o644) -
 
 @contextlib.contextmanager
 def territory() -> Iterator[str]:
-    """A tenant's own directory, with a link of the tenant to root's ``/srv/victim``."""
+    """A tenant's own directory, with a link of the tenant to root's ``/srv/victim``, which leaves no mount."""
     top, victim = make("/srv/blue"), make("/srv/victim", 0)
     write(make(victim + "/deep", 0) + "/precious", uid=0)
-    os.symlink(victim, top + "/link")
+    os.symlink("../victim", top + "/link")
     os.lchown(top + "/link", TENANT, TENANT)
     try:
         yield top

@@ -47,7 +47,7 @@ class Maker:
                 move["kill"] = self.r.randint(1, 8)
             moves.append(move)
             if turn == 0 and self.r.random() < 0.25:  # the same, with all of it gone
-                moves.append({"declare": self._gone(moves[-1]["declare"])})
+                moves.append({"declare": self._gone(moves[-1]["declare"]), "undoes": True})
         return {"srv": srv, "moves": moves}
 
     def _path(self, deepest: int = 3) -> str:

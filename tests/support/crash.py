@@ -48,7 +48,7 @@ CALLS = {
     "fspick": 433, "mount_setattr": 442,
 }  # fmt: skip
 _OPEN, _OPENAT, _OPENAT2, _IOCTL, _EXECVE, _EXIT_GROUP = 2, 257, 437, 16, 59, 231
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 # linux/loop.h, linux/btrfs.h, linux/fs.h, xfs_fs.h: those that change something.
 IOCTLS = {
     "LOOP_SET_FD": 0x4C00, "LOOP_CLR_FD": 0x4C01, "LOOP_SET_STATUS64": 0x4C04, "LOOP_SET_CAPACITY": 0x4C07,
@@ -119,7 +119,7 @@ def _filter() -> bytes:
     for number in sorted({*CALLS.values(), _OPENAT2, _EXECVE, _EXIT_GROUP}):
         lines += [one(jump_equal, number, 0, 1), one(leave, _USER_NOTIF)]
     for number, flags in ((_OPEN, 1), (_OPENAT, 2)):
-        lines += [one(jump_equal, number, 0, 4), one(load, argument(flags)), one(jump_set, _WRITES, 0, 1)]
+        lines += [one(jump_equal, number, 0, 4), one(load, argument(flags)), one(jump_set, WRITES, 0, 1)]
         lines += [one(leave, _USER_NOTIF), one(leave, _ALLOW)]
     lines += [one(jump_equal, _IOCTL, 1, 0), one(leave, _ALLOW), one(load, argument(1))]
     for request in sorted(IOCTLS.values()):
@@ -158,8 +158,13 @@ def prepare() -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run(module: str, options: dict[str, Any], decide: Decide | None = None, check: bool = False) -> Ended:
-    """One run of a module, as Ansible would start it. ``decide`` is asked about every call that changes something."""
+def run(
+    module: str, options: dict[str, Any], decide: Decide | None = None, check: bool = False, alone: bool = True
+) -> Ended:
+    """One run of a module, as Ansible would start it. ``decide`` is asked about every call that changes something.
+
+    Returns when all that the run started has ended too; unless ``alone``, when the run itself has.
+    """
     reading, writing = os.pipe()
     here, there = socket.socketpair()
     pid = os.fork()
@@ -172,7 +177,7 @@ def run(module: str, options: dict[str, Any], decide: Decide | None = None, chec
         _data, (listener,), _flags, _address = socket.recv_fds(here, 1, 1)
     here.close()
     try:
-        return _serve(pid, listener, reading, decide)
+        return _serve(pid, listener, reading, decide, alone)
     finally:
         os.close(reading)
         if listener >= 0:
@@ -209,8 +214,7 @@ def _child(module: str, options: dict[str, Any], check: bool, writing: int, tell
     os._exit(status)
 
 
-def _serve(pid: int, listener: int, reading: int, decide: Decide | None) -> Ended:
-    """Until the run has ended, and whatever it started too."""
+def _serve(pid: int, listener: int, reading: int, decide: Decide | None, alone: bool) -> Ended:
     calls: list[Call] = []
     output, status, deadline = b"", -1, time.monotonic() + DEADLINE
     waiting = select.poll()
@@ -233,7 +237,7 @@ def _serve(pid: int, listener: int, reading: int, decide: Decide | None) -> Ende
                 open_ends -= 1
         try:
             while True:
-                ended, code = os.waitpid(-1, os.WNOHANG)
+                ended, code = os.waitpid(-1 if alone else pid, os.WNOHANG)
                 if not ended:
                     break
                 if ended == pid:
@@ -304,7 +308,7 @@ def _understood(run_pid: int, pid: int, number: int, arguments: tuple[int, ...])
         return Call(own, name, "%s %s" % (name, at), pid)
     if name == "openat2":
         flags = struct.unpack("=Q", _memory(pid, arguments[2], 8))[0]
-        if not flags & _WRITES or flags & os.O_PATH:
+        if not flags & WRITES or flags & os.O_PATH:
             return None
     if name == "open_tree" and not arguments[2] & 1:  # without OPEN_TREE_CLONE it is an open
         return None

@@ -9,6 +9,7 @@ standard input and answers each with one line.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import fcntl
@@ -16,13 +17,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import time
 from typing import Any, Callable, Iterator, NamedTuple
 
-from ansible_collections.bulkhead.storage.tests.support import crash, namespace, reconciling
+from ansible_collections.bulkhead.storage.tests.support import crash, module, namespace, reconciling
 from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 ERRORS = ("ENOSPC", "EROFS", "EIO")
@@ -273,7 +275,7 @@ class Stage:
             done = self.run(way, lambda call: None)
             self.good(done, way)
             self.at = "used" if way == "down" else "up"
-            self.calls[way] = [call for call in done.calls if is_point(call)]
+            self.calls[way] = list(filter(Points(), done.calls))
             self.worlds[way] = world()
             self.quiet(way)
 
@@ -404,15 +406,28 @@ def is_point(call: crash.Call) -> bool:
     return call.own or call.name in ("execve", "exit_group")
 
 
+class Points:
+    """Which calls of a run are points. One is counted once, also when another process took the loop device first."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def __call__(self, call: crash.Call) -> bool:
+        again = self.last == "LOOP_CONFIGURE" and call.text.startswith(("openat /dev/loop", "LOOP_CONFIGURE"))
+        if is_point(call) and not again:
+            self.last = call.name
+        return is_point(call) and not again
+
+
 class Struck:
     """Strikes at one point, and lets everything else go on."""
 
     def __init__(self, index: int, mode: str) -> None:
-        self.index, self.mode, self.count = index, mode, 0
+        self.index, self.mode, self.count, self.points = index, mode, 0, Points()
         self.call: crash.Call | None = None
 
     def __call__(self, call: crash.Call) -> Any:
-        if not is_point(call):
+        if not self.points(call):
             return None
         self.count += 1
         if self.count != self.index:
@@ -430,6 +445,107 @@ def suits(call: crash.Call, mode: str) -> bool:
     if mode in ("reset", "program"):
         return not call.own
     return mode == "kill" or call.name != "exit_group"
+
+
+def outlived(device: str, fstype: str, point: int) -> list[str]:
+    """A run is killed while its mkfs is at its n-th change of the device, and the next run comes before that ends.
+
+    Returns what does not hold: the next run is refused, or a later change of the first mkfs is not beneath it.
+    """
+    options = {"device": device, "fstype": fstype}
+    seen: list[crash.Ended] = []
+    count = 0
+
+    def decide(call: crash.Call) -> None:
+        nonlocal count
+        count += not is_point(call)
+        if count == point and not seen:
+            with open("/proc/%d/status" % call.pid, encoding="utf-8") as stream:
+                parent = next(int(line.split()[1]) for line in stream if line.startswith("PPid"))
+            os.kill(parent, signal.SIGKILL)
+            os.waitid(os.P_PID, parent, os.WEXITED | os.WNOWAIT)
+            seen.append(crash.run("filesystem", options, alone=False))
+
+    crash.run("filesystem", options, decide)
+    if not seen:
+        return ["it changes the device only %d times" % count]
+    code = (seen[0].result or {}).get("code")
+    wrong = [] if code == "in_use" else ["the next run was not refused, its code was %s" % code]
+    again = crash.run("filesystem", options)
+    if again.status:
+        wrong.append("the run after that failed: %s" % _brief(again))
+    argv = {"ext4": ["e2fsck", "-fn"], "btrfs": ["btrfs", "check"], "xfs": ["xfs_repair", "-n"]}[fstype]
+    done = subprocess.run([*argv, device], check=False, capture_output=True)
+    return wrong + ([done.stdout.decode()[-300:]] if done.returncode else [])
+
+
+# Calls that change nothing that outlives the process.
+_HARMLESS = frozenset(
+    "access arch_prctl brk clone3 close close_range connect dup dup2 dup3 epoll_create1 epoll_ctl epoll_wait execve"
+    " exit exit_group faccessat2 fadvise64 fcntl fgetxattr flistxattr flock fstat fstatfs futex getcwd getdents64"
+    " getegid geteuid getgid getpeername getpid getppid getrandom getrlimit getsockname getsockopt gettid getuid"
+    " getxattr ioctl kill listxattr lgetxattr llistxattr lseek lstat madvise mmap mprotect mremap munmap newfstatat"
+    " open openat openat2 pipe2 poll prctl pread64 prlimit64 read readlink readlinkat restart_syscall rseq"
+    " rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sendto set_robust_list set_tid_address setsid"
+    " sigaltstack socket socketpair stat statfs statx sysinfo umask uname vfork wait4 waitid clone rt_sigtimedwait"
+    " clock_nanosleep".split()
+)
+
+
+def traced(scene: Scene) -> dict[str, Any]:
+    """The calls of one run up as strace(1) sees them, and as we do; and those that neither of us knows."""
+    stage = Stage(scene)
+    stage.to("down")
+    options: dict[str, Any] = scene.up
+    if scene.module == "layout":
+        options = {"_declaration": json.dumps(scene.up), "_secrets": [], "workers": 1}
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        arguments = {**options, "_ansible_remote_tmp": "/tmp"}
+        pipe.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
+    log = os.path.join(os.path.dirname(_upper()), "strace")
+    argv = ["strace", "-f", "-X", "raw", "-y", "-o", log, sys.executable, "-B", "-c", module._MAIN, scene.module]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "LC_ALL": "C.UTF-8"}
+    subprocess.run([*argv, str(reading)], pass_fds=[reading], env=env, check=True, stdout=subprocess.DEVNULL)
+    os.close(reading)
+    with open(log, encoding="utf-8", errors="replace") as stream:
+        lines = [line.split(None, 1) for line in stream]
+    stage.at = "up"
+    stage.to("nothing")
+    programs = {pid for pid, text in lines if text.startswith("execve(")} - {lines[0][0]}  # the others are threads
+    own = [text for pid, text in lines if pid not in programs and re.match(r"\w+\(", text)]
+    loop = re.compile(r'openat(\([^"]*"| )/dev/loop\d|ioctl\(\d+</dev/loop\d+>, 0x4c0a|LOOP_CONFIGURE')
+    own = [text for text in own if not loop.match(text)]  # once more when another process took the device first
+    names = collections.Counter(text.partition("(")[0] for text in own if _changes(text))
+    calls = [call for call in stage.calls["up"] if not loop.match(call.text)]
+    ours = collections.Counter(_IOCTL if call.name in crash.IOCTLS else call.name for call in calls)
+    for name in ("execve", "exit_group"):  # of programs
+        del ours[name]
+    return {"strace": names, "ours": ours, "unknown": sorted({t.partition("(")[0] for t in own} - _KNOWN)}
+
+
+_IOCTL = "ioctl"
+_KNOWN = _HARMLESS | set(crash.CALLS)
+
+
+def _changes(text: str) -> bool:
+    name, _bracket, rest = text.partition("(")
+    numbers = [int(word, 16) for word in re.findall(r"0x[0-9a-f]+", re.sub(r'"[^"]*"', "", rest))]
+    behind = re.match(r"\d+<([^>]*)>", rest)
+    if name in ("write", "pwrite64", "writev", "pwritev", "ftruncate"):
+        return bool(behind and behind.group(1).startswith("/") and behind.group(1) != "/dev/null")
+    if name in ("open", "openat"):
+        return bool(next((n for n in numbers if n not in (0xFFFFFF9C,)), 0) & crash.WRITES)
+    if name == "openat2":
+        flags = int(re.search(r"flags=(?:0x)?([0-9a-f]+)", rest).group(1), 16)  # type: ignore[union-attr]
+        return bool(flags & crash.WRITES and not flags & os.O_PATH)
+    if name == "open_tree":
+        return bool(numbers[-1] & 1)
+    if name == "ioctl":
+        return numbers[0] in crash.IOCTLS.values()
+    if name == "mkdir":
+        return "EEXIST" not in rest
+    return name in crash.CALLS
 
 
 class Server:
@@ -453,6 +569,16 @@ class Server:
 
     def answer(self, task: dict[str, Any]) -> dict[str, Any]:
         start = time.monotonic()
+        if "outlived" in task:
+            self.stage = None
+            self.held.close()
+            self.held.enter_context(hosts.host())
+            return {"wrong": outlived(*task["outlived"])}
+        if "traced" in task:
+            self.stage = None
+            self.held.close()
+            self.held.enter_context(hosts.host())
+            return traced(SCENES[task["traced"]])
         results: list[list[Any]] = []
         answer: dict[str, Any] = {"scene": task["scene"], "results": results}
         try:

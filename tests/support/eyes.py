@@ -319,7 +319,7 @@ def _wrong_fstab(target: str, value: Any, rows: list[Row], hidden: bool) -> list
     with open(file, "rb") as stream:
         for line in stream.read().split(b"\n"):
             fields = line.split()
-            if len(fields) > 2 and not fields[0].startswith(b"#") and (_text(fields[1]).rstrip("/") or "/") == path:
+            if point(line) == "/etc/fstab " + path:
                 found.append(fields)
     if value is None:
         return ["there are %d lines" % len(found)] if found else []
@@ -328,6 +328,12 @@ def _wrong_fstab(target: str, value: Any, rows: list[Row], hidden: bool) -> list
     fields = found[0] + [b"defaults", b"0", b"0"][len(found[0]) - 3 :]
     seen = {"source": _text(fields[0]), "fstype": os.fsdecode(fields[2]), "options": os.fsdecode(fields[3])}
     return _unlike(value, {**seen, "dump": int(fields[4]), "passno": int(fields[5])})
+
+
+def point(line: bytes) -> str:
+    """The file and the mount point of a line of fstab, as a row of actions names them."""
+    fields = line.split()
+    return "" if len(fields) < 3 or fields[0][:1] == b"#" else "/etc/fstab " + (_text(fields[1]).rstrip("/") or "/")
 
 
 def _wrong_record(target: str, value: Any, rows: list[Row], hidden: bool) -> list[str]:

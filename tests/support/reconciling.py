@@ -111,6 +111,11 @@ def _ours(device: str, beneath: str) -> bool:
     return False
 
 
+def loops(beneath: str) -> list[str]:
+    """Loop devices over files beneath a folder of this namespace."""
+    return [device for device in namespace.loop_devices(beneath) if _ours(device, beneath)]
+
+
 def snapshot(times: bool = False) -> dict[str, Any]:
     """Everything that stands: trees, mounts, loop devices, fstab's bytes, rows of the catalogue."""
     seen: dict[str, Any] = {"mounts": [], "tree": {}, "rows": {}}
@@ -132,7 +137,7 @@ def snapshot(times: bool = False) -> dict[str, Any]:
                 keys = [key for key in os.listxattr(path) if key.startswith("system.")]
                 row += [sorted((key, os.getxattr(path, key)) for key in keys)]
                 seen["tree"][path] = row
-    seen["loops"] = sum(_ours(device, own) for own in OWN for device in namespace.loop_devices(own))
+    seen["loops"] = sum(len(loops(own)) for own in OWN)
     with open("/etc/fstab", "rb") as stream:
         seen["fstab"] = stream.read()
     if os.path.exists("/var/lib/bulkhead/catalogue.sqlite"):

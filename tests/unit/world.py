@@ -225,7 +225,9 @@ class Nodes(Rows):
 
 
 class Mounts(Rows):
-    """Mounts of both kinds: each implies its mount point."""
+    """Mounts of both kinds: each implies its mount point, and stands for its being there."""
+
+    proves = "node"
 
     def implies(self, target: str, value: Any) -> Iterator[tuple[str, str, Any]]:
         yield ("node", target, {"type": "directory"})

@@ -12,6 +12,7 @@ import struct
 import time
 from typing import Iterator
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs import (
     ANY,
     LEVEL,
@@ -22,11 +23,13 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs i
     filesystem_id,
     ioctl,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import check, libc
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import check, libc, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _SUBVOL_CREATE, _SNAP_DESTROY, _SNAP_CREATE_V2, _RESIZE = 0x5000940E, 0x5000940F, 0x50009417, 0x50009403
+_GET_FLAGS, _SET_FLAGS, _READ_ONLY = 0x80089419, 0x4008941A, 2
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 _QUOTA_CTL, _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0xC0109428, 0x40189429, 0x4010942A, 0x8030942B
 _QUOTA_RESCAN, _QUOTA_RESCAN_STATUS = 0x4040942C, 0x8040942D
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on x86_64 and aarch64
@@ -50,6 +53,42 @@ def subvolume_destroy(parent_fd: int, name: str) -> None:
 def snapshot(source_fd: int, parent_fd: int, name: str, read_only: bool = False) -> None:
     data = struct.pack("=qQQ32x4040s", source_fd, 0, 2 if read_only else 0, _name(name))
     ioctl(parent_fd, _SNAP_CREATE_V2, data, "snapshot to %s" % name)
+
+
+def make_writable(fd: int) -> None:
+    """The owner of a subvolume may have made it read-only: then nothing in it could be removed."""
+    flags = struct.unpack("=Q", ioctl(fd, _GET_FLAGS, bytes(8), "look at the subvolume"))[0]
+    if flags & _READ_ONLY:
+        ioctl(fd, _SET_FLAGS, struct.pack("=Q", flags & ~_READ_ONLY), "make the subvolume writable")
+
+
+def snapshot_nested(source_fd: int, made_fd: int) -> None:
+    """A snapshot has an empty directory where another is nested in its source: each gets a snapshot, outermost first.
+
+    What is nested or taken away while we copy is left out.
+    """
+    me = btrfs.subvolume_id(source_fd)
+    base = btrfs.subvolume_path(source_fd, me)
+    for number in [child for inside in btrfs.nested(source_fd, me).values() for child in inside]:
+        try:
+            inside = os.fsencode(btrfs.subvolume_path(source_fd, number)[len(base) :].lstrip("/"))
+        except StorageError as error:
+            if error.code != "not_found":
+                raise
+            continue
+        with contextlib.ExitStack() as held:
+            above, _slash, name = inside.rpartition(b"/")
+            try:
+                there = openat2(made_fd, above or b".", _FOLDER)
+                held.callback(os.close, there)
+                os.rmdir(name, dir_fd=there)
+            except FileNotFoundError:
+                continue
+            inner = openat2(source_fd, inside, _FOLDER)
+            held.callback(os.close, inner)
+            if not btrfs.is_subvolume(inner) or btrfs.subvolume_id(inner) != number:
+                raise StorageError("moved", "%r was exchanged while it was copied" % os.fsdecode(inside), "run again")
+            snapshot(inner, there, os.fsdecode(name))
 
 
 def resize(fd: int, size: int | None) -> None:

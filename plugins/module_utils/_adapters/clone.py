@@ -24,6 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 
 _FICLONE = 0x40049409
 _CHUNK, _BATCH, _REFILLED, _DIRECTORIES = 1 << 20, 4096, 16, 1000000
+_SUBVOLUME = 256
 _LOOK = os.O_RDONLY | os.O_NONBLOCK
 _FOLDER = _LOOK | os.O_DIRECTORY
 _Dress = Tuple[os.stat_result, List[Tuple[str, bytes]]]
@@ -219,6 +220,31 @@ def remove(folder: int, name: bytes, path: str) -> None:
         os.close(here)
 
 
+def destroyed(here: int, name: bytes) -> bool:
+    """A subvolume goes whole, with one call; not while others are nested in it."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
+
+    try:
+        btrfschange.subvolume_destroy(here, os.fsdecode(name))
+    except StorageError as error:
+        if error.code != "in_use" and error.details.get("errno") not in (errno.EINVAL, errno.ENOTDIR, errno.ENOENT):
+            raise
+        return False  # nested ones, or somebody put something else there
+    return True
+
+
+def unlock(fd: int) -> bool:
+    """Is a directory a subvolume? Then it is made writable: its owner may have said otherwise."""
+    if os.fstat(fd).st_ino != _SUBVOLUME:
+        return False
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
+
+    if btrfs.is_subvolume(fd):
+        btrfschange.make_writable(fd)
+        return True
+    return False
+
+
 def _drop(here: int, name: bytes, path: str) -> int:
     """Remove one name; a descriptor when it is a directory that is not empty, -1 when it is gone."""
     number = errno.EISDIR
@@ -240,9 +266,18 @@ def _drop(here: int, name: bytes, path: str) -> int:
         hint = "is it immutable (lsattr)?" if number == errno.EPERM else ""
         raise StorageError(refused(OSError(number, ""), path).code, text, hint, errno=number)
     try:
-        return openat2(here, name, _FOLDER)
+        fd = openat2(here, name, _FOLDER)
     except FileNotFoundError:
         return -1  # somebody moved it away
+    try:
+        gone = unlock(fd) and destroyed(here, name)
+    except BaseException:
+        os.close(fd)
+        raise
+    if not gone:
+        return fd
+    os.close(fd)
+    return -1
 
 
 def _ident(fd: int) -> tuple[int, int]:

@@ -96,6 +96,10 @@ def _fill(fd: int, source: int, after: Value) -> None:
         clone.file(source, fd)
     elif after["type"] == "directory" or after.get("copy"):
         clone.tree(source, fd, share=not after.get("copy"))
+    else:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
+
+        btrfschange.snapshot_nested(source, fd)
 
 
 def _size(fd: int, length: int, after: Value) -> None:
@@ -117,14 +121,11 @@ def remove(port: Node, walk: Walk, target: str, now: Value) -> None:
     folder = openat2(at, b".", _FOLDER)
     try:
         if now["type"] == "file":
-            os.unlink(name, dir_fd=folder)
-        elif now["type"] == "subvolume":
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfschange import (
-                subvolume_destroy,
-            )
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loopusers
 
-            subvolume_destroy(folder, name.decode("utf-8", "surrogateescape"))
-        elif port.empties:
+            loopusers.released(target, now)
+            os.unlink(name, dir_fd=folder)
+        elif now["type"] == "subvolume" or port.empties:
             _remove_tree(walk, folder, name, target, now)
         else:
             _remove_empty(port, folder, name)
@@ -150,11 +151,14 @@ def _remove_tree(walk: Walk, folder: int, name: bytes, target: str, now: Value) 
     away = encode(trash(target).rpartition("/")[2])
     clone.no_mounts(walk.real(trash(target) if "_trash" in now else target))
     if "_trash" not in now:
+        if now["type"] == "subvolume" and clone.destroyed(folder, name):
+            return
         clone.remove(folder, away, target)  # of a killed removal, before another directory took its place
         rename(folder, name, away)
     fd = openat2(folder, away, _FOLDER)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        clone.unlock(fd)
         os.fchown(fd, 0, 0)
         os.fchmod(fd, 0o700)  # nobody comes in any more
         clone.remove(folder, away, target)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Any, Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
@@ -40,6 +40,16 @@ def holders(target: str, dev: str) -> list[dict[str, Any]]:
             command = _content("/proc/%d/comm" % pid).strip().decode("utf-8", "replace")
             found.append({"pid": pid, "command": command, "by": by})
     return found
+
+
+def namespaces() -> Iterator[tuple[int, bytes]]:
+    """A process of every other mount namespace, and what is mounted in it."""
+    seen = {_link("/proc/self/ns/mnt"), b""}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        space = _link("/proc/%d/ns/mnt" % pid)
+        if space not in seen:
+            seen.add(space)
+            yield pid, _content("/proc/%d/mountinfo" % pid)
 
 
 def _use(process: str, base: bytes) -> str:

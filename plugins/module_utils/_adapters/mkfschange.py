@@ -7,6 +7,7 @@ Imported by the port ``mkfs`` only when no filesystem is as declared: a run that
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import stat
@@ -115,6 +116,9 @@ def _remake(port: Superblock, target: str, before: Any, after: Any) -> None:
     hold = -1
     fd = blkprobe.opened(target, os.O_RDWR | (os.O_EXCL if dev else 0))
     try:
+        # programs want the exclusive open for themselves; by this descriptor they cannot meet another file
+        hold = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
+        _claim(hold, target)
         stamp = _stamp(look, os.fstat(fd))
         content = signatures.examine(fd, _identity(look, target, dev), bool(before and before.get("_live")))
         if content.kind != "blank" if before is None else content.token != before.get("_token"):
@@ -125,11 +129,8 @@ def _remake(port: Superblock, target: str, before: Any, after: Any) -> None:
         port.intents.begin(target, token=content.token)
         if content.kind != "blank":
             _zero(fd, size, target)
-        # programs want the exclusive open for themselves; by our descriptor they cannot meet another file
-        hold = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
-    finally:
         os.close(fd)
-    try:
+        fd = -1
         if after is not None:
             _make(port, "/proc/%d/fd/%d" % (os.getpid(), hold), target, look, dev, after)
         if not os.path.exists(target) or _stamp(look, os.stat(target)) != stamp:
@@ -143,8 +144,24 @@ def _remake(port: Superblock, target: str, before: Any, after: Any) -> None:
         ):
             raise StorageError("not_enforced", "%s does not hold the %s that was made" % (target, after["fstype"]))
     finally:
-        os.close(hold)
+        for each in (fd, hold):
+            if each >= 0:
+                os.close(each)
     port.intents.end(target)
+
+
+def _claim(fd: int, target: str) -> None:
+    """Our programs inherit the lock on an image, so it is not free as long as one of a killed run still writes to it.
+
+    A device they open exclusively, which is a lock of their own.
+    """
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            text = "a program of an earlier run still works on %s" % target
+            raise StorageError("in_use", text, "wait until it has ended") from error
+        os.set_inheritable(fd, True)
 
 
 def _make(port: Superblock, path: str, target: str, look: Sysfs, dev: str, after: dict[str, Any]) -> None:
@@ -180,6 +197,7 @@ def _change(port: Superblock, target: str, before: dict[str, Any], after: dict[s
     work, at = _at(look, target, look.resolve(target))
     fd = blkprobe.opened(target)
     try:
+        _claim(fd, target)
         found, size = blkprobe.quick(fd), os.lseek(fd, 0, os.SEEK_END)
         now = value(_live(found, at), size) if found else {}
         seen = ("fstype", "uuid", "label", "_bytes")

@@ -139,7 +139,9 @@ class Node:
         if before is None:  # what a copy brought here cannot be taken away by rmdir
             copied = "source" in after and after.get("type", "directory") == "directory"
             return FORWARD if copied and not self.empties else REVERSIBLE
-        return SHRINKS if self._shrinks(before, after) else REVERSIBLE
+        if self._shrinks(before, after):
+            return SHRINKS
+        return FORWARD if self._shrinks(after, before) else REVERSIBLE  # to take growth back is to cut what came since
 
     def consent(self, target: str, before: Any, after: Any) -> tuple[str, Any] | None:
         return ("absent", True) if after is None else ("allow_shrink", True)
@@ -196,6 +198,12 @@ class Node:
                         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
 
                         self.subvolumes[target] = nodechange.on_btrfs(walk, target)
+        leaving = [row for target, row in found.items() if target in self.want_entries and isinstance(row, dict)]
+        images = [row for row in leaving if row["type"] == "file"]
+        if images:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loopusers
+
+            loopusers.look(images)
         return found
 
     def look(self, walk: Walk, target: str) -> tuple[int, Value]:

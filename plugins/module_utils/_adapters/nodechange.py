@@ -47,6 +47,10 @@ def refuse(port: Node, target: str, before: Value | None, after: Value | None, g
     if busy:
         where = ", ".join(map(repr, busy[:5]))
         return StorageError("in_use", "%s: mounted at %s" % (target, where), "unmount it first", mounts=busy[:32])
+    if before.get("_held"):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loopusers
+
+        return loopusers.refusal(target, before, gone)
     left = port.left(target, before, gone)
     if left and before["type"] == "directory" and not port.empties:
         text = "%s is not empty: %s" % (target, ", ".join(map(repr, left[:5])))

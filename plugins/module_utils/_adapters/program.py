@@ -20,7 +20,7 @@ def execute(argv: list[str], stdin: bytes = b"", timeout: float = 60.0) -> tuple
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
-            close_fds=True,
+            close_fds=False,  # what is inheritable is a lock that lives as long as the program
             start_new_session=True,
         )
     except FileNotFoundError as error:

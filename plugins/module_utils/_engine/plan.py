@@ -279,8 +279,8 @@ class Planner:
         return rest + rows if down else rows + rest
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
-        made = {a.target for a in actions if a.before is None and _missing(a) != a.target}
-        made &= {target for _port, target in self.owner}  # what is merely implied comes in no order
+        new = [a for a in actions if a.before is None and (a.port, a.target) in self.owner]  # implied: in no order
+        made = {action.target for action in new if _missing(action) != action.target}
         for action in actions:
             if action.before is UNKNOWN:
                 continue

@@ -45,6 +45,7 @@ class World:
         self.rows: dict[str, dict[Hashable, Any]] = {name: {} for name in ports}
         self.seen: dict[str, set[Hashable]] = {name: set() for name in ports}
         self.failed: dict[str, StorageError] = {}
+        self.memo: dict[Hashable, Any] = {}  # what resources work out from all of it, once a look
         self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
         self.whole: set[str] = set()
 
@@ -187,7 +188,7 @@ class Gathering:
             hooks = self._hook(name)
             if hooks.covers is not None and not implied:
                 below, above = hooks.covers if value is not None else hooks.covers[:1] * 2  # seen again once it is gone
-                self.covered[below, hooks.canon(target) if hooks.canon else target] = index, above
+                self.covered[below, target] = index, above
 
     def _seen_as(self, name: str, target: Hashable, value: Any, index: int, unit: Unit) -> str:
         """Who stands on a mount means what is mounted; who makes its mount point has no say about that.

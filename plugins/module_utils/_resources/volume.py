@@ -229,6 +229,24 @@ def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh:
     most, ratio = place.get("max_volumes_per_namespace"), place.get("overcommit")
     if not most and not ratio:
         return
+    there = look.memo.get(("room", home))
+    if there is None:
+        there = look.memo["room", home] = _promised(home, look)
+    count = sum(1 for key in there if key.startswith(p["namespace"] + "/")) if fresh and most else 0
+    if most and count > most:
+        text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
+        raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
+    info = look.look("fsinfo", [place["path"]]).get(place["path"]) if ratio else None
+    if isinstance(info, StorageError):
+        raise info
+    if info and sum(there.values()) > info["total_bytes"] * ratio:
+        promised, total = size.human(sum(there.values())), size.human(info["total_bytes"])
+        text = "pool %s would promise %s of %s" % (home, promised, total)
+        raise StorageError("limit_exceeded", text, "the pool's overcommit is %s" % ratio, overcommit=ratio)
+
+
+def _promised(home: str, look: Any) -> dict[str, int]:
+    """The bytes of every volume of a pool, recorded and declared."""
     rows = look.everything("record")
     there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
     for (kind, key), other in look.declared.items():
@@ -240,17 +258,7 @@ def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh:
             there.pop(key, None)
         elif lies == home and other["size"] is not None:
             there[key] = size.parse(other["size"])
-    count = sum(1 for key in there if key.startswith(p["namespace"] + "/"))
-    if fresh and most and count > most:
-        text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
-        raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
-    info = look.look("fsinfo", [place["path"]]).get(place["path"]) if ratio else None
-    if isinstance(info, StorageError):
-        raise info
-    if info and sum(there.values()) > info["total_bytes"] * ratio:
-        promised, total = size.human(sum(there.values())), size.human(info["total_bytes"])
-        text = "pool %s would promise %s of %s" % (home, promised, total)
-        raise StorageError("limit_exceeded", text, "the pool's overcommit is %s" % ratio, overcommit=ratio)
+    return there
 
 
 def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_every_target_has_steps_and_what_they_need_comes_first(target: str, tmp_
         assert all(need in names[: names.index(step.name)] for need in step.needs), step.name
 
 
-@pytest.mark.parametrize("folder", ["tests/benchmark", "tests/soak"])
+@pytest.mark.parametrize("folder", ["tests/benchmark", "tests/integration/test_fidelity.py"])
 def test_a_folder_of_tests_that_is_not_there_is_a_failure(folder: str, tmp_path: Path) -> None:
     with pytest.raises(ci.Failed, match="does not exist"):
         ci.Workshop(tmp_path).pytest(folder + "-of-nothing")

@@ -19,7 +19,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import CREATION, DataDir, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     DESTROYS,
@@ -73,7 +73,7 @@ def converge(port: Node, target: str, declared: dict[str, Any] | None) -> str:
     if after is None:
         assert seen is None
     else:
-        predicted = {k: v for k, v in state_of(after).items() if k not in ("source", "thick") and v is not UNKNOWN}
+        predicted = {k: v for k, v in state_of(after).items() if k not in CREATION and v is not UNKNOWN}
         assert {k: v for k, v in state_of(seen).items() if k in predicted} == predicted
         assert port.same(target, seen, declared)
     return verb
@@ -362,6 +362,94 @@ def test_subvolumes_are_made_cloned_and_removed(btrfs: str) -> None:
     assert not os.path.exists(btrfs + "/c")
 
 
+def subvolumes(top: str) -> set[str]:
+    shown = subprocess.run(["btrfs", "subvolume", "list", top], check=True, stdout=subprocess.PIPE).stdout.decode()
+    return {line.split(" path ")[1] for line in shown.splitlines()}
+
+
+def as_tenant(*argv: str) -> None:
+    who = ["setpriv", "--reuid", str(TENANT), "--regid", str(TENANT), "--clear-groups"]
+    subprocess.run([*who, *argv], check=True, stdout=subprocess.DEVNULL)
+
+
+def nest(top: str, *inside: str) -> None:
+    """What a tenant makes in a subvolume of its own: others in it, with a file in each, the last one read-only."""
+    for name in inside:
+        as_tenant("mkdir", "-p", os.path.dirname("%s/%s" % (top, name)))
+        as_tenant("btrfs", "subvolume", "create", "%s/%s" % (top, name))
+        as_tenant("sh", "-c", 'echo "$1" > "$2/f"', "sh", name, "%s/%s" % (top, name))
+    as_tenant("btrfs", "property", "set", "%s/%s" % (top, inside[-1]), "ro", "true")
+
+
+NESTED = ("n", "n/deep", "d/e/m", "d/e/m/in side", "ro")
+
+
+@pytest.mark.parametrize("port", [Node, DataDir])
+@pytest.mark.parametrize("kind", ["subvolume", "directory"])
+def test_what_a_tenant_nested_goes_too(btrfs: str, port: Any, kind: str) -> None:
+    """Read-only ones, too, whether others are nested in them or not: by descriptor, depth first."""
+    if (port, kind) == (Node, "directory"):
+        return  # only an empty one goes
+    top = btrfs + "/s"
+    converge(Node(), top, {"type": kind, "owner": TENANT, "group": TENANT})
+    nest(top, *NESTED)
+    as_tenant("btrfs", "property", "set", top + "/n", "ro", "true")
+    as_tenant("btrfs", "subvolume", "snapshot", "-r", top + "/d/e/m", top + "/d/snap")
+    if kind == "subvolume":
+        as_tenant("btrfs", "property", "set", top, "ro", "true")
+    assert len(subvolumes(btrfs)) == len(NESTED) + 1 + (kind == "subvolume")
+    assert converge(port(), top, None) == "removed"
+    assert (os.listdir(btrfs), subvolumes(btrfs)) == ([], set())
+
+
+def test_a_removal_of_nested_ones_is_resumed(btrfs: str) -> None:
+    """Killed while it takes them apart: what is left is found under the old name."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.dirent import trash
+
+    top, port = btrfs + "/s", DataDir()
+    converge(Node(), top, {"type": "subvolume", "owner": TENANT, "group": TENANT})
+    nest(top, *NESTED)
+    os.rename(top, trash(top))
+    seen = row(port, top)
+    assert (seen["_trash"], seen["type"]) == (True, "subvolume")
+    assert converge(port, top, None) == "removed"
+    assert (os.listdir(btrfs), subvolumes(btrfs)) == ([], set())
+
+
+def test_a_leftover_with_nested_ones_is_swept(btrfs: str) -> None:
+    """As a clone leaves it that was killed halfway."""
+    stale = btrfs + "/.bulkhead-0123456789abcdef"
+    converge(Node(), btrfs + "/s", {"type": "subvolume", "owner": TENANT, "group": TENANT})
+    nest(btrfs + "/s", *NESTED)
+    os.rename(btrfs + "/s", stale)
+    assert converge(Node(), btrfs + "/other", {"type": "directory"}) == "created"
+    assert (os.listdir(btrfs), subvolumes(btrfs)) == (["other"], set())
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("above", ["", "/top"])
+def test_a_clone_has_what_is_nested_in_its_source(btrfs: str, copied: bool, above: str) -> None:
+    base = btrfs + above
+    if above:
+        converge(Node(), base, {"type": "subvolume"})
+    converge(Node(), base + "/s", {"type": "subvolume", "owner": TENANT, "group": TENANT})
+    nest(base + "/s", *NESTED)
+    write(base + "/s/f", "x", TENANT)
+    declared = {"type": "subvolume", "source": base + "/s", **({"copy": True} if copied else {})}
+    assert converge(DataDir(), base + "/c", declared) == "created"
+    for name in NESTED:
+        assert Path(base, "c", name, "f").read_text() == name + "\n"
+        assert stat("%s/c/%s" % (base, name), "%u") == str(TENANT)
+    assert Path(base, "c/f").read_text() == "x"
+    made = {path.partition("c/")[2] for path in subvolumes(btrfs) if "/c/" in "/" + path}
+    assert made == (set() if copied else set(NESTED))
+    if not copied:
+        write(base + "/c/n/deep/f", "other")
+        assert Path(base, "s/n/deep/f").read_text() == "n/deep\n"
+    assert converge(DataDir(), base + "/c", None) == converge(DataDir(), base + "/s", None) == "removed"
+    assert subvolumes(btrfs) == ({"top"} if above else set())
+
+
 def test_the_root_of_a_mounted_btrfs_is_a_directory(btrfs: str) -> None:
     assert Node().scan([btrfs])[btrfs]["type"] == "directory"
 
@@ -445,6 +533,9 @@ def test_risks() -> None:
     copy = {"type": "directory", "source": "/y"}
     assert (port.risk("/x", None, copy), data.risk("/x", None, copy)) == (FORWARD, REVERSIBLE)
     assert port.risk("/x", kinds["file"], {**kinds["file"], "mode": 5}) == REVERSIBLE
+    short, long = ({**kinds["file"], "size": size} for size in (1, 2))
+    assert (port.risk("/x", short, long), port.risk("/x", long, short)) == (FORWARD, SHRINKS)
+    assert port.risk("/x", long, {**long, "mode": 5}) == port.risk("/x", None, long) == REVERSIBLE
     assert port.lowers("/x", kinds["file"], None) and not port.lowers("/x", None, kinds["file"])
     assert not port.lowers("/x", kinds["file"], {**kinds["file"], "size": 6})
     assert port.lowers("/x", kinds["file"], {**kinds["file"], "size": 4})

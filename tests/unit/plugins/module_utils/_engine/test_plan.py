@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Unit, merged, met
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, converge
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, Ports, World
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import compare as plan
 from ansible_collections.bulkhead.storage.tests.unit.world import Ground, Mounts, Nodes, Rows
 
@@ -683,6 +683,106 @@ def test_only_what_lies_beneath_a_fresh_mount_is_hidden_by_it(ground: Ground) ->
     above = unit("two", ("node", "/m/x", DIRECTORY), ("mount", "/s/x", {"x": 1}), needs=(("path", "/m/x"),))
     made = [(a.port, a.target) for a in planned(ground, fresh, above).actions]
     assert made == [("mount", "/m"), ("node", "/m/x"), ("mount", "/s/x")]
+
+
+# -- what is proven, and what is covered
+
+
+def test_what_a_row_proves_is_not_asked(ground: Ground) -> None:
+    ground.rows["node", "/m"], ground.rows["mount", "/m"] = DIRECTORY, {"x": 1}
+    assert not planned(ground, unit("one", ("mount", "/m", {"x": 1}))).actions
+    assert ground.scans == ["mount"], "what is mounted has a mount point"
+    ground.scans.clear()
+    found = planned(ground, unit("one", ("mount", "/m", {"x": 2})), unit("two", ("mount", "/n", {"x": 1})))
+    assert listed(found) == [
+        ("mount", "/m", {"x": 1}, {"x": 2}),
+        ("node", "/n", None, {**DIRECTORY, "_made": True}),
+        ("mount", "/n", None, {"x": 1}),
+    ]
+    assert sorted(ground.scans) == ["mount", "node"], "once each, where something differs"
+
+
+def test_a_port_that_is_asked_anyway_is_asked_at_once(ground: Ground) -> None:
+    ground.rows["mount", "/m"] = {"x": 1}
+    ground.rows["node", "/s"] = DIRECTORY
+    found = planned(ground, unit("one", ("mount", "/m", {"x": 1})), unit("two", ("node", "/s", DIRECTORY)))
+    assert sorted(ground.scans) == ["mount", "node"]
+    assert [(a.port, a.target) for a in found.actions] == [("node", "/m")], "and then nothing is taken for proven"
+
+
+def test_what_is_absent_proves_nothing(ground: Ground) -> None:
+    ground.rows["node", "/m"] = {**DIRECTORY, "_made": True}
+    assert [(a.port, a.after) for a in planned(ground, unit("one", ("mount", "/m", None))).actions] == [("node", None)]
+    ground.rows["node", "/m"] = DIRECTORY
+    assert not planned(ground, unit("one", ("mount", "/m", None))).actions
+
+
+def test_an_unreadable_row_proves_nothing(ground: Ground) -> None:
+    ground.ports["mount"].unreadable["/m"] = StorageError("unreadable", "EIO")
+    assert codes(planned(ground, unit("one", ("mount", "/m", {"x": 1})))) == [("unreadable", "one")]
+    assert codes(planned(ground, unit("one", ("mount", "/m", None)))) == [("unreadable", "one")]
+
+
+def test_ports_are_made_when_they_are_asked() -> None:
+    made: list[str] = []
+
+    def maker(name: str) -> Any:
+        def make() -> Rows:
+            made.append(name)
+            return Rows(name)
+
+        return make
+
+    ports = Ports({name: maker(name) for name in ("a", "b", "c")})
+    assert (list(ports), len(ports), made) == (["a", "b", "c"], 3, [])
+    assert planned_with(ports, unit("one", ("b", 1, None)), unit("two", ("b", 2, None))) == []
+    assert made == ["b"] and ports["b"] is ports["b"] and made == ["b"]
+    with pytest.raises(LookupError, match="no port 'd' was given, only: a b c"):
+        planned_with(ports, unit("one", ("d", 1, None)))
+
+
+def planned_with(ports: Ports, *units: Unit) -> list[Any]:
+    return listed(plan(list(units), World(ports)))
+
+
+@pytest.fixture
+def covered(ground: Ground) -> Ground:
+    """Who stands on a mount sees ``root`` where others see ``node``."""
+    Rows("root", ground)
+    ground.ports["mount"].covers = ("node", "root")  # type: ignore[attr-defined]
+    return ground
+
+
+def test_who_stands_on_a_mount_means_what_is_mounted(covered: Ground) -> None:
+    on = unit("on", ("node", "/m", {"x": 1}), needs=(("path", "/m"),), provides=(("path", "/m"),))
+    mount = unit("mount", ("mount", "/m", {}), needs=(("above", "/m"),), provides=(("path", "/m"),))
+    for units in ((on, mount), (mount, on)):
+        assert not planned(covered, *units).errors
+        assert [(a.port, a.target) for a in planned(covered, *units).actions] == [
+            ("node", "/m"),
+            ("mount", "/m"),
+            ("root", "/m"),
+        ]
+    gone = mount._replace(cells=(Cell("mount", "/m", None),))
+    assert [(a.port, a.after) for a in planned(covered, gone, on).actions] == [("node", {"x": 1})], "it is seen again"
+    covered.rows["node", "/m"], covered.rows["mount", "/m"], covered.rows["root", "/m"] = DIRECTORY, {}, {"x": 1}
+    leaves = on._replace(cells=(Cell("node", "/m", None),))
+    assert planned(covered, mount, leaves).actions == [], "the root of what is mounted cannot go"
+    assert [a.port for a in planned(covered, gone, leaves).actions] == ["mount"], "its mount point is not asked"
+
+
+def test_who_makes_a_mount_point_has_no_say_about_what_covers_it(covered: Ground) -> None:
+    mount = unit("mount", ("mount", "/m", {}), needs=(("above", "/m"),), provides=(("path", "/m"),))
+    tree = unit("tree", ("node", "/m", {**DIRECTORY, "x": 1}), provides=(("path", "/"), ("path", "/m")))
+    found = planned(covered, mount, tree)
+    assert codes(found)[0] == ("conflict", "tree") and "/m is a mount point of this declaration" in str(found.errors[0])
+    assert "root: /m" in found.errors[0].hint
+    plain = planned(covered, mount, tree._replace(cells=(Cell("node", "/m", DIRECTORY),)))
+    assert not plain.errors and [a.port for a in plain.actions] == ["node", "mount"]
+    own = unit("own", ("node", "/m", {"x": 1}), ("mount", "/m", {}))
+    assert [a.port for a in planned(covered, own).actions] == ["node", "mount"], "a unit means what it says"
+    implied = unit("other", Cell("node", "/m", {"type": "directory"}, True), needs=(("path", "/m"),))
+    assert [a.port for a in planned(covered, mount, implied).actions] == ["node", "mount"]
 
 
 # -- what may not be replaced
