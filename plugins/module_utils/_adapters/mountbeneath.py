@@ -104,8 +104,8 @@ def _restore(kept: list[_Kept]) -> list[str]:
 
 def bring(root: int, target: str, before: dict[str, Any], after: dict[str, Any]) -> None:
     """Mount beneath a bind what stands beneath its source and did not come along; or, walked back, take it off."""
-    source, row = after.get("_from") or before["_from"], mountapi.look(root, target)["_row"]
-    missing = (after if after["recursive"] else before)["_lacks"][source]
+    source, missing = (after if after["recursive"] else before)["_brings"]
+    row = mountapi.look(root, target)["_row"]
     with ExitStack() as held:
         peer = _clone(held, root) if row.propagation in ("shared", "slave") else -1
         if peer >= 0:

@@ -36,7 +36,8 @@ def merge(target: str, now: Any, declared: Any) -> Any:
         if same_source(target, seen, declared) and kind in (None, seen.get("fstype")):
             after = {**now, **{k: declared[k] for k in differing(seen, declared)}}
             if declared.get("recursive") and declared["source"] in now.get("_lacks", ()):
-                after.update(recursive=True, _from=declared["source"])
+                lacks = now["_lacks"][declared["source"]]
+                after.update(recursive=True, _brings=(declared["source"], lacks), _lacks={})
             # A journal left unread must be replayed before anybody writes: that takes a fresh mount.
             if now["read_only"] and not after["read_only"]:
                 after = {k: v for k, v in after.items() if k != "o:norecovery" or k in declared}
