@@ -10,7 +10,13 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Report
-from ansible_collections.bulkhead.storage.plugins.module_utils._shell import Declared, reconcile_many, shown, was_sent
+from ansible_collections.bulkhead.storage.plugins.module_utils._shell import (
+    Declared,
+    reconcile_many,
+    seen,
+    shown,
+    was_sent,
+)
 
 
 def run(kinds: Any) -> None:
@@ -63,8 +69,16 @@ def _unpacked(text: str) -> str | bytes:
 def _extra(params: dict[str, Any], entries: list[Entry], report: Report) -> dict[str, Any]:
     more: dict[str, Any] = {"timings": {k: round(v * 1000, 3) for k, v in report.timings.items()}}
     if params["return_resources"]:
-        lists: dict[str, list[Any]] = {}
+        from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+
+        rows = seen(report)
+        lists: dict[str, list[Entry]] = {}
         for entry in entries:
-            lists.setdefault(entry.resource.LIST, []).append(shown(entry, report))
-        more["resources"] = lists
+            lists.setdefault(entry.resource.LIST, []).append(entry)
+        room = listing.RESULT_BYTES // max(1, len(lists))
+        more["resources"] = {
+            name: listing.bounded((shown(entry, rows) for entry in listed), len(listed), room)
+            for name, listed in lists.items()
+        }
+        more["resources_total"] = {name: len(listed) for name, listed in lists.items()}
     return more

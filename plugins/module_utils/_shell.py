@@ -99,8 +99,8 @@ def reconcile_entries(
         rollback=params["rollback"],
         workers=max(1, params["workers"]),
         lock=lambda: _lock(params["lock_timeout"]),
-        journal=None if module.check_mode else _Journal(module.warn),
-        ready=_unready,
+        journal=lambda: _journal(module.warn),
+        ready=lambda: _lock(0).unready(),
     )
     try:
         report = reconcile.converge(lambda world: _declare(world, entries, errors), ports, options, time.monotonic)
@@ -110,21 +110,23 @@ def reconcile_entries(
         refuse(module, [error], {})
     result: dict[str, Any] = {
         "changed": bool(report.summary["applied"] or report.summary["kept"]) if report.errors else bool(report.listed),
-        "actions": _bounded(report.listed, params["actions_limit"]),
+        "actions": [],
         "plan_digest": report.digest,
         "summary": report.summary,
         "journal": report.journal,
     }
-    if module._diff:
+    if report.listed or module._diff:
         from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 
-        result["diff"] = listing.diff(result["actions"])
+        result["actions"] = listing.bounded(report.listed, params["actions_limit"])
+        if module._diff:
+            result["diff"] = listing.diff(result["actions"])
     if report.errors:
         refuse(module, report.errors, result)
     if extra is not None:
         result.update(extra(report))
     else:
-        result["resource"] = shown(entries[0], report)
+        result["resource"] = shown(entries[0], seen(report))
     module.exit_json(**result)
 
 
@@ -153,23 +155,25 @@ def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> 
     return units, found
 
 
-def shown(entry: Entry, report: reconcile.Report) -> Any:
-    return render.plain(entry.resource.show(entry.params, {**report.rows, "actions": report.listed}))
+def seen(report: reconcile.Report) -> dict[str, Any]:
+    """What ``show`` of a resource is told: the rows of each port, and what was changed at and beneath a path."""
+    rows = {**report.rows, "changed": lambda ports, root: []}
+    if report.listed:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+
+        rows["changed"] = listing.changed(report.listed)
+    return rows
+
+
+def shown(entry: Entry, rows: dict[str, Any]) -> Any:
+    return render.plain(entry.resource.show(entry.params, rows))
 
 
 def refuse(module: Module, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:
     """The task's own code and message are the first error's; all of them are in ``errors``, bounded."""
-    first = errors[0]
-    rows = _bounded([render.plain(e.as_dict()) for e in errors], 1000)
-    module.fail_json(str(first), code=first.code, hint=first.hint, errors=rows, errors_total=len(errors), **result)
-
-
-def _bounded(listed: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    if not listed:
-        return []
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 
-    return listing.bounded(listed, limit)
+    module.fail_json(**listing.refusals(errors), **result)
 
 
 def _lock(timeout: float) -> Any:
@@ -178,28 +182,7 @@ def _lock(timeout: float) -> Any:
     return Lock(timeout=timeout)
 
 
-def _unready() -> list[StorageError]:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import unsafe
+def _journal(warn: Callable[[str], None]) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
 
-    return unsafe()
-
-
-class _Journal:
-    """The journal, imported only when something is about to change."""
-
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        self.warn = warn
-
-    def begin(self, listed: list[dict[str, Any]], digest: str) -> str:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
-
-        self.journal = Journal()
-        return self.journal.begin(listed, digest)
-
-    def step(self, index: int, outcome: str, sync: bool) -> None:
-        self.journal.step(index, outcome, sync)
-
-    def end(self, summary: dict[str, int]) -> None:
-        self.journal.end(summary)
-        if self.journal.broken:
-            self.warn("not everything that was done is in the journal: %s" % self.journal.broken)
+    return Journal(warn=warn)

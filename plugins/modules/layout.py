@@ -175,6 +175,8 @@ timings:
 resources:
   description:
     - What stands now, for each list in its order, as the kind's own module returns it. In check mode, what would stand.
+    - A result never exceeds 256 KiB, so that of very long lists only the first entries are here, which each list has an
+      equal share of room for. All of them are counted in RV(resources_total).
   returned: when O(return_resources=true)
   type: dict
   sample:
@@ -185,6 +187,11 @@ resources:
         used_bytes: 0
         used_inodes: 1
         options: [rw, nosuid, nodev, noexec, relatime]
+resources_total:
+  description: How many entries each list has, should RV(resources) have been cut to fit into a result.
+  returned: when O(return_resources=true)
+  type: dict
+  sample: {tmpfs: 1}
 msg:
   description: The first error in one line, with its hint.
   returned: failure

@@ -234,7 +234,7 @@ resource:
           type: int
           returned: always
     changed_paths:
-      description: The paths that were changed.
+      description: The paths that were changed, the first 100 of them, fewer where they are very long.
       type: list
       elements: str
       returned: always

@@ -58,35 +58,41 @@ def measured(work: str, quick: bool, strategies: str) -> dict[str, Any]:
     sizes = (10,) if quick else (10, 100, 1000)
     peers = {10: 1} if quick else {10: 2, 100: 1}
     many = 10 if quick else 1000
-    found: dict[str, Any] = {"machine": machine(), "floor": [], "loops": [], "left_out": [], "seconds": {}}
+    found: dict[str, Any] = {"machine": machine(), "left_out": [], "failed": {}, "seconds": {}}
 
-    def timed(name: str, run: Callable[..., Any], *arguments: Any) -> Any:
+    def timed(name: str, run: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """What one part found, if it did: one that fails does not spoil the others."""
         start = time.monotonic()
-        result = run(runner, *arguments)
+        try:
+            result = [run(runner, *arguments)]
+        except costs.Failed as error:
+            result = []
+            found["failed"][name] = str(error)[-2000:]
         found["seconds"][name] = round(time.monotonic() - start, 1)
-        print("%7.1f s  %s" % (found["seconds"][name], name), flush=True)
+        print("%7.1f s  %s%s" % (found["seconds"][name], name, "" if result else ": FAILED"), flush=True)
         return result
 
     found["module"] = timed("module process", measure.module_process, many, 2 if quick else 15)
     found["plays"] = timed("whole plays", measure.whole_plays, many, 1 if quick else 7)
     found["fleet"] = timed("further hosts", measure.fleet, many, 2 if quick else 10, 1 if quick else 3)
+    found["floor"] = []
     for kind in declarations.KINDS:
         for count in sizes:
             if kind in DEAR and count > 100:
                 found["left_out"].append([kind, count])
                 continue
             name = "floor of %d %s" % (count, kind)
-            found["floor"].append(timed(name, measure.floor, kind, count, 2 if quick or kind in DEAR else 3))
+            found["floor"] += timed(name, measure.floor, kind, count, 2 if quick or kind in DEAR else 3)
+    found["loops"] = []
     for count, rounds in peers.items():
         for kind in declarations.KINDS[:5]:
             name = "loops over %d %s" % (count, kind)
-            found["loops"].append(timed(name, measure.loops, kind, count, rounds))
+            found["loops"] += timed(name, measure.loops, kind, count, rounds)
     if strategies:
         counts = [10] if quick else [10, 100, 1000]
-        try:
-            found["mitogen"] = timed("mitogen", measure.with_mitogen, strategies, counts, 3)
-        except costs.Failed as error:  # it has its own idea of which cores it supports
-            found["mitogen"] = {"error": str(error)[-1000:]}
+        found["mitogen"] = timed("mitogen", measure.with_mitogen, strategies, counts, 3)
+    for name in ("module", "plays", "fleet", "mitogen"):  # there is one of each
+        found[name] = next(iter(found.get(name, ())), None)
     return found
 
 
@@ -101,16 +107,21 @@ def main() -> int:
         with world.host() as work:
             found = measured(work, chosen.quick, chosen.mitogen)
         found["date"] = datetime.date.today().isoformat()
+        for name, text in found["failed"].items():
+            print("%s: %s" % (name, text), file=sys.stderr)
+        if not (found["module"] and found["plays"]):
+            return 1
         if chosen.quick:
             print(page.written(found))
-            return 0
+            return bool(found["failed"])
         kept = HERE / "results" / ("%s-%s.json" % (found["date"], _short(found["machine"])))
         kept.parent.mkdir(exist_ok=True)
         kept.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         print("raw figures: %s" % kept)
-    PAGE.write_text(page.written(json.loads(newest().read_text(encoding="utf-8"))), encoding="utf-8")
+    found = json.loads(newest().read_text(encoding="utf-8"))
+    PAGE.write_text(page.written(found), encoding="utf-8")
     print("page: %s" % PAGE)
-    return 0
+    return bool(found["failed"])
 
 
 def _short(found: dict[str, Any]) -> str:

@@ -200,7 +200,8 @@ that of ping's, so loading our code and checking the options count as ours; the 
 module spent on looking, planning, applying and looking again. The script checks nothing, follows links, races others
 and leaves half of it behind when it is killed.
 """
-    left = "".join(
+    left = "".join("\nFailed, so that it is missing here: %s.\n" % name for name in found.get("failed", ()))
+    left += "".join(
         f"\nLeft out, because it takes minutes: {count:,} {_WORDS[kind]}.\n" for kind, count in found["left_out"]
     )
     return _title("Beside the bare system calls") + text.lstrip() + "\n" + table(rows) + left
@@ -209,7 +210,7 @@ and leaves half of it behind when it is killed.
 def _mitogen(found: Found) -> str:
     """Measured where mitogen ran; else what an earlier measurement makes of the figures of this page."""
     title = _title("With mitogen")
-    sizes = found.get("mitogen", {}).get("sizes")
+    sizes = (found.get("mitogen") or {}).get("sizes")
     if not sizes:
         theirs, mine = _theirs(found, "directories", 100), _mine(found, "directories", 100)
         if theirs is None or mine is None:

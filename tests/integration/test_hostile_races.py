@@ -36,6 +36,7 @@ TENANT, OTHER = attack.TENANT, attack.OTHER
 @pytest.fixture(scope="module", autouse=True)
 def host(private_mounts: None) -> Iterator[None]:
     with hosts.host():
+        print(attack.sysctls())
         yield
 
 

@@ -216,3 +216,20 @@ def test_a_task_that_is_tried_again_declares_the_same_again(host: None) -> None:
     (done,) = play([{**task, "until": "result_0 is not changed", "retries": 2, "delay": 0}]).results
     assert done["attempts"] == 2 and not done["changed"]
     assert [tree["counts"]["present"] for tree in done["resources"]["trees"]] == [1]
+
+
+def test_a_result_stays_small_however_much_is_asked_for(host: None) -> None:
+    """2,800 directories, in check mode and for real; all is counted, the first of each list are shown."""
+    paths = ("builds", "artifacts", "cache", "cache/docker-layers", "cache/dependencies", "cache/git-repos", ".")
+    entries = [{"path": path} for path in paths]
+    options: dict[str, Any] = {"trees": [{"root": "/srv/t/%03d" % n, "entries": entries} for n in range(400)]}
+    options["tmpfs"] = [{"path": "/mnt/s", "size": "1MiB"}]
+    sent = {"_declaration": json.dumps(options), "_secrets": [], "return_resources": True}  # as the action plugin does
+    for check in (True, False):
+        done = module.run("layout", sent, check=check, diff=True)
+        assert len(json.dumps(done.result)) < 256 * 1024
+        assert done.result["summary"]["planned"] > 2800 and done.result["resources_total"] == {"tmpfs": 1, "trees": 400}
+        shown = done.result["resources"]
+        assert len(shown["tmpfs"]) == 1 and 50 < len(shown["trees"]) < 400
+        beneath = ["/srv/t/001/" + path for path in paths[:-1]]
+        assert shown["trees"][1]["changed_paths"] == sorted(["/srv/t/001", *beneath])

@@ -232,7 +232,7 @@ def engine(document: dict[str, Any], check: bool = False, quick: bool = False) -
     """The engine with the real adapters in this process; ``quick``: without lock and journal, for many runs."""
     entries, errors = _kinds.entries(document, {"allow_unstable_device": False}, set())
     ports = _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
-    held: dict[str, Any] = {} if quick else {"lock": lambda: _shell._lock(30), "journal": Journal()}
+    held: dict[str, Any] = {} if quick else {"lock": lambda: _shell._lock(30), "journal": Journal}
     options = reconcile.Options(check=check, workers=1, **held)
     try:
         report = reconcile.converge(

@@ -55,7 +55,7 @@ entries, errors = _kinds.entries(job["document"], {"allow_unstable_device": Fals
 ports = _kinds.ports([n for n in _kinds.LISTS if job["document"].get(n)])
 journal = Mortal()
 options = reconcile.Options(check=job.get("check", False), lock=lambda: _shell._lock(job.get("lock_timeout", 30)),
-                            journal=journal, workers=job.get("workers", 1))
+                            journal=lambda: journal, workers=job.get("workers", 1))
 try:
     report = reconcile.converge(lambda world: _shell._declare(world, entries, errors), ports, options, time.monotonic)
     out = {"summary": report.summary, "errors": [e.as_dict() for e in report.errors], "actions": report.listed,

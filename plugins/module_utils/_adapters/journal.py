@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
@@ -23,8 +23,10 @@ _FILE = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}-[0-9a-f]{8}\.jsonl", re.ASCII)
 class Journal:
     """``broken`` says why it does not hold everything, if it does not."""
 
-    def __init__(self, base: str = "/var/lib/bulkhead/journal") -> None:
-        self.base = base
+    def __init__(
+        self, base: str = "/var/lib/bulkhead/journal", warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.base, self.warn = base, warn
         self.broken = ""
         self._fd = -1
         self._removes = False
@@ -73,6 +75,8 @@ class Journal:
     def end(self, summary: dict[str, Any]) -> None:
         self._write([{"end": summary}], False)
         self._close()
+        if self.broken:
+            self.warn("not everything that was done is in the journal: %s" % self.broken)
 
     def _spare(self, error: StorageError) -> None:
         if error.code != "no_space" or not self._removes:

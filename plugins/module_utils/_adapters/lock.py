@@ -20,21 +20,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 FOLDERS = ("/var/lib/bulkhead", "/var/lib/bulkhead/journal", "/run/bulkhead")
 
 
-def unsafe(paths: Iterable[str] = FOLDERS) -> list[StorageError]:
-    """Why a run could not trust its own folders, before it begins. What is not there yet will be made."""
-    found = []
-    for path in paths:
-        try:
-            _examine(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            found.append(failure(error, "cannot look at %s" % path))
-        except StorageError as error:
-            found.append(error)
-    return found
-
-
 def private_directory(path: str) -> str:
     """Make ``path`` (0700, parents 0755) where it is missing; ``unsafe_path`` when others own it or may write to it."""
     try:
@@ -89,6 +74,20 @@ class Lock:
         with contextlib.suppress(OSError):
             os.ftruncate(fd, 0)  # the next holder may be slow to write its own name
         os.close(fd)
+
+    def unready(self, paths: Iterable[str] = FOLDERS) -> list[StorageError]:
+        """Why no run could trust its folders, before it begins. What is not there yet will be made."""
+        found = []
+        for path in paths:
+            try:
+                _examine(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                found.append(failure(error, "cannot look at %s" % path))
+            except StorageError as error:
+                found.append(error)
+        return found
 
     def _try(self) -> bool:
         """One attempt. A file that was unlinked or replaced meanwhile guards nothing, so its lock is let go."""

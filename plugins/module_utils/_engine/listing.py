@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 import json
-from typing import Any
+from typing import Any, Callable, Iterable
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Action, Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import plain, target_text
 
-RESULT_BYTES = 72 * 1024  # actions, errors and diff take up to this much each: a result stays below 256 KiB
+RESULT_BYTES = 72 * 1024  # of these a result holds three at most (actions, diff, errors or resources): below 256 KiB
+ERRORS = 1000
+ERROR_BYTES = 16 * 1024
+TEXT = 1000  # characters, each up to six bytes of JSON, of a text that is cut
 
 
 def row(action: Action, unit: Unit) -> dict[str, Any]:
@@ -40,15 +46,60 @@ def digest(listed: list[dict[str, Any]]) -> str:
     return sha.hexdigest()
 
 
-def bounded(listed: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+def bounded(listed: Iterable[Any], limit: int, room: int = RESULT_BYTES) -> list[Any]:
     """The first ``limit`` rows, fewer where they are so large that the result would pass its bound."""
-    room, out = RESULT_BYTES, []
-    for entry in listed[: max(0, limit)]:
+    out = []
+    for entry in itertools.islice(listed, max(0, limit)):
         room -= len(json.dumps(entry, default=str))
         if room < 0:
             break
         out.append(entry)
     return out
+
+
+def changed(listed: list[dict[str, Any]]) -> Callable[[Iterable[str], str], list[str]]:
+    """Asks for the first paths of some ports that were changed at or beneath one; sorted once, however many ask."""
+    found: dict[str, list[str]] = {}
+    for path, port in sorted({(entry["target"], entry["port"]) for entry in listed}):
+        found.setdefault(port, []).append(path)
+
+    def beneath(ports: Iterable[str], root: str) -> list[str]:
+        inside = root.rstrip("/") + "/"  # whatever begins so stands in one row, before what follows the slash
+        among = set()
+        for paths in (found[port] for port in ports if port in found):
+            among.update(paths[bisect.bisect_left(paths, inside) : bisect.bisect_left(paths, inside[:-1] + "0")])
+            among.update(paths[bisect.bisect_left(paths, root) : bisect.bisect_right(paths, root)])
+        return bounded(sorted(among), 100)
+
+    return beneath
+
+
+def refusals(errors: list[StorageError]) -> dict[str, Any]:
+    """What a failed task says: the first error as its own, and as many as fit; the first one always does."""
+    first = errors[0]
+    rows = [_slim(plain(error.as_dict())) for error in errors[:ERRORS]]
+    said = {"msg": _cut(str(first), 4 * TEXT), "code": first.code, "hint": _cut(first.hint)}
+    return {**said, "errors": bounded(rows, ERRORS), "errors_total": len(errors)}
+
+
+def _slim(error: dict[str, Any]) -> dict[str, Any]:
+    """An error that is large by itself keeps the beginning of its texts and of its lists; ``cut`` names these."""
+    if len(json.dumps(error, default=str)) <= ERROR_BYTES:
+        return error
+    kept: dict[str, Any] = {}
+    cut = []
+    for name, value in error["details"].items():
+        if len(json.dumps(value, default=str)) > ERROR_BYTES // 8:
+            cut.append(name)
+            value = bounded(value, ERRORS, ERROR_BYTES // 8) if isinstance(value, list) else _cut(str(value))
+        if len(kept) < 8:
+            kept[name] = value
+    texts = {name: _cut(error[name]) for name in ("entry", "message", "hint")}
+    return {**error, **texts, "details": {**kept, "cut": cut}}
+
+
+def _cut(text: str, most: int = TEXT) -> str:
+    return text if len(text) <= most else text[:most] + "..."
 
 
 def diff(listed: list[dict[str, Any]]) -> dict[str, str]:

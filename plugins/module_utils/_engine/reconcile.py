@@ -20,7 +20,7 @@ class Options(NamedTuple):
     rollback: bool = True
     workers: int = 4
     lock: Callable[[], ContextManager[Any]] | None = None
-    journal: Any = None
+    journal: Callable[[], Any] | None = None
     ready: Callable[[], list[StorageError]] | None = None  # why nothing could begin, whatever the plan
 
 

@@ -34,6 +34,7 @@ def apply(
     """The whole plan, a door at a time, until the world is as declared; what a report holds."""
     listed = listing.rows(first.actions, first.units)
     digest = listing.digest(listed)
+    options = options._replace(journal=options.journal() if options.journal else None)
     path = options.journal.begin(listed, digest) if options.journal else ""
     runner = Runner(ports, options)
     start = clock()

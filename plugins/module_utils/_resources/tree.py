@@ -75,6 +75,5 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     root = names.path(p["root"])
     paths = [names.join(root, entry["path"]) for entry in p["entries"] or ()] or [root]
     stands = [path for path in paths if rows["node"].get(path) or rows.get("mounted", {}).get(path)]
-    ours = [a["target"] for a in rows["actions"] if a["port"] in ("node", "mounted", "data")]
-    changed = {target for target in ours if names.within(target, root)}
-    return {"counts": {"declared": len(paths), "present": len(stands)}, "changed_paths": sorted(changed)}
+    changed = rows["changed"](("node", "mounted", "data"), root)
+    return {"counts": {"declared": len(paths), "present": len(stands)}, "changed_paths": changed}

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
 import pytest
 import yaml
 
+from ansible_collections.bulkhead.storage.tests.benchmark import __main__ as benchmark
 from ansible_collections.bulkhead.storage.tests.benchmark import costs, declarations, figures, page, plays
 
 ROUNDS = [
@@ -127,6 +129,7 @@ def test_the_first_round_does_not_count() -> None:
         ('write(1</tmp/#3>(deleted), "{}", 2) = 2', False),
         ('write(5</srv/x>, "{}", 2) = 2', True),
         ('mkdir("WORK/tmp/ansible_x_payload_1", 0700) = 0', False),
+        ('mkdir("/tmp/x", 0700) = 0', True),
         ('mount("tmpfs", "/srv/x", "tmpfs", 0, NULL) = 0', True),
         ('move_mount(5</srv>, "", AT_FDCWD</>, "/srv/x", 4) = 0', True),
         ("futex(0x1, FUTEX_WAKE, 1) = 0", False),
@@ -212,3 +215,17 @@ def test_mitogen_is_measured_where_it_ran() -> None:
     text = page.written({**found(), "mitogen": {"sizes": sizes}})
     assert "Calculated" not in text
     assert row(text, "101 s (extrapolated)")[-1] == "50.5x"
+
+
+def test_what_failed_is_named_on_the_page() -> None:
+    assert "missing here: loops over 10 tmpfs" in page.written({**found(), "failed": {"loops over 10 tmpfs": "..."}})
+
+
+def test_the_page_is_the_one_of_the_newest_figures() -> None:
+    """Written by the same run, never by hand; and it is one of the guides."""
+    kept = sorted((benchmark.HERE / "results").glob("*.json"))
+    guides = (benchmark.PAGE.parents[1] / "extra-docs.yml").read_text(encoding="utf-8")
+    assert benchmark.PAGE.is_file() == bool(kept) == ("- performance\n" in guides)
+    if kept:
+        assert benchmark.newest() == kept[-1]
+        assert benchmark.PAGE.read_text(encoding="utf-8") == page.written(json.loads(kept[-1].read_text("utf-8")))

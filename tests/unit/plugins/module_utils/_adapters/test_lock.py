@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock, unsafe
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 HOLD = """
@@ -147,7 +147,7 @@ def test_what_is_unsafe_is_seen_before_anything_is_made(arena):
     os.symlink(arena + "/good", arena + "/link")
     open(arena + "/file", "w").close()
     names = ("good", "missing", "missing/deeper", "theirs", "link", "file", "file/deeper")
-    found = unsafe([arena + "/" + name for name in names])
+    found = Lock().unready([arena + "/" + name for name in names])
     assert [(e.code, e.message.split(" is ")[0].replace(arena, "")) for e in found[:3]] == [
         ("unsafe_path", "/theirs"), ("unsafe_path", "/link"), ("unsafe_path", "/file")
     ]  # fmt: skip

@@ -331,9 +331,10 @@ def huge(count: int, size: int) -> list[dict[str, Any]]:
 def test_e10_no_result_is_above_256_kib(size: int) -> None:
     listed = huge(min(400, 2 * 10**6 // size), size)
     shown = listing.bounded(listed, 10**6)
-    errors = [render.plain(StorageError("failed", "x" * size, "y" * size).as_dict()) for _row in listed]
-    result = {"actions": shown, "diff": listing.diff(listed), "errors": listing.bounded(errors, 10**6)}
+    said = listing.refusals([StorageError("failed", "x" * size, "y" * size, users=["é" * size]) for _row in listed])
+    result = {"actions": shown, "diff": listing.diff(listed), **said}
     assert len(json.dumps(result)) < 240 * 1024
+    assert said["errors"] and said["errors_total"] == len(listed), "the first error is always told"
     assert shown == listed[: len(shown)] and (shown or size >= 60000)
 
 
@@ -345,6 +346,32 @@ def test_e10_the_limit_is_the_callers() -> None:
     assert listing.bounded(listed[:300], 1000) == listed[:300]
     exact = [{"x": "y" * (listing.RESULT_BYTES - len('{"x": ""}'))}]
     assert listing.bounded(exact, 5) == exact and listing.bounded([{"x": exact[0]["x"] + "y"}], 5) == []
+
+
+def test_an_error_that_is_large_by_itself_keeps_what_people_and_programs_need() -> None:
+    users = ["/mnt/pool/volumes/tenant-%d" % n for n in range(9999)]
+    error = StorageError("in_use", "é" * 9000, "stop them", wipe_token="t" * 64, users=users, text="z" * 9999)
+    said = listing.refusals([error.at("tmpfs[0] (/mnt/pool)"), StorageError("failed", "other")])
+    first, other = said["errors"]
+    assert (first["code"], first["entry"], first["hint"]) == ("in_use", "tmpfs[0] (/mnt/pool)", "stop them")
+    assert first["message"] == "é" * 1000 + "..." and first["details"]["wipe_token"] == "t" * 64
+    kept = first["details"]["users"]
+    assert 20 < len(kept) < 100 and kept == users[: len(kept)] and first["details"]["text"] == "z" * 1000 + "..."
+    assert first["details"]["cut"] == ["users", "text"] and len(json.dumps(first)) < 16 * 1024
+    assert other == StorageError("failed", "other").as_dict() and said["errors_total"] == 2
+    assert (said["code"], said["hint"]) == ("in_use", "stop them") and said["msg"].startswith("tmpfs[0] (/mnt/pool): é")
+    many = listing.refusals([StorageError("invalid", "no %d" % n) for n in range(5000)])
+    assert len(many["errors"]) < 1000 and many["errors_total"] == 5000 and many["msg"] == "no 0"
+
+
+def test_what_was_changed_at_and_beneath_a_path() -> None:
+    paths = ["/a", "/a!", "/a-b/c", "/a/b", "/a/b/c", "/a0", "/b", "/a/\u00e9"]
+    asked = listing.changed([{"port": port, "target": path} for path in paths for port in ("node", "data", "fstab")])
+    assert asked(("node",), "/a") == ["/a", "/a/b", "/a/b/c", "/a/\u00e9"] == asked(("node", "data", "no"), "/a")
+    assert asked(("node",), "/") == sorted(paths) and asked(("no",), "/a") == asked(("node",), "/c") == []
+    assert asked(("node",), "/a/b/c") == ["/a/b/c"]
+    many = listing.changed([{"port": "node", "target": "/%04d" % n} for n in range(500)])
+    assert many(("node",), "/") == ["/%04d" % n for n in range(100)]
 
 
 def test_the_diff_reads_as_text() -> None:

@@ -51,11 +51,14 @@ def puts(ground: Ground) -> list[Any]:
 
 
 class Journal:
-    """Remembers what it was told, and how many puts had been made by then."""
+    """Its own maker. Remembers what it was told, and how many puts had been made by then."""
 
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
         self.told: list[Any] = []
+
+    def __call__(self) -> Journal:
+        return self
 
     def begin(self, listed: list[Any], digest: str) -> str:
         self.told.append(("begin", [row["target"] for row in listed], digest, self.ground.puts))
