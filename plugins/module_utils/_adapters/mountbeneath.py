@@ -121,7 +121,7 @@ def bring(root: int, target: str, before: dict[str, Any], after: dict[str, Any])
 
 
 def _bring(target: str, source: str, missing: list[str], row: Mount, after: dict[str, Any]) -> None:
-    flags = {flag: True for flag in FLAGS if after.get(flag) is True}
+    flags: dict[str, Any] = {flag: True for flag in FLAGS if after.get(flag) is True}
     flags.update(_ALONE if row.propagation == "private" else {})
     with ExitStack() as held, Walk() as walk:
         done: list[str] = []

@@ -100,11 +100,11 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     path = names.path(p["path"])
     found = rows["mount"].get(path) or {}
     drift: list[str] = []
-    if found and (p["state"] == "present" or rows["actions"]):
+    done = rows["done"].get(("mount", path), [])
+    if found and (done or p["state"] == "present"):
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_drift
 
-        live = declared(p)[0] if p["state"] == "present" else {}
-        drift = mount_drift.named(path, found, live, rows["actions"])
+        drift = mount_drift.named(found, declared(p)[0] if p["state"] == "present" else {}, done)
     line = rows["fstab"].get((names.path(p["fstab"]), path))
     words = ["ro" if found.get("read_only") is True else "rw"] if found else []  # a bind's are UNKNOWN beforehand
     words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]

@@ -7,9 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 
-def named(path: str, found: dict[str, Any], live: dict[str, Any], actions: list[dict[str, Any]]) -> list[str]:
+def named(found: dict[str, Any], live: dict[str, Any], done: list[dict[str, Any]]) -> list[str]:
     """``live``: what is declared of a mount that is left alone; else it is told by what was done about it."""
-    wrong = _left(found, live) if live else _mended([a for a in actions if (a["port"], a["target"]) == ("mount", path)])
+    wrong = _left(found, live) if live else _mended(done)
     return sorted({key[2:] if key.startswith("o:") else key for key in wrong})
 
 
