@@ -29,6 +29,7 @@ LATE = {
     "failed": "cannot mount .*: Invalid argument",  # an image holds another filesystem than was said
     "unreadable": "cannot mount .*: Input/output error",  # an image that ends before its filesystem
     "unsupported": "this kernel knows no filesystem|is on btrfs, but not a subvolume",
+    "invalid": "parent .* is not a subvolume of the same filesystem",  # of a quota
     "in_use": "",
     "no_space": "",
 }
@@ -207,7 +208,7 @@ def same(before: Move, after: Move, name: str, answer: Move) -> None:
 
 def books(seen: Move) -> Move:
     """A picture without what every run that begins leaves behind: journal, catalogue, lock."""
-    ours = ("/var/lib/bulkhead/journal", "/var/lib/bulkhead/catalogue.sqlite", "/run/bulkhead/")
+    ours = ("/var/lib/bulkhead/journal", "/var/lib/bulkhead/catalogue.", "/run/bulkhead/")
     return {k: v for k, v in seen.items() if not k.startswith(ours) and k not in ("/var/lib/bulkhead", "/run/bulkhead")}
 
 
@@ -293,7 +294,9 @@ def neighbours(run: Move, before: Move, after: Move) -> None:
         )
     rows = [key for key in before["rows"].keys() | after["rows"].keys() if "%s %s" % key not in ours["record"]]
     hold(all(before["rows"].get(k) == after["rows"].get(k) for k in rows if k[0] != "intent"), "P7 a row changed", run)
+    still = {row[:1] + row[2:] for row in after["mounts"] if row[1].endswith("//deleted")}  # so a bind lives on
     lost = [row for row in before["mounts"] if row not in after["mounts"] and row[0] not in ours["mount"]]
+    lost = [row for row in lost if row[:1] + row[2:] not in still]
     beneath = [row for row in lost if any(row[0].startswith(path + "/") for path in ours["mount"])]
     hold(lost == beneath, "P7 a mount changed", lost, run)
     lines = [
@@ -307,7 +310,9 @@ def elsewhere(path: str, named: set[str]) -> bool:
     devices = {os.stat(name).st_dev for name in named if os.path.exists(name)}
     points = {row.path for row in eyes.mounts() if row.path.startswith(eyes.OWN)} - set(eyes.OWN)
     over = [point for point in points if path == point or path.startswith(point + "/")]
-    return any(os.stat(point).st_dev in devices for point in over)
+    here = os.stat(os.path.dirname(path)).st_dev if os.path.exists(os.path.dirname(path)) else -1
+    through = [point for point in points if any(name.startswith(point + "/") for name in named)]
+    return any(os.stat(p).st_dev in devices for p in over) or any(os.stat(p).st_dev == here for p in through)
 
 
 def foreseen(said: Any, seen: Any, answer: Move, at: str = "") -> None:

@@ -217,6 +217,36 @@ def test_a07_an_image_exchanged_for_a_fifo_before_it_is_mounted(theirs: str) -> 
     assert hung and outcomes["ok"] and outcomes.keys() <= {"ok", "unsafe_path", "invalid", "did_not_settle", "in_use"}
 
 
+def test_a05_an_image_exchanged_for_a_link_to_a_disk_while_it_is_labelled(theirs: str) -> None:
+    """Programs are given what was opened and looked at, never the name of it."""
+    path, disk = theirs + "/data", os.path.realpath("/dev/disk/by-id/virtio-data-0001")
+    os.chown(namespace.image(path, 16 << 20, "ext4"), TENANT, TENANT)
+    os.unlink(theirs + "/link")
+    os.symlink(disk, theirs + "/link")
+
+    def label() -> bytes:
+        with open(disk, "rb") as stream:  # of ext4, at 120 of its superblock
+            return os.pread(stream.fileno(), 16, 1024 + 120)
+
+    def by_check() -> None:
+        if os.path.isfile(path) and not os.path.islink(path):
+            subprocess.run(["e2label", path, "n%d" % (time.monotonic_ns() % 97)], check=True, stderr=subprocess.DEVNULL)
+
+    outcomes: Counter[str] = Counter()
+    with attack.tenant(attack.exchange(path, theirs + "/link")) as them:
+        naive = attack.lost(by_check, label)
+        before = label()
+        end = time.monotonic() + 3
+        while outcomes.total() < 150 or time.monotonic() < end:
+            entry = {"device": path, "fstype": "ext4", "label": "ours%d" % (outcomes.total() % 2)}
+            outcomes[attack.engine({"filesystems": [entry]}, quick=True)["code"]] += 1
+            assert label() == before
+        exchanges = them.count
+    line = "A5 label: %d changes (%s), %d exchanges, naive lost %d of %d, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), exchanges, *naive[::-1]))
+    assert naive[1] and outcomes["ok"] and outcomes["unsafe_path"]
+
+
 def test_a05_a_table_of_mounts_behind_a_link_of_the_tenant(theirs: str) -> None:
     """The fstab of a root that is the tenant's: a link there must not lead to the host's own."""
     attack.make(theirs + "/root")

@@ -338,3 +338,38 @@ def test_site_and_drift(host: None, tmp_path: Path) -> None:
     os.chmod(ROOT + "/cache", 0o777)
     report = played(tmp_path, "bulkhead.storage.drift_report", given, tmp_path / "none", *inventory)
     assert "change trees[1] (%s)" % ROOT in report.output and "1 differences" in report.output, report.output
+
+
+def test_the_drift_report_counts_all_and_tells_what_is_refused(host: None, tmp_path: Path) -> None:
+    """All differences are counted, though a result lists 100 actions; a refusal hides nothing of the rest."""
+    groups = {"job_hosts": {"hosts": {"localhost": None}}, "tenants": {"hosts": {"localhost": None}}}
+    (tmp_path / "inventory.json").write_text(json.dumps({"all": {"children": groups}}))
+    inventory = ("-i", str(tmp_path / "inventory.json"))
+    more = [{"name": "more-%d" % n, "tier": "free", "group": str(GLOBEX), "builds": ["b-1"]} for n in range(12)]
+    given = {
+        **TENANTS,
+        "tenant_list": TENANTS["tenant_list"] + more,
+        **JOBS,
+        "storage_become": False,
+        "ansible_connection": "local",
+    }
+    checked = [role(tmp_path, name, given, "--check") for name in ("tenant", "job_host")]
+    assert [done.code for done in checked] == [0, 0], checked[0].output + checked[1].output
+    planned = sum(done.result["summary"]["planned"] for done in checked)
+    before = hosts.picture()
+    report = played(tmp_path, "bulkhead.storage.drift_report", given, tmp_path / "none", *inventory)
+    assert report.code == 0 and planned > 150 and '"%d differences"' % planned in report.output, report.output
+    shown = int(re.findall(r"and (\d+) more", report.output)[0])
+    assert 0 < shown < planned
+
+    wrong = [{**JOBS["job_host_pools"][0], "backend": "lvm", "config": {"vg": "none"}}]
+    given.update(TENANTS)
+    unlike = {**given, "job_host_pools": wrong}
+    report = played(tmp_path, "bulkhead.storage.drift_report", unlike, tmp_path / "none", *inventory)
+    assert report.code != 0 and "refused: " in report.output and "not supported yet" in report.output, report.output
+    assert "create quotas[0] (%s)" % ROOT in report.output, "the tenants are compared all the same"
+    unlike = {**given, "tenant_encryption": "true"}
+    report = played(tmp_path, "bulkhead.storage.drift_report", unlike, tmp_path / "none", *inventory)
+    assert report.code != 0 and "refused: tenant_encryption and tenant_selinux are not supported yet" in report.output
+    assert "create volumes[0] (default/data)" in report.output, report.output
+    assert hosts.changed(before, hosts.picture()) == []

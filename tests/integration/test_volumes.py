@@ -351,6 +351,21 @@ def test_a_clone_of_a_subvolume_is_a_snapshot(host: None) -> None:
     made(removed("b"))
 
 
+def test_many_limits_turn_accounting_on_once(host: None) -> None:
+    """In check mode too, and whether what is limited is there already or not."""
+    switch = {"port": "quota_enabled", "target": "/srv"}
+    document = volumes(BTRFS, *({"name": name, "size": "16MiB"} for name in "abc"))
+    document["quotas"] = [{"path": "/srv/projects/blue", "hard": "64MiB"}]
+    checked = reconciling.run(document, check=True)
+    done = made(document)
+    assert checked["digest"] == done["digest"]
+    found = [{k: row[k] for k in switch} for row in done["actions"] if row["port"] == "quota_enabled"]
+    assert found == [switch]
+    assert {limits()["1/" + number("/srv/fast/default/" + name)] for name in "abc"} == {str(16 * MIB)}
+    gone = removed("a", "b", "c")
+    made({**gone, "quotas": [{"path": "/srv/projects/blue"}]})
+
+
 def test_what_its_owner_nests_in_a_volume_is_cloned_with_it_and_goes_with_it(host: None) -> None:
     """Check mode promises the removal, so the owner must not be able to make it impossible."""
     made(volumes(BTRFS, {"name": "a", "size": "16MiB", "owner": "1000", "state": "attached", "target": "/mnt/a"}))

@@ -41,7 +41,7 @@ def test_layout_reports_all_of_them_at_once_in_check_mode_too_and_makes_nothing(
     for index, size in enumerate(WRONG["sizes"]):
         document["tmpfs"].append({"path": "/mnt/size-%d" % index, "size": size})
         document["volumes"].append({"name": "size-%d" % index, "size": size})
-    for path in WRONG["paths"]:
+    for path in (path for path in WRONG["paths"] if path[:1] != "~"):  # that is a home, here as in a module
         document["tmpfs"].append({"path": path, "size": "1MiB"})
     for name in WRONG["names"]:
         document["volumes"].append({"name": name, "size": "1GiB"})

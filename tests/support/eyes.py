@@ -118,8 +118,9 @@ def _mount_rows(times: bool) -> Any:
     rows = []
     for row in mounts():
         source = _backing(row.source) or row.source  # which loop device is free is chance
-        tags = [tag.partition(":")[0] for tag in row.tags]
-        rows.append((row.path, row.root, sorted(row.options), tags, row.fstype, source, sorted(row.more.items())))
+        tags = tuple(tag.partition(":")[0] for tag in row.tags)
+        words = tuple(sorted(row.options)), tuple(sorted(row.more.items()))
+        rows.append((row.path, row.root, tags, row.fstype, source, *words))
     return sorted(rows)
 
 

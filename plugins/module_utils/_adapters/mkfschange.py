@@ -8,7 +8,6 @@ Imported by the port ``mkfs`` only when no filesystem is as declared: a run that
 from __future__ import annotations
 
 import fcntl
-import functools
 import os
 import stat
 import struct
@@ -193,10 +192,14 @@ def _make(port: Superblock, path: str, target: str, look: Sysfs, dev: str, after
 def _change(port: Superblock, target: str, before: dict[str, Any], after: dict[str, Any]) -> None:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import resize
 
-    look, call = port.new_look(), functools.partial(_call, port)
-    work, at = _at(look, target, look.resolve(target))
-    fd = blkprobe.opened(target)
+    def call(fstype: str, program: str, argv: list[str], _path: str) -> bytes:
+        return _call(port, fstype, program, argv, target)
+
+    look, fd = port.new_look(), blkprobe.opened(target)
     try:
+        here = "/proc/%d/fd/%d" % (os.getpid(), fd)  # an image: its name may lead elsewhere a moment later
+        dev = look.resolve(here)
+        work, at = _at(look, target if dev else here, dev)
         _claim(fd, target)
         found, size = blkprobe.quick(fd), os.lseek(fd, 0, os.SEEK_END)
         now = value(_live(found, at), size) if found else {}

@@ -44,6 +44,9 @@ class BtrfsLimits:
             raise StorageError("unsupported", text, "only a subvolume can be limited: make it one (type: subvolume)")
         return btrfs.filesystem_id(fd), btrfs.subvolume_id(fd)
 
+    def filesystem(self, fd: int) -> Hashable:
+        return btrfs.filesystem_id(fd)
+
     def refusal(self, target: Target, after: Any) -> StorageError | None:
         if not any(after.get(field) for field in ("soft", "inodes_hard", "inodes_soft")):
             return None
@@ -224,6 +227,11 @@ class QuotaEnabled:
 
     def __init__(self, *types: Any) -> None:
         self._types = {magic: each for each in types or (BtrfsLimits(),) for magic in each.magics}
+
+    def canon(self, target: str) -> str:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroupchange
+
+        return qgroupchange.switch(self._types, target)
 
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -39,6 +39,33 @@ def put(types: dict[int, Any], target: Target, before: Any, after: Any) -> None:
             os.close(fd)
 
 
+def switch(types: dict[int, Any], path: str) -> str:
+    """The highest directory above a path that leads to the same filesystem: one switch for all that is limited on it.
+
+    What is not yet there is looked for above; on a filesystem without limits, or out of sight, a path is its own.
+    """
+    found, mine = names.path(path), None
+    with Walk() as walk:
+        for here in (found, *names.ancestors(found)):
+            try:
+                fd = walk.open(here, DIRECTORY)
+            except StorageError as error:
+                if error.code == "not_found" and mine is None:
+                    continue
+                break
+            try:
+                limits = types.get(btrfs.magic(fd))
+                fs = limits.filesystem(fd) if limits else None
+            except StorageError:
+                break
+            finally:
+                os.close(fd)
+            if fs is None or mine not in (None, fs):
+                break
+            found, mine = here, fs
+    return found
+
+
 def enable(types: dict[int, Any], target: str, after: Any) -> None:
     if after is None:
         raise StorageError("unsupported", "quota at %s stays enabled: others may count on it" % target)

@@ -8,12 +8,13 @@ them here, with the one OPTIONS that serve both.
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _TRUE = frozenset(("yes", "on", "1", "true", "t", "y", 1, True))
-_TEXTS = ("str", "path", "raw")  # a text is one already
+_TEXTS = ("str", "raw")  # a text is one already
 _FALSE = frozenset(("no", "off", "0", "false", "f", "n", 0, False))
 
 
@@ -89,6 +90,17 @@ def _str(value: Any) -> tuple[bool, Any]:
     return True, str(value)
 
 
+def _path(value: Any) -> tuple[bool, Any]:
+    """With ``~`` and ``$NAME`` of the target, as Ansible reads a path of a module."""
+    good, value = _str(value)
+    if not good or ("$" not in value and value[:1] != "~"):
+        return good, value
+    try:
+        return True, posixpath.expanduser(posixpath.expandvars(value))
+    except ValueError:  # no name of a user can hold that
+        return False, value
+
+
 def _bool(value: Any) -> tuple[bool, Any]:
     if isinstance(value, (str, int)):
         word = value.lower().strip() if isinstance(value, str) else value
@@ -123,7 +135,7 @@ def _raw(value: Any) -> tuple[bool, Any]:
     return True, value
 
 
-_SCALARS = {"str": _str, "path": _str, "bool": _bool, "int": _int, "float": _float, "raw": _raw}
+_SCALARS = {"str": _str, "path": _path, "bool": _bool, "int": _int, "float": _float, "raw": _raw}
 _NAMES = {"str": "a text", "path": "a path", "bool": "yes or no", "int": "an integer", "float": "a number"}
 
 

@@ -130,6 +130,28 @@ def test_enable_full_waits_for_the_count(fs):
     assert QuotaEnabled().scan([fs[0]])[fs[0]] == {"on": True, "mode": "full", "_inconsistent": False}
 
 
+def test_one_switch_for_one_filesystem(fs, arena):
+    """Seen at two places it has two names; what is not limited at all keeps its own."""
+    port = QuotaEnabled()
+    for path in (fs[0], fs[0] + "/t", fs[0] + "/t/not/yet", fs[0] + "/t/"):
+        assert port.canon(path) == fs[0]
+    progs("subvolume", "create", fs[0] + "/t/inner")
+    assert port.canon(fs[0] + "/t/inner/deeper") == fs[0]
+    os.mkdir(arena + "/bind")
+    subprocess.check_call(["mount", "--bind", fs[0] + "/t/inner", arena + "/bind"])
+    assert port.canon(arena + "/bind/x") == arena + "/bind"
+    subprocess.check_call(["umount", arena + "/bind"])
+    for path in (arena + "/x/y", arena, "/proc/none", "/"):
+        assert port.canon(path) == path
+    os.mkdir(fs[0] + "/over")
+    subprocess.check_call(["mount", "-t", "tmpfs", "none", fs[0] + "/over"])
+    assert port.canon(fs[0] + "/over/x") == fs[0] + "/over/x"
+    subprocess.check_call(["umount", fs[0] + "/over"])
+    os.symlink(fs[0] + "/t", fs[0] + "/t/link")
+    subprocess.check_call(["chown", "-h", str(TENANT), fs[0] + "/t/link"])
+    assert port.canon(fs[0] + "/t/link/x") == fs[0] + "/t/link/x"
+
+
 def test_enable_elsewhere(arena):
     assert QuotaEnabled().scan([arena]) == {}
     assert code_of(QuotaEnabled().put, arena, None, {"on": True}) == "not_enforced"

@@ -1,0 +1,47 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An entry of ``layout`` and the options of its module mean the same: ours is held against Ansible's own reading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+PATHS = ["~/x", "$HOME/x", "${HOME}/x/$BULKHEAD", "~root/x", "~nosuchuser/x", "/a/~/$NOSUCH", "/a//b/", "", "a", 5, "$"]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("BULKHEAD", "wall")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_is_read_as_ansible_reads_it(path: Any) -> None:
+    spec = {"path": {"type": "path"}, "paths": {"type": "list", "elements": "path"}}
+    given = {"path": path, "paths": [path, "/b"]}
+    theirs = ArgumentSpecValidator(spec).validate(given)
+    assert not theirs.error_messages
+    assert options.check(spec, {}, given, set()) == theirs.validated_parameters
+
+
+@pytest.mark.parametrize("path", ["~\0/x", "~\ud800/x", True, 1.5, ["/a"], {}])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(StorageError) as caught:
+        options.check({"path": {"type": "path"}}, {}, {"path": path}, set())
+    assert caught.value.code == "invalid" and "is not a path" in caught.value.message
+
+
+def test_every_kind_with_a_path_at_home() -> None:
+    document = {"tmpfs": [{"path": "~/s", "size": "1MiB"}], "trees": [{"root": "$HOME/t", "entries": [{"path": "a"}]}]}
+    document["mounts"] = [{"path": "~/m", "source": "/srv", "bind": True}]
+    entries, errors = _kinds.entries(document, {"allow_unstable_device": False}, set())
+    found = {entry.params.get("path") or entry.params["root"] for entry in entries}
+    assert errors == [] and found == {"/home/somebody/s", "/home/somebody/t", "/home/somebody/m"}
