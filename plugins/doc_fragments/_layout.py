@@ -182,7 +182,8 @@ options:
         default: false
       recursive:
         description:
-          - Whether a bind takes the mounts beneath O(mounts[].source) along.
+          - Whether a bind takes the mounts beneath O(mounts[].source) along. What is missing
+            beneath it is mounted.
           - When it is not given, not on a new mount, and as a line in O(mounts[].fstab) says.
         type: bool
       read_only:
@@ -245,8 +246,9 @@ options:
           - V(mounted) mounts and persists it.
           - V(unmounted) unmounts it. The line stays.
           - V(present) writes the line only.
-          - V(absent) unmounts it and removes the line. The mount point goes when it was made
-            by this collection and is empty.
+          - V(absent) unmounts it and removes the line. Where several mounts lie over each other,
+            all of them go. The mount point goes when it was made by this collection and is
+            empty.
           - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use),
             which names them.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
@@ -341,7 +343,8 @@ options:
           - V(mounted) mounts it, or changes what is mounted, and persists it.
           - V(unmounted) unmounts it. Its content is lost. The line in C(/etc/fstab) stays,
             the mount point too.
-          - V(absent) unmounts it and removes the line.
+          - V(absent) unmounts it and removes the line. Where several tmpfs lie over each other,
+            all of them go.
           - A tmpfs that is used by a process, or has mounts beneath it, is refused with C(in_use),
             which names them.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its

@@ -156,12 +156,12 @@ def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> 
 
 
 def seen(report: reconcile.Report) -> dict[str, Any]:
-    """What ``show`` of a resource is told: the rows of each port, and what was changed at and beneath a path."""
-    rows = {**report.rows, "changed": lambda ports, root: []}
+    """What ``show`` is told: the rows of each port, what was changed beneath a path, what was done about a target."""
+    rows = {**report.rows, "changed": lambda ports, root: [], "done": {}}
     if report.listed:
         from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 
-        rows["changed"] = listing.changed(report.listed)
+        rows.update(changed=listing.changed(report.listed), done=listing.done(report.listed))
     return rows
 
 

@@ -61,7 +61,7 @@ options:
     default: false
   recursive:
     description:
-      - Whether a bind takes the mounts beneath O(source) along.
+      - Whether a bind takes the mounts beneath O(source) along. What is missing beneath it is mounted.
       - When it is not given, not on a new mount, and as a line in O(fstab) says.
     type: bool
   read_only:
@@ -114,8 +114,8 @@ options:
       - V(mounted) mounts and persists it.
       - V(unmounted) unmounts it. The line stays.
       - V(present) writes the line only.
-      - V(absent) unmounts it and removes the line. The mount point goes when it was made by this collection and is
-        empty.
+      - V(absent) unmounts it and removes the line. Where several mounts lie over each other, all of them go. The mount
+        point goes when it was made by this collection and is empty.
       - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use), which names them.
     type: str
     choices: [mounted, unmounted, present, absent]
@@ -246,7 +246,10 @@ resource:
       type: bool
       returned: always
     drift:
-      description: Options in which the live mount differs from what is declared.
+      description:
+        - In what it was found mounted otherwise than declared, such as V(read_only), V(source) or the name of an
+          option.
+        - That was mended, unless O(state=present), which leaves the mount alone.
       type: list
       elements: str
       returned: always

@@ -91,7 +91,7 @@ options:
     description:
       - V(mounted) mounts it, or changes what is mounted, and persists it.
       - V(unmounted) unmounts it. Its content is lost. The line in C(/etc/fstab) stays, the mount point too.
-      - V(absent) unmounts it and removes the line.
+      - V(absent) unmounts it and removes the line. Where several tmpfs lie over each other, all of them go.
       - A tmpfs that is used by a process, or has mounts beneath it, is refused with C(in_use), which names them.
     type: str
     choices: [mounted, unmounted, absent]

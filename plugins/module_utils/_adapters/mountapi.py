@@ -42,7 +42,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 442
 _SET_FLAG, _SET_STRING, CREATE, RECONFIGURE = 0, 1, 6, 7
 _EMPTY_PATH, _RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
-_PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
+_PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
 _OFF = {"sync": b"async"}  # what lifts an option that is not its name after "no"
 
 _syscall = libc["syscall"]
@@ -173,7 +173,7 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
     syscall(_MOVE_MOUNT, tree, b"", point, b"", 0x44)  # both paths empty: from this descriptor onto that one
     try:
         # A shared mount around the mount point makes what is put there shared: said again after the move.
-        set_flags(tree, None, {"propagation": after.get("propagation", UNKNOWN)}, bool(after.get("_recursive")))
+        set_flags(tree, None, {"propagation": after.get("propagation", UNKNOWN)}, bool(after.get("recursive")))
         now = look(tree, target)
         if now["_row"].path != walk.real(target):
             raise StorageError("unsafe_path", "%s was renamed while it was mounted" % target, "look at it by hand")

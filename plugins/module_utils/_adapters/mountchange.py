@@ -57,6 +57,10 @@ def _change(held: ExitStack, target: str, at: int, name: bytes, before: dict[str
     steps: list[Any] = [(set_flags, (root, now, after), (root, None, {k: now[k] for k in MOUNT_KEYS}))]
     if node:  # while it can be written
         steps.insert(len(steps) if now["read_only"] else 0, (_dress, (held, root, {**now, **node}), (held, root, now)))
+    if before.get("bind") and after.get("recursive", before.get("recursive")) is not before.get("recursive"):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountbeneath
+
+        steps.append((mountbeneath.bring, (root, target, before, after), (root, target, after, before)))
     try:
         with ExitStack() as undo:
             for step, forth, back in steps:
@@ -82,18 +86,23 @@ def _dress(held: ExitStack, root: int, now: dict[str, Any]) -> None:
 def _remove(target: str, at: int, name: bytes, before: dict[str, Any]) -> None:
     with ExitStack() as looking:  # an open descriptor of the mount would keep it busy
         now = _met(own(looking, open_at(at, name)), target, before)
-    try:
-        if before.get("bind"):
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
+    for place, (number, dev) in enumerate([(now["_id"], now["_dev"]), *before.get("_under", ())]):
+        try:
+            if before.get("bind") and not place:
+                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountbeneath
 
-            mounttree.unmirror(now["_row"], at, name)
-        unmount(at, name, now["_id"])
-    except OSError as exc:
-        if exc.errno != errno.EBUSY:
-            raise
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import holders
+                with mountbeneath.without(now["_row"], at, name):
+                    unmount(at, name, number)
+            else:
+                unmount(at, name, number)
+        except OSError as exc:
+            if exc.errno != errno.EBUSY:
+                raise
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import holders
 
-        raise holders.in_use(target, now["_dev"]) from exc
+            error = holders.in_use(target, dev)
+            error.message += ", and %d mounts over it are gone already" % place if place else ""
+            raise error from exc
     if "_device" in now:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 

@@ -9,6 +9,7 @@ Fields are split on the space and the newline only: CR, U+2028, 0xff and others 
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from typing import NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -58,7 +59,8 @@ def parse(data: bytes) -> list[Mount]:
             if flags not in words:
                 words[flags] = frozenset(flags.split(b","))
             tags = [tag[:7] for tag in fields[6:]]
-            spread = "shared" if b"shared:" in tags else "slave" if b"master:" in tags else "private"
+            alone = "unbindable" if b"unbinda" in tags else "private"
+            spread = "shared" if b"shared:" in tags else "slave" if b"master:" in tags else alone
             ids = int(number), int(parent), dev.decode("ascii")
         except ValueError:
             raise StorageError("unreadable", "mountinfo holds a row that is not one: %.200r" % line) from None
@@ -87,9 +89,10 @@ class Table:
         self._on: dict[tuple[int, str], Mount] = {}
         self._roots: dict[tuple[str, str], list[Mount]] = {}
         self._sources: dict[tuple[str, str], dict[str, tuple[int, bool]]] = {}
-        ids = {row.id for row in rows}
+        self.by_id = {row.id: row for row in rows}
+        self._paths: list[str] = []
         for row in rows:
-            parent = row.parent if row.parent in ids and row.parent != row.id else 0
+            parent = row.parent if row.parent in self.by_id and row.parent != row.id else 0
             self._on[parent, row.path] = row
             self.children.setdefault(parent, []).append(row)
             self._roots.setdefault((row.dev, row.root), []).append(row)
@@ -132,3 +135,9 @@ class Table:
         rest = child.path[len(row.path.rstrip("/")) :]
         twins = (self.at(path.rstrip("/") + rest) for path in self.sources(row) if path != row.path)
         return any(twin is not None and (twin.dev, twin.root) == (child.dev, child.root) for twin in twins)
+
+    def beneath(self, path: str) -> list[str]:
+        """Every mount point strictly beneath a path, hidden ones too, in order."""
+        self._paths = self._paths or sorted({row.path for row in self.rows})
+        base = path.rstrip("/")
+        return self._paths[bisect(self._paths, base + "/") : bisect(self._paths, base + "0")]  # what follows "/" is "0"

@@ -17,7 +17,12 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts 
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, REVERSIBLE, UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    DESTROYS,
+    FORWARD,
+    REVERSIBLE,
+    UNKNOWN,
+)
 
 _FRESH = {**dict.fromkeys(FLAGS, False), "atime": "relatime", "propagation": UNKNOWN, "bind": False}
 _TMPFS = {"source": "tmpfs", "o:mode": 0o1777, "o:uid": 0, "o:gid": 0}
@@ -30,6 +35,9 @@ def merge(target: str, now: Any, declared: Any) -> Any:
         kind = None if declared.get("bind") else declared.get("fstype")
         if same_source(target, seen, declared) and kind in (None, seen.get("fstype")):
             after = {**now, **{k: declared[k] for k in differing(seen, declared)}}
+            if declared.get("recursive") and declared["source"] in now.get("_lacks", ()):
+                lacks = now["_lacks"][declared["source"]]
+                after.update(recursive=True, _brings=(declared["source"], lacks), _lacks={})
             # A journal left unread must be replayed before anybody writes: that takes a fresh mount.
             if now["read_only"] and not after["read_only"]:
                 after = {k: v for k, v in after.items() if k != "o:norecovery" or k in declared}
@@ -55,7 +63,11 @@ def lowers(target: str, before: Any, after: Any) -> bool:
 
 
 def risk(target: str, before: Any, after: Any) -> str:
-    return DESTROYS if before is not None and after is None and before.get("fstype") == "tmpfs" else REVERSIBLE
+    if before is None or after is not None:
+        return REVERSIBLE
+    over = before.get("over", ())  # what lay beneath it goes too, and would not come back
+    memory = before.get("fstype") == "tmpfs" or any(each.startswith("tmpfs ") for each in over)
+    return DESTROYS if memory else FORWARD if over else REVERSIBLE
 
 
 def consent(target: str, before: Any, after: Any) -> tuple[str, Any] | None:

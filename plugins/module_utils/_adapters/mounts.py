@@ -23,7 +23,8 @@ _NETWORK = frozenset(("nfs", "nfs4", "ceph", "cifs", "smb3", "9p", "afs"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LEVELS = ("o:compress", "o:compress-force")
 _JUDGED = frozenset("merge replaces lowers risk consent refuse opens".split())
-_ALIASES = {"recursive": "_recursive", "o:noload": "o:norecovery"}  # as a scan shows them
+_ALIASES = {"o:noload": "o:norecovery"}  # as a scan shows them
+_UNSAID = (("fstype", "auto"), ("recursive", False))
 
 
 class Mounts:
@@ -74,7 +75,8 @@ class Mounts:
     def same(self, target: str, now: Any, declared: Any) -> bool:
         declared = as_shown(declared)
         seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
-        return same_source(target, seen, declared) and not differing(seen, declared)
+        whole = not declared.get("recursive") or declared["source"] not in now.get("_lacks", ())
+        return whole and same_source(target, seen, declared) and not differing(seen, declared)
 
     def implies(self, target: str, value: Any) -> Iterable[tuple[str, str, Any]]:
         if target == "/" or (value or {}).get("_kind") == "file":
@@ -97,8 +99,8 @@ class Mounts:
 
 
 def as_shown(value: dict[str, Any]) -> dict[str, Any]:
-    """``recursive`` is how a bind is made, unseen later; sizes of tmpfs are whole pages; ``auto`` says nothing."""
-    out = {_ALIASES.get(k, k): v for k, v in value.items() if (k, v) != ("fstype", "auto")}
+    """Sizes of tmpfs are whole pages; ``auto`` says nothing, nor does a bind that takes nothing along."""
+    out = {_ALIASES.get(k, k): v for k, v in value.items() if (k, v) not in _UNSAID}
     if isinstance(out.get("o:size"), int) and out.get("fstype", "tmpfs") == "tmpfs":
         out["o:size"] = -(-out["o:size"] // _PAGE) * _PAGE
     return out
@@ -106,7 +108,7 @@ def as_shown(value: dict[str, Any]) -> dict[str, Any]:
 
 def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Declared fields that are not met. A bind shows no filesystem; a slave of nobody is shown as private."""
-    skip = ("source", "bind", "fstype") if wanted.get("bind") else ("source", "bind")
+    skip = ("source", "bind", "recursive", "over") + ("fstype",) * bool(wanted.get("bind"))
     wrong = []
     for key, value in wanted.items():
         seen = now.get(key, now.get("_silent", {}).get(key, False))
@@ -137,10 +139,21 @@ def _value(table: Table, row: Mount) -> dict[str, Any]:
     value["_sources"] = {path for path, (_count, seen) in paths.items() if seen}
     value["_again"] = paths.get(row.path, (0, False))[0] > 1
     value["_below"] = [c.path for c in table.children.get(row.id, ()) if not table.mirrored(row, c)]
+    lower = table.by_id.get(row.parent)
+    if lower is not None and lower.path == row.path != "/":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountover
+
+        stack = mountover.stack(table, row)
+        value.update(stack, _below=value["_below"] + stack["_below"])
     whole = row.root == options.get("subvol", "/") or row.fstype in _NETWORK
     fs = superblock(row, options, encode(row.path)) if whole else {}
     if whole and table.first(row):
         return {**value, **fs}
+    if any(table.beneath(path) for path in value["_sources"] - {row.path}):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountover
+
+        value["_lacks"] = mountover.lacking(table, row, value["_sources"] - {row.path})
+    value["recursive"] = not value.get("_lacks")
     others = [path for path in paths if path in value["_sources"] and (path != row.path) != value["_again"]]
     return {**value, "bind": True, "source": others[0] if others else row.root, "_fs": {**fs, "bind": False}}
 

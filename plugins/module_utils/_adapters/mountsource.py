@@ -15,17 +15,15 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 _DEVICES = re.compile(r"/dev/((disk/by-\w+|mapper)/)?[^/]+")  # root's own folders
-_TAG = re.compile(r'(UUID|LABEL|PARTUUID|PARTLABEL)="?([^"]+)"?', re.DOTALL)
 
 
 def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     """Add what identifies the source (``_rdev``, ``_file``), its kind and filesystem. What is not there yet stays."""
     source = declared["source"]
-    tag = _TAG.fullmatch(source)
-    if tag is not None:
-        # udev writes bytes that are unsafe in a file name as \xHH (systemd, encode_devnode_name)
-        safe = re.sub(rb"[^A-Za-z0-9#+\-.:=@_\x80-\xff]", lambda m: b"\\x%02x" % m.group(0)[0], encode(tag.group(2)))
-        source = "/dev/disk/by-%s/%s" % (tag.group(1).lower(), mountinfo.text(safe.replace(b"\\", b"\\134")))
+    if "=" in source and not source.startswith("/"):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttag
+
+        source = mounttag.path(source)
         declared = {**declared, "source": source}
     if not source.startswith("/"):
         if declared.get("bind"):

@@ -18,7 +18,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
     mountapi,
     mountinfo,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
@@ -53,7 +52,7 @@ def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
 
 
 def _bind(source: str, after: dict[str, Any]) -> int:
-    recursive = _RECURSIVE if after.get("_recursive") else 0
+    recursive = _RECURSIVE if after.get("recursive") else 0
     with Walk() as walk:
         fd = walk.open(source, os.O_PATH)
     try:
@@ -96,25 +95,6 @@ def released(device: str, dev: str) -> None:
     held = loop.attached(device)
     if held is not None and held.autoclear and b" %s " % dev.encode() not in mountinfo.read():
         loopchange.wait_gone(device)
-
-
-def unmirror(row: Mount, at: int, name: bytes) -> None:
-    """Unmount what a recursive bind brought along, deepest first; all of it is still mounted at the source."""
-    table = mountinfo.Table(mountinfo.parse(mountinfo.read()))
-    brought, todo = [], [row.id]
-    while todo:
-        children = table.children.get(todo.pop(), [])
-        brought += children
-        todo += [child.id for child in children]
-    if not all(table.mirrored(row, child) for child in brought):
-        return  # then the kernel refuses, and the message names who holds it
-    if brought:  # or, being peers of the source, they would take its own mounts along
-        with ExitStack() as held:
-            mountapi.set_flags(mountapi.own(held, mountapi.open_at(at, name)), None, {"propagation": "private"}, True)
-    for child in reversed(brought):
-        with Walk() as walk:
-            above, leaf, _trusted = walk.parent(child.path)
-            mountapi.unmount(above, leaf, child.id)
 
 
 def probe(fd: int) -> str:

@@ -74,6 +74,14 @@ def changed(listed: list[dict[str, Any]]) -> Callable[[Iterable[str], str], list
     return beneath
 
 
+def done(listed: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The actions of each port on each target, in their order."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for entry in listed:
+        found.setdefault((entry["port"], entry["target"]), []).append(entry)
+    return found
+
+
 def refusals(errors: list[StorageError]) -> dict[str, Any]:
     """What a failed task says: the first error as its own, and as many as fit; the first one always does."""
     first = errors[0]

@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
 
 KIND, LIST = "mount", "mounts"
@@ -52,7 +51,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     line: Any = None
     needs = [("above", path)]
     if state in ("mounted", "present"):
-        live, line = _declared(p, look.look("fstab", ()).get((fstab, path)))
+        live, line = declared(p, look.look("fstab", ()).get((fstab, path)))
         source = live["source"]
         needs += [("content", source), ("device", source)]
         needs += [("path", source)] if source.startswith("/") else []
@@ -70,39 +69,26 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     return Unit((KIND, path), tuple(cells), tuple(needs), (("path", path),), consents=consents)
 
 
-def _declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The live mount, and its line of fstab: what is not declared stays as the line that is there has it."""
     source = p["source"]
-    if source.startswith("/"):
+    plain = source.startswith("/")
+    if plain:
         source = names.path(source, "source")
-    elif p["bind"] or source.startswith("-") or any(c in source for c in " \t\n\\#"):
-        raise StorageError("invalid", "source %.200r is not a path" % source, "write an absolute path, UUID= or LABEL=")
     fstype = "none" if p["bind"] else p["fstype"]
-    if not fstype:
-        raise StorageError(
-            "invalid", "fstype is required for a mount that is no bind", "for example ext4", option="fstype"
-        )
-    if fstype == "tmpfs":
-        raise StorageError("invalid", "a tmpfs has a module of its own", "use bulkhead.storage.tmpfs", option="fstype")
+    if fstype in (None, "", "tmpfs") or (not plain and (p["bind"] or any(c in source for c in " \t\n\\#"))):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
+
+        raise mount_line.refused(source, fstype)
     live: dict[str, Any] = {"source": source, **({"bind": True} if p["bind"] else {"fstype": fstype})}
     # Options of another filesystem, or of a bind, mean nothing to this one.
     options = before["options"] if isinstance(before, dict) and before["fstype"] in (fstype, "auto") else ""
     own = ("options", "read_only", "propagation", "nofail", "recursive")
     if not options or any(p[option] is not None for option in own) or p["bind"] != ("bind" in options):
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
 
-        fields, words = mount_options.parse(p["options"] or [], fstype)
+        fields, options = mount_line.of_mount(p, fstype, options)
         live.update(fields)
-        live.update({option: p[option] for option in ("read_only", "propagation") if p[option] is not None})
-        kind: str | None = ""
-        if p["bind"]:
-            kind = {True: "rbind", False: "bind", None: None if "bind" in options else "bind"}[p["recursive"]]
-        tail = (
-            ("ro|rw", {True: "ro", False: "", None: None}[p["read_only"]]),
-            ("r?(private|slave|shared|unbindable)", p["propagation"]),
-            ("nofail", {True: "nofail", False: "", None: None}[p["nofail"]]),
-        )
-        options = mount_options.line(options, None if p["options"] is None else words, (("r?bind", kind),), tail)
     if p["bind"]:
         live["recursive"] = "rbind" in options.split(",")
     line = {"source": source, "fstype": fstype, "options": options}
@@ -113,6 +99,12 @@ def _declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], di
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     path = names.path(p["path"])
     found = rows["mount"].get(path) or {}
+    drift: list[str] = []
+    done = rows["done"].get(("mount", path), [])
+    if found and (done or p["state"] == "present"):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_drift
+
+        drift = mount_drift.named(found, declared(p)[0] if p["state"] == "present" else {}, done)
     line = rows["fstab"].get((names.path(p["fstab"]), path))
     words = ["ro" if found.get("read_only") is True else "rw"] if found else []  # a bind's are UNKNOWN beforehand
     words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]
@@ -125,5 +117,5 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
         "fstype": None if bound else found.get("fstype"),
         "options": words,
         "persisted": line is not None,
-        "drift": [],
+        "drift": drift,
     }

@@ -41,10 +41,15 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     path = names.path(p["path"])
-    there = look.look("mount", [path]).get(path)
-    if isinstance(there, dict) and there.get("fstype") != "tmpfs":
+    seen = look.look("mount", [path]).get(path)
+    there = seen if isinstance(seen, dict) else {}
+    if there and there.get("fstype") != "tmpfs":
         text = "%s is a mount of %s, not a tmpfs" % (path, there.get("fstype", there.get("source")))
         raise StorageError("conflict", text, "unmount it with the mount module first")
+    other = [each for each in there.get("over", ()) if not each.startswith("tmpfs ")]
+    if other and p["state"] != "mounted":
+        text = "%s is mounted over something that is no tmpfs: %s" % (path, ", ".join(other))
+        raise StorageError("conflict", text, "unmount both with the mount module")
     line: Any = None
     live: Any = None
     if p["persist"] == "unit":
@@ -52,8 +57,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["state"] == "mounted":
         live, words = bounds(p)
         before = look.look("fstab", ()).get(("/etc/fstab", path))
-        seen = [row if isinstance(row, dict) else {} for row in (there, before)]  # an error is told by the plan
-        options = _line(p, live, words, *seen)
+        options = _line(p, live, words, there, before if isinstance(before, dict) else {})
         line = {"source": "tmpfs", "fstype": "tmpfs", "options": options}
     cells = [Cell("mount", path, live)]
     if p["persist"] == "fstab" and p["state"] != "unmounted":

@@ -439,6 +439,128 @@ def test_taking_down_a_shared_recursive_bind_spares_its_source(arena):
     assert mounted(arena) == [arena, source + "/sub"]
 
 
+def tree(path):
+    """Every mount at or beneath a path with its propagation, as findmnt tells."""
+    rows = [line.split() for line in sh("findmnt", "-rn", "-o", "TARGET,PROPAGATION").splitlines()]
+    return sorted(tuple(row) for row in rows if (row[0] + "/").startswith(path + "/"))
+
+
+def peers(path):
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        rows = [line.split(" - ")[0].split() for line in f]
+    return next(row[6:] for row in reversed(rows) if row[4] == path)
+
+
+@pytest.mark.parametrize("spread", ["private", "shared", "slave"])
+@pytest.mark.parametrize("busy", ["", "/sub"])
+def test_a_recursive_bind_that_is_in_use_stays_whole(arena, spread, busy):
+    """Refused, all of it is there again: every mount at its place, with the peers it had, and the source whole."""
+    sh("mount", "--make-shared", arena)
+    source, target = directory(arena + "/src"), directory(arena + "/m")
+    for path in ("/sub", "/sub/deep", "/other"):
+        reconcile(directory(source + path), {**TMPFS, "propagation": "shared"})
+    now = reconcile(target, {"source": source, "bind": True, "recursive": True, "propagation": spread})
+    places = [target, target + "/sub", target + "/sub/deep", target + "/other"]
+    before = tree(arena), [peers(place) for place in places]
+    sleeper = subprocess.Popen(["sleep", "60"], cwd=target + busy)
+    try:
+        assert refused("in_use", PORT.put, target, now, None).details["holders"][0]["pid"] == sleeper.pid
+        assert (tree(arena), [peers(place) for place in places]) == before
+        assert PORT.same(target, PORT.scan([target])[target], {"source": source, "bind": True, "recursive": True})
+        reconcile(directory(source + "/late"), TMPFS)
+        assert (target + "/late" in mounted(arena)) is (spread != "private"), "what is mounted later still spreads"
+        reconcile(source + "/late", None)
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    reconcile(target, None)
+    assert sorted(mounted(arena)) == [arena, source + "/other", source + "/sub", source + "/sub/deep"]
+
+
+@pytest.mark.parametrize("spread", ["private", "shared"])
+def test_what_a_recursive_bind_lacks_is_brought(arena, spread):
+    sh("mount", "--make-" + spread, arena)
+    source, target = directory(arena + "/src"), directory(arena + "/m")
+    reconcile(directory(source + "/sub"), {**TMPFS, "nosuid": False})
+    reconcile(directory(source + "/sub/deep"), {**TMPFS, "nosuid": False})
+    with open(source + "/sub/deep/seen", "wb"):
+        pass
+    plain = {"source": source, "bind": True, "nosuid": True, "propagation": spread}
+    first = reconcile(target, plain)
+    assert first["recursive"] is False and PORT.same(target, first, plain)
+    assert not PORT.same(target, first, {**plain, "recursive": True})
+    seen = reconcile(target, {**plain, "recursive": True})
+    assert (seen["_id"], seen["recursive"], seen["propagation"]) == (first["_id"], True, spread)
+    assert os.path.exists(target + "/sub/deep/seen") and "nosuid" in options(target + "/sub/deep")
+    assert sorted(mounted(arena)) == [
+        arena,
+        target,
+        target + "/sub",
+        target + "/sub/deep",
+        source + "/sub",
+        source + "/sub/deep",
+    ]
+    assert "nosuid" not in options(source + "/sub"), "the source is as it was"
+    after = PORT.merge(target, first, {**plain, "recursive": True})
+    PORT.put(target, after, first)
+    assert sorted(mounted(arena)) == [arena, target, source + "/sub", source + "/sub/deep"], (
+        "undo is the same action, swapped"
+    )
+    assert PORT.scan([target])[target]["propagation"] == spread
+    reconcile(target, {**plain, "recursive": True})
+    reconcile(target, None)
+    assert sorted(mounted(arena)) == [arena, source + "/sub", source + "/sub/deep"]
+
+
+def test_a_recursive_bind_over_its_own_source_lacks_nothing(arena):
+    source, inner = directory(arena + "/src"), directory(arena + "/src/in/m")
+    reconcile(directory(source + "/sub"), TMPFS)
+    sh("mount", "-t", "tmpfs", "-o", "size=4k", "alone", directory(source + "/alone"))
+    sh("mount", "--make-unbindable", source + "/alone")
+    assert PORT.scan([source + "/alone"])[source + "/alone"]["propagation"] == "unbindable"
+    declared = {"source": source, "bind": True, "recursive": True}
+    assert reconcile(inner, declared)["recursive"] is True
+    assert reconcile(inner, declared)["recursive"] is True
+
+
+# -- stacks ------------------------------------------------------------------------------------------------------------
+
+
+def test_everything_at_a_mount_point_goes(arena):
+    target = directory(arena + "/m")
+    for label in ("lowest", "middle", "top"):
+        sh("mount", "-t", "tmpfs", "-o", "size=64k", label, target)
+    now = PORT.scan([target])[target]
+    assert (now["source"], now["over"]) == ("top", ["tmpfs middle", "tmpfs lowest"])
+    assert PORT.risk(target, now, None) == "destroys"
+    PORT.put(target, now, {**now, "noexec": True})
+    assert "noexec" in options(target) and len(mounted(target)) == 3, "a change is one of what is seen"
+    reconcile(target, None)
+    assert mounted(arena) == [arena]
+
+
+def test_a_stack_of_binds_goes_and_its_loss_is_said(arena):
+    one, two, target = (directory(arena + "/" + name) for name in ("one", "two", "m"))
+    sh("mount", "--bind", one, target)
+    sh("mount", "--bind", two, target)
+    now = PORT.scan([target])[target]
+    assert now["over"] == ["bind /one"] and PORT.risk(target, now, None) == "forward", "it would not come back"
+    assert PORT.risk(target, now, now) == "reversible"
+    reconcile(target, None)
+    assert mounted(arena) == [arena]
+
+
+def test_what_lies_beneath_a_lower_mount_is_named_before_anything_is_done(arena):
+    target = directory(arena + "/m")
+    sh("mount", "-t", "tmpfs", "lower", target)
+    sh("mount", "-t", "tmpfs", "deep", directory(target + "/deep"))
+    sh("mount", "-t", "tmpfs", "upper", target)
+    now = PORT.scan([target])[target]
+    assert PORT.refuse(target, now, None, set()).details["mounts"] == [target + "/deep"]
+    error = refused("in_use", PORT.put, target, now, None)
+    assert "1 mounts over it are gone already" in error.message
+
+
 def test_a_foreign_mount_beneath_a_bind_is_in_use(arena):
     source, target = directory(arena + "/src"), directory(arena + "/m")
     directory(source + "/sub")
