@@ -279,8 +279,9 @@ class Planner:
         return rest + rows if down else rows + rest
 
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
-        new = [a for a in actions if a.before is None and (a.port, a.target) in self.owner]  # implied: in no order
-        made = {action.target for action in new if _missing(action) != action.target}
+        new = [a for a in actions if a.before is None and _missing(a) != a.target]
+        made = {a.target for a in new if (a.port, a.target) in self.owner}
+        implied = {a.target for a in new}  # in no order, but for who stands on the unit that provides them
         for action in actions:
             if action.before is UNKNOWN:
                 continue
@@ -290,12 +291,16 @@ class Planner:
             if error is None:
                 error = guard.consented(action, unit, self.world.ports[action.port])
             missing = _missing(action)
-            if error is None and missing and missing not in made and not self._behind_doors(action.unit):
+            brought = missing in made or (missing in implied and self._stands_on(action.unit, ("path", missing)))
+            if error is None and missing and not brought and not self._behind_doors(action.unit):
                 error = StorageError(
                     "not_found", "%s does not exist" % missing, "make it, or declare what makes it too"
                 )
             if error is not None:
                 self.errors.append(error.at(unit.entry))
+
+    def _stands_on(self, index: int, spot: Spot) -> bool:
+        return any(spot in self.units[need].provides for need in self.needs[index])
 
     def _behind_doors(self, index: int) -> bool:
         """What opens beneath it may bring more than anybody can see yet."""

@@ -668,6 +668,12 @@ def test_what_nobody_brings_is_refused_before_anything_is_done(ground: Ground) -
     assert not planned(ground, unit("one", ("a", "/dev/nowhere", {"x": 2}), ("a", 1, lacking))).errors, "it is made"
     implying = unit("two", ("node", "/dev/nowhere/deeper", DIRECTORY))
     assert codes(planned(ground, implying, unit("one", ("a", 1, lacking)))) == [("not_found", "one")], "in no order"
+    giving = implying._replace(provides=(("path", "/dev/nowhere"),))
+    stands = unit("one", ("a", 1, lacking), needs=(("path", "/dev/nowhere"),))
+    assert not planned(ground, stands, giving).errors, "the root of a tree comes with the tree"
+    ground.rows["node", "/dev/nowhere"] = ground.rows["node", "/dev/nowhere/deeper"] = DIRECTORY
+    assert codes(planned(ground, stands, giving)) == [("not_found", "one")], "nobody makes it"
+    ground.rows.clear()
     above = unit("two", ("a", 2, {"x": 2}), provides=(("path", "/dev"),))
     below = unit("one", ("a", 1, lacking), needs=(("path", "/dev/nowhere"),))
     assert codes(planned(ground, above, below)) == [("not_found", "one")], "what is above does not bring it"
