@@ -30,7 +30,7 @@ FLOORS = {
     "pool of subvolumes": (64, 34), "image": (120, 55), "subvolume": (66, 56), "memory": (76, 40),
     "growth of an image": (45, 45), "clone of an image": (45, 36), "layout": (400, 240),
 }  # fmt: skip
-SAMPLE = 0.25
+SAMPLE = 0.2
 WORKERS = 2
 CHUNK = 12
 _SERVE = "from ansible_collections.bulkhead.storage.tests.support import crashing; crashing.serve()"
@@ -109,6 +109,7 @@ def proved(workers: Workers, points: dict[str, Any], chosen: list[tuple[str, str
                 wrong.append("%s %s %d %s (%s): %s" % (answer["scene"], way, index, mode, at, text[:1500]))
             elif text:
                 ignored.add(text)
+    print("\n".join(wrong))
     for scene in crashing.SCENES:
         count = sum(point[0] == scene for point in chosen)
         print("%-20s %5d points %7.1f s" % (scene, count, seconds[scene]))
@@ -138,11 +139,24 @@ def test_a_run_killed_at_any_call_converges(workers: Workers, points: dict[str, 
     assert proved(workers, points, suitable(points, ("kill", "reset"))) == []
 
 
+def sample(chosen: list[tuple[str, str, int, str]], part: float) -> list[tuple[str, str, int, str]]:
+    if os.environ.get("BULKHEAD_CRASH") == "all":
+        return chosen
+    return sorted(random.Random(20261).sample(chosen, int(len(chosen) * part)))
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the intent of a killed mkfs outlives its image, and a no-op leaves SQLite's journal of a killed writer",
+)
+def test_what_a_killed_run_began_can_be_taken_away(workers: Workers, points: dict[str, Any]) -> None:
+    chosen = [point for point in suitable(points, ("turn",)) if point[1] == "up"]
+    assert proved(workers, points, sample(chosen, SAMPLE)) == []
+
+
 def test_a_call_that_fails_is_told_and_converges(workers: Workers, points: dict[str, Any]) -> None:
     chosen = suitable(points, ("program", *crashing.ERRORS))
-    if os.environ.get("BULKHEAD_CRASH") != "all":
-        chosen = sorted(random.Random(20261).sample(chosen, int(len(chosen) * SAMPLE)))
-    assert proved(workers, points, chosen) == []
+    assert proved(workers, points, sample(chosen, SAMPLE)) == []
 
 
 def test_a_program_that_outlives_its_run_meets_no_other(workers: Workers) -> None:

@@ -91,7 +91,7 @@ class Look:
         by_hand = alone and not left  # what a killed run left charges nobody, and is neither a limit nor nothing
         if by_hand and mine.max_rfer is None:
             return None
-        charged = me if by_hand else own
+        charged = me if alone else own
         hard = [limit for limit in (mine.max_rfer, self.groups[charged].max_rfer) if limit is not None]
         around = [g % btrfs.LEVEL for g in mine.parents if g != own and self.groups[g].mark == MARK]
         parents = {number: self._path(number) for number in sorted(around, reverse=True)}

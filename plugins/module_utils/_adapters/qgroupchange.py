@@ -138,12 +138,10 @@ class BtrfsChanges:
         drop = self._left(fd, me, now, after) | {own}
         _regroup(fd, me, drop)
         btrfschange.qgroup_limit(fd, me, after["hard"] if after else None)
-        there = own in btrfs.qgroups(fd, [own])
-        if there:
-            btrfschange.qgroup_limit(fd, own, None, mark=MARK)
         for group in drop:
             btrfschange.qgroup_assign(fd, me, group, remove=True)
-        if there:
+        if own in btrfs.qgroups(fd, [own]):
+            btrfschange.qgroup_limit(fd, own, None, mark=MARK)
             _destroy(fd, own)  # or it stays, without a limit, for those that are charged to it as their parent
 
     def _left(self, fd: int, me: int, now: Any, after: Any) -> set[int]:
