@@ -166,7 +166,7 @@ class Maker:
         return {name: value for name, (chance, value) in options.items() if self.r.random() < chance}
 
     def _tree(self) -> Move:
-        root = self._path(2) if self._rare(0.85) else self._some("/srv", "/mnt", "/mnt/")
+        root = self._path(2) if self._rare(0.7) else self._folder() if self._rare(0.5) else self._some("/srv", "/mnt/")
         if self._rare(0.02):
             root = self._some("/srv/./a", "srv", "/srv/../etc/x", "/srv//a")
         entries = [self._entry() for _entry in range(self.r.choice((1, 1, 2, 3)))]
@@ -189,7 +189,9 @@ class Maker:
         ), **({"owner": "ghost"} if self._rare(0.01) else {})}  # fmt: skip
 
     def _tmpfs(self) -> Move:
-        return {"path": self._path(), "size": self.r.choice(SIZES), **self._given(
+        path = self._path()
+        self.folders += [path, path]  # so that it is bound elsewhere, or made a tree of
+        return {"path": path, "size": self.r.choice(SIZES), **self._given(
             inodes=(0.3, self._some(2, 64, 1000)), mode=(0.3, self.r.choice(MODES)), owner=(0.2, self.r.choice(OWNERS)),
             group=(0.2, "1000"), noexec=(0.2, False),
             options=(0.2, [self._some("ro", "noatime", "nosuid", "exec", "x-a=b")]),
