@@ -23,7 +23,8 @@ _SEALS = ("security.ima", "security.evm")  # signatures over the old content: th
 def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = "", sweep: bool = True) -> None:
     """Make ``path`` hold exactly ``data``, with owner, mode, ACL and SELinux label of ``keep_from`` (default: itself).
 
-    ``mode`` overrides; a new file is 0644 without it. ``sweep``: of what killed runs left, once a run. Raises ``unsafe_path`` for a link that leaves the folder.
+    ``mode`` overrides; a new file is 0644 without it. ``sweep`` away what killed runs left: once a run is enough.
+    Raises ``unsafe_path`` for a link that leaves the folder.
     """
     try:
         with Walk() as walk:  # no link of a tenant's on the way

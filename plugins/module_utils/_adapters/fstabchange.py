@@ -40,7 +40,7 @@ def escape(value: str) -> bytes:
 
 
 def put(target: Target, before: Any, after: Any, written: dict[str, Written] | None = None) -> None:
-    """``written``: what this run wrote, by file. A file that still holds it is not parsed again for each line of many."""
+    """``written``: what this run wrote, by file. A file that still holds just that is not parsed again."""
     file, path = target
     old = read(file)
     lines = old.split(b"\n")
