@@ -44,6 +44,7 @@ _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 
 _SET_FLAG, _SET_STRING, CREATE, RECONFIGURE = 0, 1, 6, 7
 _EMPTY_PATH, _RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
 _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
+_DEFAULTS = {"o:mode": 0o1777, "o:uid": 0, "o:gid": 0}  # of a tmpfs that root mounts
 _OFF = {"sync": b"async"}  # what lifts an option that is not its name after "no"
 
 _syscall = libc["syscall"]
@@ -168,7 +169,8 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
     if names.within(_archive(), walk.real(target)):
         _load_all(_archive())
     if after.get("fstype") == "tmpfs" and not after.get("bind"):
-        tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, after))
+        said = {k: v for k, v in after.items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
+        tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, said))
     else:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 

@@ -327,6 +327,18 @@ def test_nothing_there_is_absent_and_cannot_be_mounted_on(arena):
     refused("not_found", PORT.put, arena + "/no/such", None, TMPFS)
 
 
+def test_what_lies_beneath_nothing_is_absent_and_its_neighbours_are_seen(arena):
+    os.symlink("real/deep", arena + "/link")
+    inner = directory(arena + "/real/deep/m")
+    os.symlink("nowhere", arena + "/dangling")
+    sh("mount", "-t", "tmpfs", "x", inner)
+    there = [arena + "/link/m", inner]
+    absent = ["%s/%s" % (arena, name) for name in ("no", "no-b", "no/a", "no/a/b", "no/b", "link/no/a", "real/no")]
+    seen = PORT.scan([*absent[:4], *there, *absent[4:], arena + "/link", arena + "/dangling/x"])
+    assert {path for path, row in seen.items() if isinstance(row, dict)} == set(there)
+    assert {path for path, row in seen.items() if not isinstance(row, dict)} == {arena + "/link"}
+
+
 @pytest.mark.parametrize("name", ["a b", "a\nb", "a\\040b", "\udcff", "-rf", "%n", "e\u0301", "\u2028", "x" * 255])
 def test_hostile_names(arena, name):
     target = arena + "/" + name
