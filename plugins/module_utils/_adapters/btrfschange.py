@@ -15,6 +15,7 @@ from typing import Iterator
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs import (
     ANY,
+    FIRST_SUBVOLUME,
     LEVEL,
     MAX_EXCL,
     MAX_RFER,
@@ -23,7 +24,14 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs i
     filesystem_id,
     ioctl,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import check, libc, openat2
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
+    NO_MAGICLINKS,
+    NO_SYMLINKS,
+    NO_XDEV,
+    check,
+    libc,
+    openat2,
+)
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
@@ -98,27 +106,68 @@ def resize(fd: int, size: int | None) -> None:
 
 
 @contextlib.contextmanager
-def top(fd: int) -> Iterator[int]:
-    """A descriptor of the top of the filesystem of ``fd``, by a mount that nobody sees; ``denied`` when read-only.
+def outside(fd: int) -> Iterator[int]:
+    """A descriptor of the filesystem of ``fd`` where no limit counts; ``denied`` when it is read-only.
 
     Newer kernels charge an ioctl on quota groups to the subvolume it comes through: from within a full one, its limit
-    could neither be raised nor lifted (EDQUOT).
+    could neither be raised nor lifted (EDQUOT). Mostly one around it will do; where none is in sight, the top by a mount
+    that nobody sees, which takes longer than all the rest. Nothing is kept: it would hold a device that is to go.
     """
     with contextlib.ExitStack() as held:
         try:
             if os.fstatvfs(fd).f_flag & os.ST_RDONLY:  # our mount would turn a read-only filesystem writable
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            devices = os.listdir("/sys/fs/btrfs/%s/devices" % filesystem_id(fd))
-            context = _held(held, _FSOPEN, b"btrfs", 1)
-            for key, value in ((b"source", b"/dev/" + os.fsencode(devices[0])), (b"subvolid", b"%d" % TOP)):
-                _syscall(_FSCONFIG, context, 1, key, value, 0)
-            _syscall(_FSCONFIG, context, 6, None, None, 0)
-            tree = _held(held, _FSMOUNT, context, 1, 0)
-            above = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
-            held.callback(os.close, above)
+            found = _around(fd)
+            if found is None:
+                found = _top(held, fd)
+            held.callback(os.close, found)
         except OSError as error:
-            raise failure(error, "cannot reach the top of the btrfs filesystem") from error
-        yield above
+            raise failure(error, "cannot reach the btrfs filesystem from outside of its limits") from error
+        yield found
+
+
+def _around(fd: int) -> int | None:
+    """The nearest subvolume around ``fd``, in the same mount, that nothing limits."""
+    here, last = os.dup(fd), os.fstat(fd)
+    try:
+        while True:
+            above = openat2(here, b"..", _FOLDER, NO_XDEV | NO_SYMLINKS | NO_MAGICLINKS)
+            os.close(here)
+            here, seen = above, os.fstat(above)
+            if os.path.samestat(seen, last):  # the root directory is its own parent
+                return None
+            if seen.st_ino == FIRST_SUBVOLUME and not _limited(here, btrfs.subvolume_id(here)):
+                return os.dup(here)
+            last = seen
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return None
+    finally:
+        os.close(here)
+
+
+def _limited(fd: int, subvolume: int) -> bool:
+    """Does anything limit what a subvolume is charged for? The top counts as free: there is nothing further out."""
+    todo = [subvolume] if subvolume != TOP else []
+    known: set[int] = set()
+    while todo:
+        known.update(todo)
+        groups = btrfs.qgroups(fd, todo).values()
+        if any((group.max_rfer, group.max_excl) != (None, None) for group in groups):
+            return True
+        todo = list({parent for group in groups for parent in group.parents} - known)
+    return False
+
+
+def _top(held: contextlib.ExitStack, fd: int) -> int:
+    devices = os.listdir("/sys/fs/btrfs/%s/devices" % filesystem_id(fd))
+    context = _held(held, _FSOPEN, b"btrfs", 1)
+    for key, value in ((b"source", b"/dev/" + os.fsencode(devices[0])), (b"subvolid", b"%d" % TOP)):
+        _syscall(_FSCONFIG, context, 1, key, value, 0)
+    _syscall(_FSCONFIG, context, 6, None, None, 0)
+    tree = _held(held, _FSMOUNT, context, 1, 0)
+    return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
 
 
 # -- quota groups --------------------------------------------------------------------------------------------------

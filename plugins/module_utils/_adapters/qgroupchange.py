@@ -102,13 +102,13 @@ class BtrfsChanges:
             raise StorageError("moved", "the limit of %s changed since it was read" % target[1], "run it again")
         if after and btrfs.quota_status(fd) is None:
             raise StorageError("not_enforced", "quota is off on the filesystem of %s" % target[1], "enable it first")
-        with btrfschange.top(fd) as top:
-            self._sweep(top)
+        with btrfschange.outside(fd) as out:
+            self._sweep(out)
             if after is None or after.get("_by_hand"):
-                self._lift(top, me, now, after)
+                self._lift(out, me, now, after)
             else:
-                self._limit(top, me, now, after, paths)
-            self._settle(top)
+                self._limit(out, me, now, after, paths)
+            self._settle(out)
         now = _point(fd, me, paths).value(me)
         if not agree(now, after) or (now and not now["nested"] and not now["_by_hand"]):
             text = "%s: the kernel did not keep the limit, or a subvolume nested in it escapes it" % target[1]
@@ -158,8 +158,8 @@ class BtrfsChanges:
 
     def forget(self, fd: int) -> None:
         """A limited directory is gone: so may be what was kept for it."""
-        with btrfschange.top(fd) as top:
-            self._sweep(top)
+        with btrfschange.outside(fd) as out:
+            self._sweep(out)
 
     def _sweep(self, fd: int) -> None:
         """Once per filesystem: remove groups of ours whose subvolume is gone and that charge nobody any more."""
