@@ -234,7 +234,8 @@ def slicer(head: bytes, tail: bytes, size: int, read: Reader | None = None) -> R
         if start >= 0 and start + count <= len(head):
             return head[start : start + count]
         if start >= size - len(tail) >= 0:
-            return tail[start - size + len(tail) :][:count]
+            start -= size - len(tail)
+            return tail[start : start + count]
         return read(start, count) if read and 0 <= start < size else b""
 
     return at

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -389,3 +390,14 @@ def test_crc32c_is_right_for_all_threads_that_begin_with_it_at_once() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", RACED], env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-600:]
+
+
+def test_holes_are_proved_without_memory_for_their_zeros(arena: str) -> None:
+    path = image(arena + "/i", 64 * MIB)
+    assert content(path).kind == "blank"
+    tracemalloc.start()
+    try:
+        assert content(path).kind == "blank"
+        assert tracemalloc.get_traced_memory()[1] < signatures.EDGE // 2
+    finally:
+        tracemalloc.stop()
