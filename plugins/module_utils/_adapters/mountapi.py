@@ -15,7 +15,7 @@ import struct
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo, statmount
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
     ATIME,
@@ -74,13 +74,16 @@ def own(held: ExitStack, fd: int) -> int:
 
 
 def mount_id(fd: int) -> int:
-    """Which mount a descriptor is in (proc(5), fdinfo)."""
+    """Which mount a descriptor is in, by the number that mountinfo shows."""
+    known = statmount.number(fd, statmount.OLD_ID)
+    if known is not None:
+        return known
     with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
         return int(f.read().partition(b"mnt_id:")[2].split()[0])
 
 
 def _row(number: int) -> Mount | None:
-    """One row of the table without parsing the others."""
+    """One row of the table without parsing the others: what statmount(2) does not answer."""
     data = b"\n" + mountinfo.read()
     start = data.find(b"\n%d " % number) + 1
     return mountinfo.parse(data[start : data.index(b"\n", start) + 1])[0] if start else None
@@ -92,7 +95,7 @@ def open_at(at: int, name: bytes) -> int:
 
 
 def look(fd: int, target: str) -> dict[str, Any]:
-    row = _row(mount_id(fd))
+    row = statmount.row(fd) or _row(mount_id(fd))
     if row is None:
         raise StorageError("moved", "%s was unmounted in between" % target, "run it again")
     options = mountinfo.options(row.super_options)
