@@ -110,7 +110,7 @@ def outside(fd: int) -> Iterator[int]:
     """A descriptor of the filesystem of ``fd`` where no limit counts; ``denied`` when it is read-only.
 
     Newer kernels charge an ioctl on quota groups to the subvolume it comes through: from within a full one, its limit
-    could neither be raised nor lifted (EDQUOT). Mostly one around it will do; where none is in sight, the top by a mount
+    could neither be raised nor lifted (EDQUOT). Mostly one around it will do; if none is in sight, the top by a mount
     that nobody sees, which takes longer than all the rest. Nothing is kept: it would hold a device that is to go.
     """
     with contextlib.ExitStack() as held:
