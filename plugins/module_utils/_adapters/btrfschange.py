@@ -5,34 +5,21 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import struct
 import time
-from typing import Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs import (
     ANY,
-    FIRST_SUBVOLUME,
     LEVEL,
     MAX_EXCL,
     MAX_RFER,
     RSV_RFER,
-    TOP,
-    filesystem_id,
     ioctl,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
-    NO_MAGICLINKS,
-    NO_SYMLINKS,
-    NO_XDEV,
-    check,
-    libc,
-    openat2,
-)
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _SUBVOL_CREATE, _SNAP_DESTROY, _SNAP_CREATE_V2, _RESIZE = 0x5000940E, 0x5000940F, 0x50009417, 0x50009403
@@ -40,7 +27,6 @@ _GET_FLAGS, _SET_FLAGS, _READ_ONLY = 0x80089419, 0x4008941A, 2
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 _QUOTA_CTL, _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0xC0109428, 0x40189429, 0x4010942A, 0x8030942B
 _QUOTA_RESCAN, _QUOTA_RESCAN_STATUS = 0x4040942C, 0x8040942D
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on x86_64 and aarch64
 
 
 def subvolume_create(parent_fd: int, name: str) -> None:
@@ -105,71 +91,6 @@ def resize(fd: int, size: int | None) -> None:
     ioctl(fd, _RESIZE, struct.pack("=q4088s", 0, text), "resize the filesystem")
 
 
-@contextlib.contextmanager
-def outside(fd: int) -> Iterator[int]:
-    """A descriptor of the filesystem of ``fd`` where no limit counts; ``denied`` when it is read-only.
-
-    Newer kernels charge an ioctl on quota groups to the subvolume it comes through: from within a full one, its limit
-    could neither be raised nor lifted (EDQUOT). Mostly one around it will do; if none is in sight, the top by a mount
-    that nobody sees, which takes longer than all the rest. Nothing is kept: it would hold a device that is to go.
-    """
-    with contextlib.ExitStack() as held:
-        try:
-            if os.fstatvfs(fd).f_flag & os.ST_RDONLY:  # our mount would turn a read-only filesystem writable
-                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            found = _around(fd)
-            if found is None:
-                found = _top(held, fd)
-            held.callback(os.close, found)
-        except OSError as error:
-            raise failure(error, "cannot reach the btrfs filesystem from outside of its limits") from error
-        yield found
-
-
-def _around(fd: int) -> int | None:
-    """The nearest subvolume around ``fd``, in the same mount, that nothing limits."""
-    here, last = os.dup(fd), os.fstat(fd)
-    try:
-        while True:
-            above = openat2(here, b"..", _FOLDER, NO_XDEV | NO_SYMLINKS | NO_MAGICLINKS)
-            os.close(here)
-            here, seen = above, os.fstat(above)
-            if os.path.samestat(seen, last):  # the root directory is its own parent
-                return None
-            if seen.st_ino == FIRST_SUBVOLUME and not _limited(here, btrfs.subvolume_id(here)):
-                return os.dup(here)
-            last = seen
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        return None
-    finally:
-        os.close(here)
-
-
-def _limited(fd: int, subvolume: int) -> bool:
-    """Does anything limit what a subvolume is charged for? The top counts as free: there is nothing further out."""
-    todo = [subvolume] if subvolume != TOP else []
-    known: set[int] = set()
-    while todo:
-        known.update(todo)
-        groups = btrfs.qgroups(fd, todo).values()
-        if any((group.max_rfer, group.max_excl) != (None, None) for group in groups):
-            return True
-        todo = list({parent for group in groups for parent in group.parents} - known)
-    return False
-
-
-def _top(held: contextlib.ExitStack, fd: int) -> int:
-    devices = os.listdir("/sys/fs/btrfs/%s/devices" % filesystem_id(fd))
-    context = _held(held, _FSOPEN, b"btrfs", 1)
-    for key, value in ((b"source", b"/dev/" + os.fsencode(devices[0])), (b"subvolid", b"%d" % TOP)):
-        _syscall(_FSCONFIG, context, 1, key, value, 0)
-    _syscall(_FSCONFIG, context, 6, None, None, 0)
-    tree = _held(held, _FSMOUNT, context, 1, 0)
-    return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
-
-
 # -- quota groups --------------------------------------------------------------------------------------------------
 
 
@@ -213,16 +134,6 @@ def qgroup_limit(fd: int, qgroupid: int, max_rfer: int | None, max_excl: int | N
     flags = MAX_RFER | MAX_EXCL | RSV_RFER
     limits = [ANY if limit is None else limit for limit in (max_rfer, max_excl, mark or None)]
     _qgroup(fd, _QGROUP_LIMIT, struct.pack("=QQQQQQ", qgroupid, flags, *limits, 0), "limit", qgroupid)
-
-
-def _syscall(number: int, *args: object) -> int:
-    return check(libc.syscall(ctypes.c_long(number), *args))
-
-
-def _held(held: contextlib.ExitStack, number: int, *args: object) -> int:
-    fd = _syscall(number, *args)
-    held.callback(os.close, fd)
-    return fd
 
 
 def _qgroup(fd: int, request: int, data: bytes, verb: str, qgroupid: int, fine: int = 0) -> None:

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroupchange import outside
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import namespace
 
@@ -245,7 +246,7 @@ def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     source = source_of(mount)
     subprocess.check_call(["mount", "-o", "subvol=s", source, mount + "/../inner"])
     table, descriptors = subprocess.check_output(["findmnt"]), len(os.listdir("/proc/self/fd"))
-    with opened(mount + "/../inner") as sub, btrfschange.outside(sub) as top:
+    with opened(mount + "/../inner") as sub, outside(sub) as top:
         assert os.listdir(top) == ["s"] and btrfs.subvolume_id(top) == btrfs.TOP
         assert subprocess.check_output(["findmnt"]) == table
         assert not os.get_inheritable(top)
@@ -253,7 +254,7 @@ def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     subprocess.check_call(["mount", "-o", "remount,ro", mount + "/../inner"])
     subprocess.check_call(["mount", "-o", "remount,ro", mount])
     with opened(mount + "/../inner") as sub:
-        with pytest.raises(StorageError) as caught, btrfschange.outside(sub):
+        with pytest.raises(StorageError) as caught, outside(sub):
             pass
         assert caught.value.code == "denied"
     assert "ro" in subprocess.check_output(["findmnt", "-no", "FS-OPTIONS", mount]).decode().split(",")
@@ -279,7 +280,7 @@ def test_what_is_around_saves_a_mount_unless_it_is_limited(fs, mode):
     table, descriptors = subprocess.check_output(["findmnt"]), len(os.listdir("/proc/self/fd"))
 
     def reached(path):
-        with opened(path) as below, btrfschange.outside(below) as found:
+        with opened(path) as below, outside(below) as found:
             assert subprocess.check_output(["findmnt"]) == table and not os.get_inheritable(found)
             return btrfs.subvolume_path(found, btrfs.subvolume_id(found)), mount_of(found) == mount_of(below)
 
