@@ -15,7 +15,7 @@ import zipfile
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo, mountsource
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
@@ -214,6 +214,27 @@ def test_read_only_under_a_writer_changes_nothing(arena):
         refused("in_use", PORT.put, target, now, after)
     assert options(target) == before
     assert sh("stat", "-c", "%a", target) == "1777"
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_the_whole_table_is_not_read_for_each_mount(arena, kind):
+    source = directory(arena + "/source")
+    after = TMPFS if kind == "tmpfs" else {"source": source, "bind": True, "nosuid": True}
+    targets = [directory("%s/%d" % (arena, number)) for number in range(20)]
+    read = 0
+
+    def count(frame, event, _argument):
+        nonlocal read
+        read += event == "call" and frame.f_code is mountinfo.read.__code__
+
+    sys.setprofile(count)
+    try:
+        for target in targets:
+            PORT.put(target, None, after)
+    finally:
+        sys.setprofile(None)
+    assert read == 0, "statmount(2) answers"
+    assert mounted(arena) == [arena, *targets]
 
 
 # -- stale, busy, stacked ----------------------------------------------------------------------------------------------
