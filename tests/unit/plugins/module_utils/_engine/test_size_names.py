@@ -194,14 +194,28 @@ def test_lengths_are_of_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "value,expected", [("0750", 0o750), ("750", 0o750), ("7777", 0o7777), ("00755", 0o755), ("000", 0)]
+    "value,expected",
+    [
+        ("0750", 0o750),
+        ("750", 0o750),
+        ("7777", 0o7777),
+        ("00755", 0o755),
+        ("000", 0),
+        (0o750, 0o750),
+        (0, 0),
+        (0o7777, 0o7777),
+    ],
 )
 def test_modes(value: Any, expected: int) -> None:
     assert names.mode(value) == expected
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "75", "0o750", "888", "u=rwx", "10000", "000750", "-750", "7 5 0", "٧٥٠", None, 1.5, True]
+    "wrong",
+    ["", "75", "0o750", "888", "u=rwx", "10000", "000750", "-750", "7 5 0", "٧٥٠", None, 1.5, True, -1, 0o10000],
 )
 def test_wrong_modes(wrong: Any) -> None:
     assert "is not an octal mode" in refused(names.mode, wrong, "mode").message
+    with pytest.raises(StorageError) as caught:
+        names.mode(wrong)
+    assert caught.value.details["option"] == "mode"
