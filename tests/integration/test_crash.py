@@ -145,10 +145,6 @@ def sample(chosen: list[tuple[str, str, int, str]], part: float) -> list[tuple[s
     return sorted(random.Random(20261).sample(chosen, int(len(chosen) * part)))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the intent of a killed mkfs outlives its image, and a no-op leaves SQLite's journal of a killed writer",
-)
 def test_what_a_killed_run_began_can_be_taken_away(workers: Workers, points: dict[str, Any]) -> None:
     chosen = [point for point in suitable(points, ("turn",)) if point[1] == "up"]
     assert proved(workers, points, sample(chosen, SAMPLE)) == []

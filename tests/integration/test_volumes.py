@@ -188,7 +188,7 @@ def test_an_image_from_birth_to_death(host: None, fstype: str, size: int) -> Non
 
     made(volumes({}, {"name": "a", "state": "detached"}))
     assert not os.path.exists("/mnt/a") and os.listdir("/srv/fast/default") == ["a.img"]
-    assert reconciling.loops("/srv/fast") == []
+    assert namespace.loop_devices("/srv/fast") == []
     assert row("default/a")["attachments"] == {} and row("default/a")["size"] == size * MIB
     made(volumes({}, {"name": "a", "state": "attached", "target": "/mnt/other/place", "read_only": True}))
     assert sums("/mnt/other/place/data") == data
@@ -572,7 +572,7 @@ def test_two_may_share_and_one_may_not(host: None) -> None:
     made(volumes({}, {"name": "a", "state": "detached", "job": "j1"}))
     assert not os.path.exists("/mnt/1") and sums("/mnt/2/data") == data
     made(volumes({}, {"name": "a", "state": "detached", "job": "j2"}))
-    assert reconciling.loops("/srv/fast") == []
+    assert namespace.loop_devices("/srv/fast") == []
     made(removed("a"))
 
 

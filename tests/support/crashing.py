@@ -277,6 +277,15 @@ def layout(document: dict[str, Any], decide: crash.Decide | None = None) -> cras
     return crash.run("layout", options, decide)
 
 
+JOURNAL = "/var/lib/bulkhead/catalogue.sqlite-journal"
+
+
+def _looks(call: crash.Call) -> bool:
+    """Part of a look: beneath a mount; and SQLite, as root, hands the journal that a killed writer left without a
+    header to the owner of the database, who has it, whenever it sees it. The next row that is written removes it."""
+    return call.name == "open_tree" or call.text == "fchown %s" % JOURNAL
+
+
 class Stage:
     """One scene on one host."""
 
@@ -346,7 +355,7 @@ class Stage:
         """One more run: nothing to do, and nothing done."""
         done = self.run(way, lambda call: None)
         result = self.good(done, "the run after")
-        calls = [call.text for call in done.calls if is_point(call) and call.name != "open_tree"]  # to look beneath
+        calls = [call.text for call in done.calls if is_point(call) and not _looks(call)]
         if result["changed"] or calls:
             raise Wrong("the run after changes something: %s %s" % (result["actions"], calls[:3]))
 
@@ -508,7 +517,7 @@ _HARMLESS = frozenset(
     " open openat openat2 pipe2 poll prctl pread64 prlimit64 read readlink readlinkat restart_syscall rseq"
     " rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sendto set_robust_list set_tid_address setsid"
     " sigaltstack socket socketpair stat statfs statx sysinfo umask uname vfork wait4 waitid clone rt_sigtimedwait"
-    " clock_nanosleep".split()
+    " clock_nanosleep statmount syscall_0x1c9".split()  # the last two are one, which strace may not know
 )
 
 

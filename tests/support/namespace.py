@@ -65,15 +65,32 @@ def take_down(beneath: str) -> None:
 
 
 def loop_devices(beneath: str) -> list[str]:
-    """Attached loop devices (``/dev/loopN``) whose backing file is at or beneath a path, by sysfs text."""
+    """Attached loop devices (``/dev/loopN``) over a file of this namespace at or beneath a path, however it is named.
+
+    The text in sysfs may be that of another namespace's file: the device and inode number tell.
+    """
     found = []
     for name in os.listdir("/sys/block"):
         if name.startswith("loop"):
             with contextlib.suppress(OSError), open("/sys/block/%s/loop/backing_file" % name, "rb") as f:
                 backing = os.fsdecode(f.read().rstrip(b"\n"))
-                if backing.startswith(beneath.rstrip("/") + "/") or backing == beneath:
+                inside = backing.startswith(beneath.rstrip("/") + "/") or backing == beneath
+                if inside and _over("/dev/" + name, backing, beneath):
                     found.append("/dev/" + name)
     return found
+
+
+def _over(device: str, backing: str, beneath: str) -> bool:
+    info = bytearray(232)  # struct loop_info64, linux/loop.h, begins with the device and inode number of the file
+    with open(device, "rb") as f:
+        fcntl.ioctl(f, LOOP_GET_STATUS64, info)
+    dev, inode = struct.unpack_from("=QQ", info)
+    try:
+        seen = os.stat(backing)
+        return (seen.st_dev, seen.st_ino) == (dev, inode)
+    except FileNotFoundError:  # deleted: then it lies on a filesystem that is seen here
+        folders = [beneath, *mount_points(beneath)]
+        return dev in {os.stat(folder).st_dev for folder in folders if os.path.exists(folder)}
 
 
 def image(path: str, size: int = 64 << 20, fstype: str = "") -> str:

@@ -9,12 +9,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sqlite3
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
@@ -94,28 +92,6 @@ def run(document: dict[str, Any], **more: Any) -> dict[str, Any]:
     return finish(start(document, **more))
 
 
-def _ours(device: str, beneath: str) -> bool:
-    """True when the backing file is one of this namespace: others may have a file of the same name."""
-    info = bytearray(232)  # struct loop_info64, linux/loop.h
-    try:
-        with open(device, "rb") as stream:
-            fcntl.ioctl(stream, namespace.LOOP_GET_STATUS64, info)
-    except OSError:
-        return False  # detached since it was listed
-    inode = struct.unpack_from("=QQ", info)
-    for folder, _folders, files in os.walk(beneath):
-        for name in files:
-            found = os.lstat(os.path.join(folder, name))
-            if (found.st_dev, found.st_ino) == inode:
-                return True
-    return False
-
-
-def loops(beneath: str) -> list[str]:
-    """Loop devices over files beneath a folder of this namespace."""
-    return [device for device in namespace.loop_devices(beneath) if _ours(device, beneath)]
-
-
 def snapshot(times: bool = False) -> dict[str, Any]:
     """Everything that stands: trees, mounts, loop devices, fstab's bytes, rows of the catalogue."""
     seen: dict[str, Any] = {"mounts": [], "tree": {}, "rows": {}}
@@ -137,7 +113,7 @@ def snapshot(times: bool = False) -> dict[str, Any]:
                 keys = [key for key in os.listxattr(path) if key.startswith("system.")]
                 row += [sorted((key, os.getxattr(path, key)) for key in keys)]
                 seen["tree"][path] = row
-    seen["loops"] = sum(len(loops(own)) for own in OWN)
+    seen["loops"] = sum(len(namespace.loop_devices(own)) for own in OWN)
     with open("/etc/fstab", "rb") as stream:
         seen["fstab"] = stream.read()
     if os.path.exists("/var/lib/bulkhead/catalogue.sqlite"):

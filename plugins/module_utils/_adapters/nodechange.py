@@ -8,6 +8,7 @@ Imported by the port ``node`` only when something differs: a run that changes no
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
@@ -23,7 +24,13 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node im
     Value,
     xattr,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2, refused, syscall
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
+    Walk,
+    check,
+    openat2,
+    refused,
+    syscall,
+)
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
@@ -97,6 +104,8 @@ def look_inside(value: Value, at: int, name: bytes, fd: int) -> None:
     tree = -1
     if value["_mounted"]:  # a private copy of the mount above it, without the mounts on it: open_tree(2)
         tree = syscall(_SYS_OPEN_TREE, at, b"", _AT_EMPTY_PATH | _OPEN_TREE_CLONE | os.O_CLOEXEC, 0)
+        if tree < 0 and ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
+            check(tree)
         if tree < 0 or name == b".":
             return  # not known, so it stays
         fd = openat2(tree, name, LOOK | os.O_DIRECTORY)

@@ -318,7 +318,8 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
         body.update(thick=row["provisioning"] == "thick", **source)
         block = {"fstype": row["fstype"], "size": row["size"]}
         cells.append(Cell("node", image, None if gone else body))
-        return cells if gone else cells + [Cell("superblock", image, block)]
+        # What a killed run had begun to do with an image is no consent for whatever bears its name later.
+        return cells + [Cell("record", ("intent", image), None) if gone else Cell("superblock", image, block)]
     kind = "subvolume" if row["backend"] == "btrfs" else "directory"
     body = {"type": kind, "owner": row["owner"], "group": row["group"], "mode": row["mode"], **source}
     cells.append(Cell("data", path, None if gone else body))
