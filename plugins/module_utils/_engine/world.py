@@ -141,6 +141,7 @@ class Gathering:
         self.keys: dict[Key, str] = {}
         self.owner: dict[Spot, tuple[int, Any]] = {}
         self.stands: dict[Spot, int] = {}  # spots of one port that the declared cell of another stands for
+        self.leaving: set[Spot] = set()  # those of them that are declared absent
         self.implied: dict[Spot, Any] = {}
         self.users: dict[Spot, list[int]] = {}  # the units that imply a spot
         self.released: dict[Spot, list[int]] = {}  # the units that no longer need it
@@ -250,6 +251,8 @@ class Gathering:
                 self.owner[spot] = (index, value)
                 if hooks.stands_for:
                     self.stands[(hooks.stands_for, target)] = index
+                    if value is None:
+                        self.leaving.add((hooks.stands_for, target))
             for deeper, wanted in below:
                 if value is None:
                     users = self.released.setdefault(deeper, [])
