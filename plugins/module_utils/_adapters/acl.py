@@ -84,7 +84,7 @@ def parse(entries: Any, option: str = "acl", directory: bool = True) -> tuple[st
     if not isinstance(entries, (list, tuple)):
         raise StorageError("invalid", "%s %.80r is not a list" % (option, entries), option=option)
     try:
-        return _parsed[directory, tuple(entries)]  # most directories hand on to what they hold what they have
+        return _parsed[directory, tuple(entries)]
     except (KeyError, TypeError):
         pass
     found: dict[str, str] = {}
@@ -95,8 +95,6 @@ def parse(entries: Any, option: str = "acl", directory: bool = True) -> tuple[st
         who, perms = read
         if found.setdefault(who, perms) != perms:
             raise StorageError("invalid", "%s names %.80r twice with different rights" % (option, entry), option=option)
-    if len(_parsed) > 4096:
-        _parsed.clear()
     parsed = _parsed[directory, tuple(entries)] = tuple(sorted([who + perms for who, perms in found.items()]))
     return parsed
 

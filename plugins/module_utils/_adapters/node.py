@@ -43,7 +43,6 @@ _KINDS = {
     stat.S_IFCHR: "character device",
 }
 LOOK = os.O_RDONLY | os.O_NONBLOCK
-_LOOK_INTO = LOOK | os.O_DIRECTORY
 _SUBVOLUME = 256
 _ACCESS, _DEFAULT = "system.posix_acl_access", "system.posix_acl_default"  # read here, understood by ``acl``
 
@@ -214,7 +213,7 @@ class Node:
     def look(self, walk: Walk, target: str) -> tuple[int, Value]:
         """A readable descriptor and the value; ``not_found`` is a proven ENOENT. Never follows what others control."""
         at, name, trusted = walk.parent(target)
-        flags, resolve, fd = _LOOK_INTO, TENANT, -1
+        flags, resolve, fd = LOOK | os.O_DIRECTORY, TENANT, -1
         while fd < 0:
             try:
                 fd = openat2(at, name, flags, resolve)
@@ -351,7 +350,6 @@ class MountedRoot(Node):
 
 @functools.lru_cache(maxsize=None)
 def _acls() -> Any:
-    """Who meets no ACL loads nothing about them; an import of what is loaded already is a search each time."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
 
     return acl

@@ -68,7 +68,8 @@ def again(last: Plan, world: World) -> Plan | None:
     gathered = last.gathered
     if gathered is None:
         return None
-    gathered.again(world)
+    gathered.world, gathered.scanned, gathered.errors = world, set(), []
+    gathered.scan()
     if not gathered.errors and world.rows == last.world.rows:
         return last._replace(world=world)
     return Plan(gathered.units, gathered.needs, [], [], [], world) if gathered.met() else None

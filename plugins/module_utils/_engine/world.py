@@ -48,8 +48,8 @@ class World:
         self.memo: dict[Hashable, Any] = {}  # what resources work out from all of it, once a look
         self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
         self.whole: set[str] = set()
-        self.asked = False  # by whoever declares: then what is declared may depend on what was seen
-        self.leaving: dict[str, set[Hashable]] = {}  # targets that a port has already looked into, should they go
+        self.asked = False
+        self.leaving: dict[str, set[Hashable]] = {}
 
     def port(self, name: str) -> Any:
         if name not in self.rows:
@@ -88,7 +88,7 @@ class Plan(NamedTuple):
     now: list[Action]  # what this stage may do; fewer than ``actions`` while a door is closed
     errors: list[StorageError]
     world: World
-    gathered: Gathering | None = None  # where what is declared does not depend on the world
+    gathered: Gathering | None = None
 
     @property
     def conditional(self) -> bool:
@@ -113,14 +113,12 @@ def compare(units: list[Unit], world: World) -> Plan:
     collecting = gc.isenabled()
     gc.disable()  # a large plan makes no garbage, only much for the collector to walk over, which doubles the time
     try:
-        asked = world.asked
         gathered = Gathering(list(units), world)
         if gathered.met():
             return Plan(gathered.units, gathered.needs, [], [], [], world)
         from ansible_collections.bulkhead.storage.plugins.module_utils._engine import plan
 
-        found = plan.Planner(gathered).run()
-        return found if asked or gathered.proves else found._replace(gathered=gathered)
+        return plan.Planner(gathered).run()
     finally:
         if collecting:
             gc.enable()
@@ -153,10 +151,10 @@ class Gathering:
             self._cover(index, unit)
         for index, unit in enumerate(units):
             self._declare(index, unit)
-        self.proves = bool(self.proven)
+        self.asked = world.asked or self.proven  # then what is declared may depend on what is seen
         if any(hooks.proves in self.hooks for _index, hooks, *_cell in self.proven):
             self._ask_proven()  # the port is asked anyway, and every port is asked once
-        self._scan()
+        self.scan()
 
     def met(self) -> bool:
         """Is every cell as it should be? Then there is nothing to order, refuse or do."""
@@ -177,15 +175,10 @@ class Gathering:
         same = self.hooks[name].same
         return bool(same(target, row, value) if same else met(row, value))
 
-    def again(self, world: World) -> None:
-        """The same cells against another look."""
-        self.world, self.scanned, self.errors = world, set(), []
-        self._scan()
-
     def complete(self) -> None:
         """What was left out because it would be proven."""
         self._ask_proven()
-        self._scan()
+        self.scan()
 
     def _ask_proven(self) -> None:
         for index, hooks, target, value, below in self.proven:
@@ -313,7 +306,7 @@ class Gathering:
 
     # -- the look --------------------------------------------------------------------------------------------------
 
-    def _scan(self) -> None:
+    def scan(self) -> None:
         for spot in self.released.keys() & (self.implied.keys() | self.owner.keys() | self.stands.keys()):
             for user in self.released.pop(spot):
                 if spot in self.owner or spot in self.stands:
@@ -336,7 +329,7 @@ class Gathering:
             self.scanned.add(name)
             if self.hooks[name].want_entries is not None:
                 self.world.ports[name].want_entries = leaving[name]
-                self.world.seen[name] -= leaving[name] - self.world.leaving.get(name, set())  # not asked for before
+                self.world.seen[name] -= leaving[name] - self.world.leaving.get(name, set())
                 self.world.leaving[name] = leaving[name]
             try:
                 if targets:
