@@ -18,7 +18,7 @@ _FLAGS = {
     "nodiratime": ("nodiratime", True), "diratime": ("nodiratime", False),
 }  # fmt: skip
 # Read by mount(8), systemd or nobody, never by the kernel: they belong in fstab alone.
-_FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "loop")
+_FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "nouser", "loop")
 
 # These make directories as root, format, or unmount by themselves (mount(8), systemd.mount(5)).
 _RISKY = ("x-mount.", "x-systemd.makefs", "x-systemd.device-bound")
