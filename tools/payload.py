@@ -36,7 +36,7 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4200, 106.0)
+PRIMITIVE = Budget(1500, 30.0, 4200, 106.5)
 COMPOSITE = Budget(4000, 74.0, 5650, 147.0)
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")

@@ -20,10 +20,11 @@ _TEMPORARY = re.compile(rb"\.bulkhead-[0-9a-f]{16}")
 _SEALS = ("security.ima", "security.evm")  # signatures over the old content: the kernel makes new ones
 
 
-def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = "") -> None:
+def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = "", sweep: bool = True) -> None:
     """Make ``path`` hold exactly ``data``, with owner, mode, ACL and SELinux label of ``keep_from`` (default: itself).
 
-    ``mode`` overrides; a new file is 0644 without it. Raises ``unsafe_path`` for a link that leaves the folder.
+    ``mode`` overrides; a new file is 0644 without it. ``sweep`` away what killed runs left: once a run is enough.
+    Raises ``unsafe_path`` for a link that leaves the folder.
     """
     try:
         with Walk() as walk:  # no link of a tenant's on the way
@@ -33,7 +34,8 @@ def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = ""
         raise failure(exc, "cannot open the folder of %s" % path) from exc
     try:
         name = _followed(at, name, path)
-        _sweep(at)
+        if sweep:
+            _sweep(at)
         _write(at, name, data, mode, encode(keep_from) if keep_from else None)
     except OSError as exc:
         hint = "is it immutable (lsattr)?" if exc.errno == errno.EPERM else ""

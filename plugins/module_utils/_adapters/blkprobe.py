@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -76,17 +77,21 @@ def quick(fd: int) -> Found | None:
 
 def crc32c(data: bytes, crc: int = 0xFFFFFFFF) -> int:
     """CRC-32C (Castagnoli) without the final inversion; the standard library has none."""
-    if not _table:
-        for value in range(256):
-            for _bit in range(8):
-                value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-            _table.append(value)
+    table = _crc_table()
     for byte in data:
-        crc = _table[(crc ^ byte) & 255] ^ crc >> 8
+        crc = table[(crc ^ byte) & 255] ^ crc >> 8
     return crc
 
 
-_table: list[int] = []
+@functools.lru_cache(maxsize=None)
+def _crc_table() -> list[int]:
+    """Whole or not at all: filesystems are made and looked at in several threads."""
+    table = []
+    for value in range(256):
+        for _bit in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
 
 
 def ours(at: Reader) -> Iterator[Found]:
@@ -229,7 +234,8 @@ def slicer(head: bytes, tail: bytes, size: int, read: Reader | None = None) -> R
         if start >= 0 and start + count <= len(head):
             return head[start : start + count]
         if start >= size - len(tail) >= 0:
-            return tail[start - size + len(tail) :][:count]
+            start -= size - len(tail)
+            return tail[start : start + count]
         return read(start, count) if read and 0 <= start < size else b""
 
     return at

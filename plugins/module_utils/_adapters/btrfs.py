@@ -113,7 +113,7 @@ def filesystem_id(fd: int) -> str:
 
 def quota_status(fd: int) -> Status | None:
     """None while quota is off."""
-    for _id, _kind, _offset, data in _quota_items(fd, (0, _STATUS, 0), (0, _STATUS, ANY)):
+    for _id, _kind, _offset, data in _quota_items(fd, (0, _STATUS, 0), (0, _STATUS, 0)):
         flags = struct.unpack_from("=QQQ", data)[2]
         if flags & _ON:
             mode = "simple" if flags & _SIMPLE else "full"

@@ -5,12 +5,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import struct
 import time
-from typing import Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs import (
@@ -19,12 +17,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.btrfs i
     MAX_EXCL,
     MAX_RFER,
     RSV_RFER,
-    TOP,
-    filesystem_id,
     ioctl,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import check, libc, openat2
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _SUBVOL_CREATE, _SNAP_DESTROY, _SNAP_CREATE_V2, _RESIZE = 0x5000940E, 0x5000940F, 0x50009417, 0x50009403
@@ -32,7 +27,6 @@ _GET_FLAGS, _SET_FLAGS, _READ_ONLY = 0x80089419, 0x4008941A, 2
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 _QUOTA_CTL, _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0xC0109428, 0x40189429, 0x4010942A, 0x8030942B
 _QUOTA_RESCAN, _QUOTA_RESCAN_STATUS = 0x4040942C, 0x8040942D
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on x86_64 and aarch64
 
 
 def subvolume_create(parent_fd: int, name: str) -> None:
@@ -97,30 +91,6 @@ def resize(fd: int, size: int | None) -> None:
     ioctl(fd, _RESIZE, struct.pack("=q4088s", 0, text), "resize the filesystem")
 
 
-@contextlib.contextmanager
-def top(fd: int) -> Iterator[int]:
-    """A descriptor of the top of the filesystem of ``fd``, by a mount that nobody sees; ``denied`` when read-only.
-
-    Newer kernels charge an ioctl on quota groups to the subvolume it comes through: from within a full one, its limit
-    could neither be raised nor lifted (EDQUOT).
-    """
-    with contextlib.ExitStack() as held:
-        try:
-            if os.fstatvfs(fd).f_flag & os.ST_RDONLY:  # our mount would turn a read-only filesystem writable
-                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            devices = os.listdir("/sys/fs/btrfs/%s/devices" % filesystem_id(fd))
-            context = _held(held, _FSOPEN, b"btrfs", 1)
-            for key, value in ((b"source", b"/dev/" + os.fsencode(devices[0])), (b"subvolid", b"%d" % TOP)):
-                _syscall(_FSCONFIG, context, 1, key, value, 0)
-            _syscall(_FSCONFIG, context, 6, None, None, 0)
-            tree = _held(held, _FSMOUNT, context, 1, 0)
-            above = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
-            held.callback(os.close, above)
-        except OSError as error:
-            raise failure(error, "cannot reach the top of the btrfs filesystem") from error
-        yield above
-
-
 # -- quota groups --------------------------------------------------------------------------------------------------
 
 
@@ -164,16 +134,6 @@ def qgroup_limit(fd: int, qgroupid: int, max_rfer: int | None, max_excl: int | N
     flags = MAX_RFER | MAX_EXCL | RSV_RFER
     limits = [ANY if limit is None else limit for limit in (max_rfer, max_excl, mark or None)]
     _qgroup(fd, _QGROUP_LIMIT, struct.pack("=QQQQQQ", qgroupid, flags, *limits, 0), "limit", qgroupid)
-
-
-def _syscall(number: int, *args: object) -> int:
-    return check(libc.syscall(ctypes.c_long(number), *args))
-
-
-def _held(held: contextlib.ExitStack, number: int, *args: object) -> int:
-    fd = _syscall(number, *args)
-    held.callback(os.close, fd)
-    return fd
 
 
 def _qgroup(fd: int, request: int, data: bytes, verb: str, qgroupid: int, fine: int = 0) -> None:

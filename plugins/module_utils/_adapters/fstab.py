@@ -56,6 +56,7 @@ class Fstab:
         self.run = run  # of a program; None: as every program is run
         self.booted = booted  # there where systemd is process 1, see sd_booted(3)
         self.stale = False
+        self.written: dict[str, Any] = {}
 
     def scan(self, targets: Iterable[Target] | None = None) -> dict[Target, Any]:
         wanted: dict[str, Any] = {} if targets is not None else {"/etc/fstab": None}
@@ -76,7 +77,7 @@ class Fstab:
     def put(self, target: Target, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fstabchange
 
-        fstabchange.put(target, before, after)
+        fstabchange.put(target, before, after, self.written)
         self.stale = self.stale or target[0] == "/etc/fstab"
 
     def flush(self) -> None:

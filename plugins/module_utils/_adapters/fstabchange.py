@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import (
@@ -29,29 +29,37 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _PLACES = {"source": 0, "fstype": 2, "options": 3, "dump": 4, "passno": 5}
 
 
+class Written(NamedTuple):
+    data: bytes
+    paths: list[str | None]  # by line
+
+
 def escape(value: str) -> bytes:
     """A field as fstab(5) wants it; a leading ``#`` would make the line a comment."""
     return _SPECIAL.sub(lambda m: b"\\%03o" % m.group(0)[0], encode(value))
 
 
-def put(target: Target, before: Any, after: Any) -> None:
+def put(target: Target, before: Any, after: Any, written: dict[str, Written] | None = None) -> None:
+    """``written``: what this run wrote, by file. A file that still holds just that is not parsed again."""
     file, path = target
     old = read(file)
     lines = old.split(b"\n")
-    mine = [line for line in parse(old) if line.path == path]
-    if len(mine) > 1:
-        raise twice(file, mine[-1])
-    if (mine[0].value if mine else None) != state_of(before):
+    known = (written or {}).get(file)
+    paths = list(known.paths) if known is not None and known.data == old else _paths(old, len(lines))
+    place = paths.index(path) if path in paths else -1
+    if paths.count(path) > 1:
+        raise twice(file, [line for line in parse(old) if line.path == path][-1])
+    if (parse(lines[place])[0].value if place >= 0 else None) != state_of(before):
         raise StorageError("moved", "the line of %s in %s is not as it was planned for" % target[::-1], "run it again")
     if after is not None:
         after = {**DEFAULTS, **state_of(after)}
         _refuse_bad(file, path, after)
-    if mine and after is None:
-        del lines[mine[0].number]
-        if mine[0].number == len(lines) and lines:
+    if place >= 0 and after is None:
+        del lines[place], paths[place]
+        if place == len(lines) and lines:
             lines[-1] = lines[-1].rstrip(b"\r")
-    elif mine:
-        lines[mine[0].number] = _edited(lines[mine[0].number], before, after)
+    elif place >= 0:
+        lines[place] = _edited(lines[place], before, after)
     else:
         fields = [escape(after["source"]), escape(path)] + [escape(str(after[k])) for k in list(_PLACES)[1:]]
         end = b"\r" if lines[0].endswith(b"\r") else b""
@@ -59,11 +67,34 @@ def put(target: Target, before: Any, after: Any) -> None:
         if lines[-1]:
             lines[-1] += end
             lines.append(b" ".join(fields))
+            paths.append(path)
         else:
             lines.insert(len(lines) - 1, b" ".join(fields) + end)
+            paths.insert(len(paths) - 1, path)
     new = b"\n".join(lines)
-    _prove(file, path, old, new, after)
-    atomic.replace(file, new)
+    _prove(file, path, *_apart(old, new, place if place >= 0 else paths.index(path)), after)
+    if path in paths and (after is None or paths.count(path) > 1):
+        raise StorageError("failed", "%s would not read back as meant; nothing was written" % file)
+    atomic.replace(file, new, sweep=known is None)
+    if written is not None:
+        written[file] = Written(new, paths)
+
+
+def _paths(data: bytes, count: int) -> list[str | None]:
+    """The mount point of each line; None where it is no active one."""
+    paths: list[str | None] = [None] * count
+    for line in parse(data):
+        paths[line.number] = line.path
+    return paths
+
+
+def _apart(old: bytes, new: bytes, place: int) -> tuple[bytes, bytes]:
+    """Both without the lines before and after a place, if these are the same."""
+    one, two = old.split(b"\n"), new.split(b"\n")
+    head = place if one[:place] == two[:place] else 0
+    tail = max(0, min(len(one), len(two)) - place - 1)
+    tail = tail if one[len(one) - tail :] == two[len(two) - tail :] else 0
+    return b"\n".join(one[head : len(one) - tail]), b"\n".join(two[head : len(two) - tail])
 
 
 def walked(file: str) -> int:

@@ -13,9 +13,10 @@ import errno
 import os
 import struct
 from contextlib import ExitStack, suppress
+from functools import lru_cache
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo, statmount
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
     ATIME,
@@ -43,6 +44,7 @@ _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 
 _SET_FLAG, _SET_STRING, CREATE, RECONFIGURE = 0, 1, 6, 7
 _EMPTY_PATH, _RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
 _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
+_DEFAULTS = {"o:mode": 0o1777, "o:uid": 0, "o:gid": 0}  # of a tmpfs that root mounts
 _OFF = {"sync": b"async"}  # what lifts an option that is not its name after "no"
 
 _syscall = libc["syscall"]
@@ -74,13 +76,16 @@ def own(held: ExitStack, fd: int) -> int:
 
 
 def mount_id(fd: int) -> int:
-    """Which mount a descriptor is in (proc(5), fdinfo)."""
+    """Which mount a descriptor is in, by the number that mountinfo shows."""
+    known = statmount.number(fd, statmount.OLD_ID)
+    if known is not None:
+        return known
     with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
         return int(f.read().partition(b"mnt_id:")[2].split()[0])
 
 
 def _row(number: int) -> Mount | None:
-    """One row of the table without parsing the others."""
+    """One row of the table without parsing the others: what statmount(2) does not answer."""
     data = b"\n" + mountinfo.read()
     start = data.find(b"\n%d " % number) + 1
     return mountinfo.parse(data[start : data.index(b"\n", start) + 1])[0] if start else None
@@ -92,7 +97,7 @@ def open_at(at: int, name: bytes) -> int:
 
 
 def look(fd: int, target: str) -> dict[str, Any]:
-    row = _row(mount_id(fd))
+    row = statmount.row(fd) or _row(mount_id(fd))
     if row is None:
         raise StorageError("moved", "%s was unmounted in between" % target, "run it again")
     options = mountinfo.options(row.super_options)
@@ -161,15 +166,15 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
     point = own(held, open_at(at, name))
     if mount_id(point) != mount_id(at):
         raise StorageError("moved", "something is mounted at %s already" % target, "run it again")
-    archive = __file__.rpartition("/ansible_collections/")[0]
-    if names.within(os.path.realpath(archive), walk.real(target)) and os.path.isfile(archive):
-        _load_all(archive)
+    if names.within(_archive(), walk.real(target)):
+        _load_all(_archive())
     if after.get("fstype") == "tmpfs" and not after.get("bind"):
-        tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, after))
+        said = {k: v for k, v in after.items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
+        tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, said))
     else:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 
-        tree = own(held, mounttree.tree(held, target, after))
+        tree = own(held, mounttree.tree(held, walk, target, after))
     syscall(_MOVE_MOUNT, tree, b"", point, b"", 0x44)  # both paths empty: from this descriptor onto that one
     try:
         # A shared mount around the mount point makes what is put there shared: said again after the move.
@@ -184,8 +189,16 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
         raise
 
 
+@lru_cache(maxsize=None)
+def _archive() -> str:
+    """The archive that Ansible runs this from; "" when it is run from files."""
+    archive = os.path.realpath(__file__.rpartition("/ansible_collections/")[0])
+    return archive if os.path.isfile(archive) else ""
+
+
+@lru_cache(maxsize=None)
 def _load_all(archive: str) -> None:
-    """A mount over the archive that Ansible runs this from (often in /tmp) hides what is not loaded yet."""
+    """A mount over it (it is often in /tmp) hides what is not loaded yet."""
     import importlib
     import pkgutil
 

@@ -14,6 +14,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts 
     same_source,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, is_link
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     DESTROYS,
@@ -100,8 +101,11 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
 def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
     """No mount points as they are written: links of root above them are followed, a link itself is refused."""
     found: dict[str, Any] = {}
+    missing: set[str] = set()  # directories: nothing can be mounted beneath
     with Walk() as walk:
         for target in targets:
+            if names.parent(target) in missing:
+                continue
             try:
                 at, name, _trusted = walk.parent(target)
                 if is_link(at, name):
@@ -111,7 +115,10 @@ def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
             except FileNotFoundError:
                 pass
             except StorageError as error:
-                found[target] = None if error.code == "not_found" else error
+                if error.code == "not_found":
+                    missing.add(names.parent(target))
+                else:
+                    found[target] = error
             except OSError as exc:
                 found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
     return found

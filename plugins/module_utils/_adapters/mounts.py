@@ -24,7 +24,6 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LEVELS = ("o:compress", "o:compress-force")
 _JUDGED = frozenset("merge replaces lowers risk consent refuse opens".split())
 _ALIASES = {"o:noload": "o:norecovery"}  # as a scan shows them
-_UNSAID = (("fstype", "auto"), ("recursive", False))
 
 
 class Mounts:
@@ -100,7 +99,11 @@ class Mounts:
 
 def as_shown(value: dict[str, Any]) -> dict[str, Any]:
     """Sizes of tmpfs are whole pages; ``auto`` says nothing, nor does a bind that takes nothing along."""
-    out = {_ALIASES.get(k, k): v for k, v in value.items() if (k, v) not in _UNSAID}
+    out = {_ALIASES.get(k, k): v for k, v in value.items()}
+    if out.get("fstype") == "auto":
+        del out["fstype"]
+    if out.get("recursive") is False:
+        del out["recursive"]
     if isinstance(out.get("o:size"), int) and out.get("fstype", "tmpfs") == "tmpfs":
         out["o:size"] = -(-out["o:size"] // _PAGE) * _PAGE
     return out
@@ -110,9 +113,12 @@ def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Declared fields that are not met. A bind shows no filesystem; a slave of nobody is shown as private."""
     skip = ("source", "bind", "recursive", "over") + ("fstype",) * bool(wanted.get("bind"))
     wrong = []
+    silent = now.get("_silent", {})
     for key, value in wanted.items():
-        seen = now.get(key, now.get("_silent", {}).get(key, False))
-        if key[0] == "_" or key in skip or value is UNKNOWN or seen == value:
+        if key[0] == "_" or key in skip or value is UNKNOWN:
+            continue
+        seen = now[key] if key in now else silent.get(key, False)
+        if seen == value:
             continue
         if key in _LEVELS and value == str(seen or "no").partition(":")[0]:
             continue  # a level that was not asked for may be any

@@ -35,14 +35,14 @@ _MAGIC = (
 )
 
 
-def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
+def tree(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> int:
     """A detached mount of ``after``, with its flags; descriptors that must live until it is attached go to ``held``."""
     source = after["source"]
     if after.get("bind"):
-        return _bind(source, after)
+        return _bind(walk, source, after)
     device, extra = source, {}
     if source.startswith("/"):
-        device, fstype = _device(held, source, after.get("read_only") is True)
+        device, fstype = _device(held, walk, source, after.get("read_only") is True)
         after = {**after, "fstype": after.get("fstype") or fstype}
         if not after["fstype"]:
             raise StorageError("invalid", "%s shows no filesystem, or several" % source, "set fstype", option="fstype")
@@ -51,10 +51,9 @@ def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
     return mountapi.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
 
 
-def _bind(source: str, after: dict[str, Any]) -> int:
+def _bind(walk: Walk, source: str, after: dict[str, Any]) -> int:
     recursive = _RECURSIVE if after.get("recursive") else 0
-    with Walk() as walk:
-        fd = walk.open(source, os.O_PATH)
+    fd = walk.open(source, os.O_PATH)
     try:
         clone = mountapi.syscall(_OPEN_TREE, fd, b"", _CLONE | _CLOEXEC | _EMPTY_PATH | recursive)
     finally:
@@ -67,11 +66,10 @@ def _bind(source: str, after: dict[str, Any]) -> int:
     return clone
 
 
-def _device(held: ExitStack, source: str, read_only: bool) -> tuple[str, str]:
+def _device(held: ExitStack, walk: Walk, source: str, read_only: bool) -> tuple[str, str]:
     """The block device of a source, and the filesystem it shows. A file gets a loop device that goes with its mount."""
     mode = os.O_RDWR if not read_only and stat.S_ISREG(os.stat(encode(source)).st_mode) else os.O_RDONLY
-    with Walk() as walk:  # what the name leads to now: a link that was put there since is refused
-        backing = mountapi.own(held, walk.content(source, mode))
+    backing = mountapi.own(held, walk.content(source, mode))  # a link that was put there since the plan is refused
     about = os.fstat(backing)
     if stat.S_ISBLK(about.st_mode):
         return source, probe(backing)

@@ -185,12 +185,16 @@ class Node:
         if targets is None:
             raise StorageError("unsupported", "the file system is not scanned as a whole", "name the paths")
         found: dict[str, Any] = {}
+        missing = "\0"
         with Walk() as walk:
             for target in sorted(targets):  # neighbours share their parent's descriptor
+                if target not in self.subvolumes and names.within(target, missing):
+                    continue
                 try:
                     fd, found[target] = self.look(walk, target)
                     os.close(fd)
                 except StorageError as exc:
+                    missing = target if exc.code == "not_found" else missing
                     if exc.code != "not_found":
                         found[target] = exc
                     elif target == _HOME:

@@ -4,12 +4,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
-from typing import Any, Iterable
+from typing import Any, Iterable, Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
+    NO_MAGICLINKS,
+    NO_SYMLINKS,
+    NO_XDEV,
+    Walk,
+    check,
+    libc,
+    openat2,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import (
     DIRECTORY,
     MARK,
@@ -22,6 +33,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
+
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432  # the same on x86_64 and aarch64
 
 
 def put(types: dict[int, Any], target: Target, before: Any, after: Any) -> None:
@@ -102,13 +115,13 @@ class BtrfsChanges:
             raise StorageError("moved", "the limit of %s changed since it was read" % target[1], "run it again")
         if after and btrfs.quota_status(fd) is None:
             raise StorageError("not_enforced", "quota is off on the filesystem of %s" % target[1], "enable it first")
-        with btrfschange.top(fd) as top:
-            self._sweep(top)
+        with outside(fd) as out:
+            self._sweep(out)
             if after is None or after.get("_by_hand"):
-                self._lift(top, me, now, after)
+                self._lift(out, me, now, after)
             else:
-                self._limit(top, me, now, after, paths)
-            self._settle(top)
+                self._limit(out, me, now, after, paths)
+            self._settle(out)
         now = _point(fd, me, paths).value(me)
         if not agree(now, after) or (now and not now["nested"] and not now["_by_hand"]):
             text = "%s: the kernel did not keep the limit, or a subvolume nested in it escapes it" % target[1]
@@ -158,8 +171,8 @@ class BtrfsChanges:
 
     def forget(self, fd: int) -> None:
         """A limited directory is gone: so may be what was kept for it."""
-        with btrfschange.top(fd) as top:
-            self._sweep(top)
+        with outside(fd) as out:
+            self._sweep(out)
 
     def _sweep(self, fd: int) -> None:
         """Once per filesystem: remove groups of ours whose subvolume is gone and that charge nobody any more."""
@@ -229,3 +242,78 @@ def _destroy(fd: int, group: int) -> None:
     except StorageError as error:
         if error.code != "in_use":
             raise
+
+
+@contextlib.contextmanager
+def outside(fd: int) -> Iterator[int]:
+    """A descriptor of the filesystem of ``fd`` where no limit counts; ``denied`` when it is read-only.
+
+    Newer kernels charge an ioctl on quota groups to the subvolume it comes through: from within a full one, its limit
+    could neither be raised nor lifted (EDQUOT). Mostly one around it will do; else it takes a mount that nobody sees,
+    which costs more than all the rest. Nothing is kept: it would hold a device that is to go.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            if os.fstatvfs(fd).f_flag & os.ST_RDONLY:  # our mount would turn a read-only filesystem writable
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            found = _around(fd)
+            if found is None:
+                found = _top(held, fd)
+            held.callback(os.close, found)
+        except OSError as error:
+            raise failure(error, "cannot reach the btrfs filesystem from outside of its limits") from error
+        yield found
+
+
+def _around(fd: int) -> int | None:
+    """The nearest subvolume around ``fd``, in the same mount, that nothing limits."""
+    here, last = os.dup(fd), os.fstat(fd)
+    try:
+        while True:
+            above = openat2(here, b"..", DIRECTORY, NO_XDEV | NO_SYMLINKS | NO_MAGICLINKS)
+            os.close(here)
+            here, seen = above, os.fstat(above)
+            if os.path.samestat(seen, last):  # the root directory is its own parent
+                return None
+            if seen.st_ino == btrfs.FIRST_SUBVOLUME and not _limited(here, btrfs.subvolume_id(here)):
+                return os.dup(here)
+            last = seen
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return None
+    finally:
+        os.close(here)
+
+
+def _limited(fd: int, subvolume: int) -> bool:
+    """Does anything limit what a subvolume is charged for? The top counts as free: there is nothing further out."""
+    todo = [subvolume] if subvolume != btrfs.TOP else []
+    known: set[int] = set()
+    while todo:
+        known.update(todo)
+        groups = btrfs.qgroups(fd, todo).values()
+        if any((group.max_rfer, group.max_excl) != (None, None) for group in groups):
+            return True
+        todo = list({parent for group in groups for parent in group.parents} - known)
+    return False
+
+
+def _top(held: contextlib.ExitStack, fd: int) -> int:
+    devices = os.listdir("/sys/fs/btrfs/%s/devices" % btrfs.filesystem_id(fd))
+    context = _held(held, _FSOPEN, b"btrfs", 1)
+    for key, value in ((b"source", b"/dev/" + os.fsencode(devices[0])), (b"subvolid", b"%d" % btrfs.TOP)):
+        _syscall(_FSCONFIG, context, 1, key, value, 0)
+    _syscall(_FSCONFIG, context, 6, None, None, 0)
+    tree = _held(held, _FSMOUNT, context, 1, 0)
+    return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree)
+
+
+def _syscall(number: int, *args: object) -> int:
+    return check(libc.syscall(ctypes.c_long(number), *args))
+
+
+def _held(held: contextlib.ExitStack, number: int, *args: object) -> int:
+    fd = _syscall(number, *args)
+    held.callback(os.close, fd)
+    return fd

@@ -8,6 +8,7 @@ Imported only when a filesystem is not as declared: ``blkprobe`` recognises the 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import stat
@@ -67,17 +68,17 @@ def examine(fd: int, identity: str, live: bool = False) -> Content:
         raise StorageError("unreadable", "%s holds no bytes at all" % identity, "attach or size it first")
     whole = [f for f in found if f.state == "valid"]
     names = sorted({f.fstype for f in whole})
-    zero = not any(_nonzero(edge) for edge in (head, tail))
-    kind = "blank" if zero else "unknown" if not names else "known" if len(names) == 1 else "ambivalent"
+    written = [edge for edge in (head, tail) if edge != _zeros(len(edge))]
+    kind = "blank" if not written else "unknown" if not names else "known" if len(names) == 1 else "ambivalent"
     one = whole[0] if kind == "known" else Found("", "", "", 0)
     parts = [identity, str(size), *names] + [f.uuid for f in whole]
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape"))
     for edge in () if live else (head, tail):
-        digest.update(hashlib.sha256(edge).digest() if _nonzero(edge) else b"zero")
+        digest.update(hashlib.sha256(edge).digest() if edge in written else b"zero")
     torn = sorted({f.fstype for f in found if f.state == "damaged"})
     partial = any(f.state == "partial" for f in found)
     # what an interrupted mkfs (or wipe) leaves: a marked superblock, or none yet and nothing where it goes
-    begun = kind == "unknown" and not torn and (partial or not _nonzero(head[:2048]))
+    begun = kind == "unknown" and not torn and (partial or not any(head[:2048]))
     detail = {"signatures": names, "damaged": torn, "begun": begun, "device_size": size, "found": one}
     return Content(kind, one.fstype, one.uuid, one.label, one.size, digest.hexdigest()[:16], detail)
 
@@ -93,6 +94,8 @@ def parse(head: bytes, tail: bytes, size: int, read: Reader | None = None) -> li
     whole = size & ~0x3FFFF
     for label in (0, 0x40000, whole - 0x80000, whole - 0x40000):  # zfs: uberblocks in the upper half of each label
         ring = at(label + 0x20000, 0x20000) if label >= 0 else b""
+        if ring == _zeros(len(ring)):
+            continue
         if b"\x0c\xb1\xba\0\0\0\0\0" in ring or b"\0\0\0\0\0\xba\xb1\x0c" in ring:
             names.append("zfs")
     boot, entries = at(0, 512), [at(446 + 16 * i, 16) for i in range(4)]
@@ -103,8 +106,10 @@ def parse(head: bytes, tail: bytes, size: int, read: Reader | None = None) -> li
     return found + [Found(name, uuids.get(name, ""), "", 0) for name in sorted(set(names))]
 
 
-def _nonzero(edge: bytes) -> bool:
-    return edge != bytes(len(edge))
+@functools.lru_cache(maxsize=8)
+def _zeros(count: int) -> bytes:
+    """Always the same ones: to compare with memory that is new each time costs more than to read a disk."""
+    return bytes(count)
 
 
 def _region(fd: int, start: int, length: int) -> bytes:
@@ -112,10 +117,10 @@ def _region(fd: int, start: int, length: int) -> bytes:
     if stat.S_ISREG(os.fstat(fd).st_mode):
         try:
             if os.lseek(fd, start, os.SEEK_DATA) >= start + length:
-                return bytes(length)
+                return _zeros(length)
         except OSError as error:
             if error.errno == errno.ENXIO:
-                return bytes(length)
+                return _zeros(length)
             if error.errno != errno.EINVAL:
                 raise
     parts, done = [], 0

@@ -35,7 +35,7 @@ def unstable(target: str, links: list[str]) -> StorageError:
 
 
 class Sysfs:
-    """One look: mounts and vital devices are read at most once, so make a new one for each scan or put.
+    """One look: mounts, loop and vital devices are read at most once, so make a new one for each scan or put.
 
     ``dev`` is always the text ``major:minor``; ``""`` stands for an image file.
     """
@@ -43,6 +43,7 @@ class Sysfs:
     def __init__(self, root: str = "") -> None:
         self.sys, self.proc, self.by, self.udev = (root + p for p in ("/sys", "/proc", "/dev/disk", "/run/udev/data"))
         self._mounts: dict[str, list[str]] | None = None
+        self._loops: dict[tuple[int, int], list[str]] | None = None
         self._vital: dict[str, str] | None = None
 
     def resolve(self, path: str) -> str:
@@ -131,9 +132,13 @@ class Sysfs:
         """Loop devices over an image file, by its inode and not by its name."""
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop
 
+        if self._loops is None:
+            self._loops = {}
+            for held in map(loop.attached, sorted(loop.backing_files())):
+                if held is not None:
+                    self._loops.setdefault(held.file, []).append(held.device)
         want = os.stat(path)
-        held = [loop.attached(device) for device in sorted(loop.backing_files())]
-        return [h.device for h in held if h is not None and h.file == (want.st_dev, want.st_ino)]
+        return self._loops.get((want.st_dev, want.st_ino), [])
 
     # -- who uses it -----------------------------------------------------------------------------------------------
 
@@ -179,6 +184,8 @@ class Sysfs:
 
     def protected(self, dev: str) -> str:
         """What a device must not be touched for: ``/`` and its like, active swap, a boot partition; "" for nothing."""
+        if not dev:  # an image: who uses it is told by its loop devices
+            return ""
         if self._vital is None:
             self._vital = {}
             for path, reason in [(path, path) for path in VITAL] + [(swap, "swap") for swap in self.swaps()]:

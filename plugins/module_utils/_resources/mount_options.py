@@ -64,7 +64,7 @@ def line(before: str, given: list[str] | None, head: Own, tail: Own) -> str:
     ``head`` and ``tail``: the words that have an option of their own, each as a pattern and the word that is declared:
     None where nothing is, "" for none of them.
     """
-    old = before.split(",")
+    old = before.split(",") if before else []
     said = old if given is None else given
 
     def own(pairs: Own) -> Iterator[str]:

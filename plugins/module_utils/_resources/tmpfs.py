@@ -56,9 +56,10 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         raise StorageError("unsupported", "persist: unit is not supported yet", "use persist: fstab")
     if p["state"] == "mounted":
         live, words = bounds(p)
-        before = look.look("fstab", ()).get(("/etc/fstab", path))
-        options = _line(p, live, words, there, before if isinstance(before, dict) else {})
-        line = {"source": "tmpfs", "fstype": "tmpfs", "options": options}
+        if p["persist"] == "fstab":
+            before = look.look("fstab", ()).get(("/etc/fstab", path))
+            options = _line(p, live, words, there, before if isinstance(before, dict) else {})
+            line = {"source": "tmpfs", "fstype": "tmpfs", "options": options}
     cells = [Cell("mount", path, live)]
     if p["persist"] == "fstab" and p["state"] != "unmounted":
         cells.insert(0, Cell("fstab", ("/etc/fstab", path), line))

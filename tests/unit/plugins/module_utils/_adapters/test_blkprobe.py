@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -366,3 +367,37 @@ def test_any_bytes_raise_nothing(head: bytes, tail: bytes, size: int) -> None:
 
 def test_crc32c_has_its_published_check_value() -> None:
     assert blkprobe.crc32c(b"123456789") ^ 0xFFFFFFFF == 0xE3069283
+
+
+RACED = """
+import importlib, sys, threading
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe
+sys.setswitchinterval(1e-6)
+for _again in range(50):
+    importlib.reload(blkprobe)
+    start, found = threading.Barrier(4), []
+    def one():
+        start.wait()
+        found.append(blkprobe.crc32c(b"123456789") ^ 0xFFFFFFFF)
+    threads = [threading.Thread(target=one) for _each in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert found == [0xE3069283] * 4, found
+"""
+
+
+def test_crc32c_is_right_for_all_threads_that_begin_with_it_at_once() -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", RACED], env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-600:]
+
+
+def test_holes_are_proved_without_memory_for_their_zeros(arena: str) -> None:
+    path = image(arena + "/i", 64 * MIB)
+    assert content(path).kind == "blank"
+    tracemalloc.start()
+    try:
+        assert content(path).kind == "blank"
+        assert tracemalloc.get_traced_memory()[1] < signatures.EDGE // 2
+    finally:
+        tracemalloc.stop()

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfs, btrfschange
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroupchange import outside
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import namespace
 
@@ -234,14 +235,18 @@ def test_more_than_one_page(fs):
     assert len(shown(mount)) == len(groups)
 
 
+def source_of(mount):
+    return subprocess.check_output(["findmnt", "-no", "SOURCE", mount]).decode().strip()
+
+
 def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     mount, fd = fs
     btrfschange.subvolume_create(fd, "s")
     os.mkdir(mount + "/../inner")
-    source = subprocess.check_output(["findmnt", "-no", "SOURCE", mount]).decode().strip()
+    source = source_of(mount)
     subprocess.check_call(["mount", "-o", "subvol=s", source, mount + "/../inner"])
     table, descriptors = subprocess.check_output(["findmnt"]), len(os.listdir("/proc/self/fd"))
-    with opened(mount + "/../inner") as sub, btrfschange.top(sub) as top:
+    with opened(mount + "/../inner") as sub, outside(sub) as top:
         assert os.listdir(top) == ["s"] and btrfs.subvolume_id(top) == btrfs.TOP
         assert subprocess.check_output(["findmnt"]) == table
         assert not os.get_inheritable(top)
@@ -249,10 +254,56 @@ def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
     subprocess.check_call(["mount", "-o", "remount,ro", mount + "/../inner"])
     subprocess.check_call(["mount", "-o", "remount,ro", mount])
     with opened(mount + "/../inner") as sub:
-        with pytest.raises(StorageError) as caught, btrfschange.top(sub):
+        with pytest.raises(StorageError) as caught, outside(sub):
             pass
         assert caught.value.code == "denied"
     assert "ro" in subprocess.check_output(["findmnt", "-no", "FS-OPTIONS", mount]).decode().split(",")
+
+
+def mount_of(fd):
+    with open("/proc/self/fdinfo/%d" % fd) as f:
+        return next(line for line in f if line.startswith("mnt_id:"))
+
+
+@pytest.mark.parametrize("mode", ["off", "simple", "full"])
+def test_what_is_around_saves_a_mount_unless_it_is_limited(fs, mode):
+    mount, fd = fs
+    if mode != "off":
+        btrfschange.quota_enable(fd, simple=mode == "simple")
+    for path in ("pool", "pool/a", "pool/a/dir/b"):
+        os.makedirs(os.path.dirname(mount + "/" + path), exist_ok=True)
+        with opened(os.path.dirname(mount + "/" + path)) as at:
+            btrfschange.subvolume_create(at, path.rpartition("/")[2])
+    source = source_of(mount)
+    os.mkdir(mount + "/../inner")
+    subprocess.check_call(["mount", "-o", "subvol=pool", source, mount + "/../inner"])
+    table, descriptors = subprocess.check_output(["findmnt"]), len(os.listdir("/proc/self/fd"))
+
+    def reached(path):
+        with opened(path) as below, outside(below) as found:
+            assert subprocess.check_output(["findmnt"]) == table and not os.get_inheritable(found)
+            return btrfs.subvolume_path(found, btrfs.subvolume_id(found)), mount_of(found) == mount_of(below)
+
+    inner = mount + "/../inner"
+    assert reached(mount + "/pool/a/dir/b") == ("pool/a", True) and reached(mount + "/pool/a/dir") == ("pool/a", True)
+    assert reached(mount + "/pool") == ("", True) and reached(inner + "/a") == ("pool", True)
+    assert reached(inner) == ("", False) and reached(mount) == ("", False)  # nothing is around what is mounted
+    if mode != "off":
+        with opened(mount + "/pool/a") as a:
+            me = btrfs.subvolume_id(a)
+        progs("qgroup", "limit", "16M", mount + "/pool/a")
+        assert reached(mount + "/pool/a/dir/b") == ("pool", True)
+        progs("qgroup", "limit", "none", mount + "/pool/a")
+        for group in ("1/%d" % me, "2/7"):
+            progs("qgroup", "create", group, mount)
+        progs("qgroup", "assign", "--no-rescan", "1/%d" % me, "2/7", mount)
+        progs("qgroup", "assign", "--no-rescan", "0/%d" % me, "1/%d" % me, mount)
+        assert reached(mount + "/pool/a/dir/b") == ("pool/a", True)
+        progs("qgroup", "limit", "16M", "2/7", mount)  # a limit two groups up counts as well
+        assert reached(mount + "/pool/a/dir/b") == ("pool", True)
+        progs("qgroup", "limit", "-e", "16M", mount + "/pool")
+        assert reached(mount + "/pool/a/dir/b") == ("", True) and reached(inner + "/a/dir/b") == ("", False)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_no_program_is_run():

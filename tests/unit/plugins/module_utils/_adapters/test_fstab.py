@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -344,6 +345,55 @@ def test_any_file_is_restored_byte_for_byte(lines, end, final, name):
         PORT.put(target, VALUE, {**VALUE, "options": "ro"})
         PORT.put(target, {**VALUE, "options": "ro"}, None)
         assert read(target[0]) == data
+
+
+PUTS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["put", "take", "edit", "meanwhile"])), max_size=12)
+
+
+@given(LINES, st.sampled_from([b"\n", b"\r\n"]), st.booleans(), PUTS)
+def test_many_lines_of_one_run_are_written_as_each_alone(lines, end, final, puts):
+    """A port that knows what it wrote does what one does that reads it all anew, also when others write in between."""
+    data = end.join(lines) + (end if final else b"")
+    with place("1m") as one, place("1m") as two:
+        port, files = Fstab(), (file(one, data), file(two, data))
+        for number, what in puts:
+            path, told = "/srv/%d x" % number, []
+            for each, written in zip((port, Fstab()), files):
+                if what == "meanwhile":
+                    file(os.path.dirname(written), b"other /srv/%d\\040x ext4\n" % number + read(written))
+                    continue
+                now = each.scan([(written, path)]).get((written, path))
+                after = {"put": VALUE, "take": None, "edit": {**VALUE, "options": "ro,size=%d" % number}}[what]
+                try:
+                    if now != after:
+                        each.put((written, path), now, after)
+                    told.append("")
+                except (StorageError, TypeError) as error:
+                    told.append(getattr(error, "code", "TypeError"))
+            assert len(set(told)) < 2
+            assert read(files[0]) == read(files[1])
+
+
+def test_a_thousand_lines_are_not_parsed_a_thousand_times(arena):
+    """Counted in bytes: each line once or twice, not the whole file for each."""
+    port, path = Fstab(), file(arena, b"")
+    parsed = 0
+
+    def count(frame, event, _argument):
+        nonlocal parsed
+        if event == "call" and frame.f_code is parse.__code__:
+            parsed += len(frame.f_locals["data"])
+
+    sys.setprofile(count)
+    try:
+        for number in range(200):
+            port.put((path, "/srv/%d" % number), None, VALUE)
+        for number in range(100):
+            port.put((path, "/srv/%d" % number), VALUE, None)
+    finally:
+        sys.setprofile(None)
+    assert len(findmnt(path)) == 100
+    assert 0 < parsed < 10 * 200 * len("/dev/vg/data /srv/100 ext4 nosuid,nodev 0 2\n")
 
 
 def test_what_does_not_read_back_is_never_written():

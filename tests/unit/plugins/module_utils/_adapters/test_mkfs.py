@@ -642,6 +642,33 @@ def test_a_device_swapped_while_it_is_made_is_found_out(arena: str) -> None:
     assert (caught.value.code, digest(other)) == ("moved", kept)
 
 
+SCANNED = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_mkfs as t
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+port = t.Superblock(t.run, t.Intents({folder!r}))
+targets = [{folder!r} + "/%d" % i for i in range({count})]
+for target in targets:
+    t.image(target, 16 << 20)
+    port.resolve(target, {{"fstype": "ext4"}})
+rows = port.scan(targets)
+assert rows == {{}} and sorted(port.seen) == sorted(targets)
+asked = [path for path in opened if path == "/sys/block/{loop}/loop/backing_file"]
+print(len(asked))
+"""
+
+
+def test_loop_devices_are_asked_once_a_scan_however_many_images(arena: str) -> None:
+    path = "PYTHONPATH=" + os.pathsep.join(sys.path)
+    with loop_device(image(arena + "/other", MIB)) as device:
+        words = {"tests": os.path.dirname(__file__), "loop": os.path.basename(device)}
+        few, many = (SCANNED.format(folder=arena + "/%d" % count, count=count, **words) for count in (1, 9))
+        asked = [int(said("env", path, sys.executable, "-c", s)) for s in (few, many)]
+    assert 1 <= asked[0] == asked[1] <= 2
+
+
 KILLED = """
 import sys
 sys.path.insert(0, {tests!r})

@@ -131,6 +131,17 @@ def btrfs(arena: str) -> Iterator[str]:
 # -- directories -------------------------------------------------------------------------------------------------------
 
 
+def test_what_lies_beneath_nothing_is_absent_and_its_neighbours_are_seen(arena: str) -> None:
+    for name in ("a-b", "c/d", "z"):
+        os.makedirs("%s/%s" % (arena, name))
+    os.symlink("nowhere", arena + "/e")
+    names = ["a", "a-b", "a/b", "a/b/c", "c", "c/b", "c/b/x", "c/d", "e", "e/x", "y/a", "z"]
+    seen = Node().scan(["%s/%s" % (arena, name) for name in names])
+    there = {path[len(arena) + 1 :] for path, row in seen.items() if isinstance(row, dict)}
+    assert there == {"a-b", "c", "c/d", "z"}
+    assert {path[len(arena) + 1 :] for path in seen} - there == {"e"}, "a link is no absence"
+
+
 def test_a_directory_by_default_is_roots_and_0755(arena: str) -> None:
     assert converge(Node(), arena + "/d", {"type": "directory"}) == "created"
     assert stat(arena + "/d") == "directory 0:0 755"

@@ -427,6 +427,19 @@ def test_parent_around(simple):
     assert Quota().scan([("project", inner)])[("project", inner)]["nested"] is True
 
 
+def test_limits_are_changed_within_what_is_full(simple):
+    path, inner = simple + "/t", simple + "/t/n"
+    limit(path, hard=8 * MIB)
+    make(inner)
+    assert fill(path)[1] == errno.EDQUOT
+    assert limit(inner, hard=4 * MIB, parent=path)["hard"] == 4 * MIB and limit(inner, hard=6 * MIB)["hard"] == 6 * MIB
+    assert shown(simple)["1/%d" % number(inner)][0] == str(6 * MIB)
+    target = ("project", inner)
+    Quota().put(target, Quota().scan([target])[target], None)
+    assert "1/%d" % number(inner) not in shown(simple)
+    assert limit(path, hard=9 * MIB)["hard"] == 9 * MIB
+
+
 def test_parent_that_is_none(simple, arena):
     os.mkdir(simple + "/dir")
     for bad in (simple + "/dir", arena, simple + "/t/../t"):
