@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Mounts that show the answers of somebody else's program or machine: judged without asking it, for it may never answer.
+"""Mounts that show the answers of somebody else's program or machine: judged without asking it, as it may never answer.
 
 Even fstat(2), statfs(2) or open(2) of such a root may wait for its server for ever; an O_PATH descriptor, the table of
 mounts and an unmount do not.
