@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 from collections.abc import Hashable
@@ -43,6 +44,7 @@ _KINDS = {
     stat.S_IFCHR: "character device",
 }
 LOOK = os.O_RDONLY | os.O_NONBLOCK
+_LOOK_INTO = LOOK | os.O_DIRECTORY
 _SUBVOLUME = 256
 _ACCESS, _DEFAULT = "system.posix_acl_access", "system.posix_acl_default"  # read here, understood by ``acl``
 
@@ -96,8 +98,7 @@ class Node:
         found = dict(declared)
         rights = [key for key in ("owner", "group", "acl", "default_acl") if key in found]
         if rights:
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
-
+            acl = _acls()
             for key in rights:
                 if key not in _IDS:
                     found[key] = acl.parse(found[key], key, kind != "file")
@@ -214,7 +215,7 @@ class Node:
     def look(self, walk: Walk, target: str) -> tuple[int, Value]:
         """A readable descriptor and the value; ``not_found`` is a proven ENOENT. Never follows what others control."""
         at, name, trusted = walk.parent(target)
-        flags, resolve, fd = LOOK | os.O_DIRECTORY, TENANT, -1
+        flags, resolve, fd = _LOOK_INTO, TENANT, -1
         while fd < 0:
             try:
                 mounted = resolve == LINKLESS
@@ -273,12 +274,11 @@ class Node:
         named: tuple[str, ...] = ()
         inherited: tuple[str, ...] = ()
         if access or default:
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
-
+            acl = _acls()
             if access:
                 group, named = acl.decode(access)
                 mode = mode & ~0o070 | group << 3
-            inherited = acl.decode(default).named if default else ()
+            inherited = acl.decode(default)[1] if default else ()
         value = {
             "type": kind,
             "uid": seen.st_uid,
@@ -349,6 +349,14 @@ class MountedRoot(Node):
 
     def implies(self, target: str, value: Value | None) -> Iterable[tuple[str, str, Value]]:
         return ()
+
+
+@functools.lru_cache(maxsize=None)
+def _acls() -> Any:
+    """Who meets no ACL loads nothing about them; an import of what is loaded already is a search each time."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
+
+    return acl
 
 
 def _stat(at: int, name: bytes, path: str) -> os.stat_result:

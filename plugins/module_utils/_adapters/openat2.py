@@ -66,12 +66,15 @@ def openat2(at: int, relative: bytes, flags: int, resolve: int = TENANT, mode: i
         how = _hows[flags, resolve, mode] = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
     if b"\0" in relative:  # C would silently open what stands before it
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    fd: int = syscall(_SYS_OPENAT2, at, relative, how, 24)
+    if fd >= 0:
+        return fd
     for _attempt in range(_RETRIES):
-        fd: int = syscall(_SYS_OPENAT2, at, relative, how, 24)
-        if fd >= 0:
-            return fd
         if ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
             break
+        fd = syscall(_SYS_OPENAT2, at, relative, how, 24)
+        if fd >= 0:
+            return fd
     return check(fd)
 
 

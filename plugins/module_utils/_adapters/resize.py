@@ -105,8 +105,11 @@ def _ext4(call: Call, look: Sysfs, device: str, at: str, found: Found, size: int
                 raise StorageError("would_shrink", text, "delete files, or declare more")
     length = 0 if look.resolve(device) else os.path.getsize(device)
     call("ext4", "resize2fs", [*force, device, "%ds" % (size // 512)], device)
-    if length > os.path.getsize(device):
-        os.truncate(device, length)  # it cuts an image off; how long the file is, is not for us to say
+    try:
+        if length > os.path.getsize(device):
+            os.truncate(device, length)  # it cuts an image off; how long the file is, is not for us to say
+    except OSError as error:
+        raise failure(error, "cannot give %s its length back" % device) from error
 
 
 def _mounted(held: ExitStack, device: str, fstype: str) -> int:

@@ -228,7 +228,10 @@ def _file(path: str) -> str:
 
 
 def _entries(folder: str) -> list[str]:
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):  # it may go at any moment
+        return []
 
 
 def _device(path: str) -> str:

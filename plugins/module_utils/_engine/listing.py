@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render im
 RESULT_BYTES = 72 * 1024  # of these a result holds three at most (actions, diff, errors or resources): below 256 KiB
 ERRORS = 1000
 ERROR_BYTES = 16 * 1024
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 TEXT = 1000  # characters, each up to six bytes of JSON, of a text that is cut
 
 
@@ -41,8 +42,7 @@ def digest(listed: list[dict[str, Any]]) -> str:
     """SHA-256 over the canonical JSON of the whole list (sorted keys, no spaces)."""
     sha = hashlib.sha256()
     for entry in listed:
-        sha.update(json.dumps(entry, sort_keys=True, separators=(",", ":"), default=str).encode())
-        sha.update(b"\n")
+        sha.update(_canonical(entry).encode() + b"\n")
     return sha.hexdigest()
 
 

@@ -69,6 +69,8 @@ class Planner:
                 givers[spot] = self._meet_declared(spot)
             elif spot in self.stands:
                 givers[spot] = self.stands[spot]
+                if spot in self.gathered.leaving and spot in self.implied:
+                    self._needed(spot, givers[spot])
             elif len(users) == 1:
                 homes[spot] = users[0]
             else:
@@ -120,12 +122,15 @@ class Planner:
         owner, value = self.owner[spot]
         hooks, implied = self.hooks[spot[0]], self.implied[spot]
         if value is None:
-            text = "%s %s is declared absent, but %s needs it"
-            user = self.units[self.users[spot][0]]
-            self.gathered.conflict(self.units[owner], text % (spot[0], target_text(spot[1]), user.entry or user.key))
+            self._needed(spot, owner)
         elif not (hooks.same(spot[1], value, implied) if hooks.same else met(value, implied)):
             self.gathered.joined(spot, value, self.implied[spot], self.units[owner])
         return owner
+
+    def _needed(self, spot: Spot, owner: int) -> None:
+        text = "%s %s is declared absent, but %s needs it"
+        user = self.units[self.users[spot][0]]
+        self.gathered.conflict(self.units[owner], text % (spot[0], target_text(spot[1]), user.entry or user.key))
 
     def _stand_on_needs(self) -> None:
         givers: dict[Spot, list[int]] = {}
@@ -218,7 +223,8 @@ class Planner:
         rows = self.world.rows[name]
         if see == EMPTY:
             rows.pop(target, None)  # a fresh one will hide it, or took its place
-        if spot in self.released and (see or isinstance(rows.get(target), StorageError)):
+        elsewhere = isinstance(rows.get(target), StorageError) and rows[target].code != "unreadable"
+        if spot in self.released and (see or elsewhere):  # in nobody's way; but a failing disk is told
             return []
         if see == SHUT:
             return [self._action(index, spot, UNKNOWN, value)]

@@ -15,8 +15,11 @@ _OCTAL = ("mode", "o:mode")  # people read file modes in octal digits
 
 def plain(value: Any) -> Any:
     """JSON-able, secrets masked, file modes in octal digits, observations (``_`` fields) left out."""
+    kind = type(value)
+    if kind is int or value is None or (kind is str and value.isascii()):  # nearly all of them
+        return value
     if isinstance(value, dict):
-        kept = {str(k): v for k, v in value.items() if not str(k).startswith("_")}
+        kept = {str(k): v for k, v in value.items() if str(k)[:1] != "_"}
         return {
             k: "%04o" % v if k in _OCTAL and isinstance(v, int) and not isinstance(v, bool) else plain(v)
             for k, v in kept.items()
@@ -36,5 +39,7 @@ def plain(value: Any) -> Any:
 
 
 def target_text(target: Hashable) -> str:
+    if type(target) is str:
+        return str(plain(target))
     parts = target if isinstance(target, tuple) else (target,)
     return str(plain(" ".join(str(part) for part in parts)))

@@ -48,6 +48,8 @@ class World:
         self.memo: dict[Hashable, Any] = {}  # what resources work out from all of it, once a look
         self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
         self.whole: set[str] = set()
+        self.asked = False  # by whoever declares: then what is declared may depend on what was seen
+        self.leaving: dict[str, set[Hashable]] = {}  # targets that a port has already looked into, should they go
 
     def port(self, name: str) -> Any:
         if name not in self.rows:
@@ -56,6 +58,7 @@ class World:
 
     def everything(self, port: str) -> dict[Hashable, Any]:
         """Every row of a port that can list them."""
+        self.asked = True
         if port not in self.whole:
             self.rows[port].update(self.ports[port].scan(None))
             self.whole.add(port)
@@ -63,7 +66,7 @@ class World:
 
     def look(self, port: str, targets: Iterable[Hashable]) -> dict[Hashable, Any]:
         """Rows of a port; absent targets are left out, an unreadable one holds its StorageError."""
-        asked = self.port(port)
+        asked, self.asked = self.port(port), True
         if port in self.failed:
             raise self.failed[port]
         seen = self.seen[port]
@@ -85,6 +88,7 @@ class Plan(NamedTuple):
     now: list[Action]  # what this stage may do; fewer than ``actions`` while a door is closed
     errors: list[StorageError]
     world: World
+    gathered: Gathering | None = None  # where what is declared does not depend on the world
 
     @property
     def conditional(self) -> bool:
@@ -109,12 +113,14 @@ def compare(units: list[Unit], world: World) -> Plan:
     collecting = gc.isenabled()
     gc.disable()  # a large plan makes no garbage, only much for the collector to walk over, which doubles the time
     try:
+        asked = world.asked
         gathered = Gathering(list(units), world)
         if gathered.met():
             return Plan(gathered.units, gathered.needs, [], [], [], world)
         from ansible_collections.bulkhead.storage.plugins.module_utils._engine import plan
 
-        return plan.Planner(gathered).run()
+        found = plan.Planner(gathered).run()
+        return found if asked or gathered.proves else found._replace(gathered=gathered)
     finally:
         if collecting:
             gc.enable()
@@ -135,6 +141,7 @@ class Gathering:
         self.keys: dict[Key, str] = {}
         self.owner: dict[Spot, tuple[int, Any]] = {}
         self.stands: dict[Spot, int] = {}  # spots of one port that the declared cell of another stands for
+        self.leaving: set[Spot] = set()  # those of them that are declared absent
         self.implied: dict[Spot, Any] = {}
         self.users: dict[Spot, list[int]] = {}  # the units that imply a spot
         self.released: dict[Spot, list[int]] = {}  # the units that no longer need it
@@ -146,6 +153,7 @@ class Gathering:
             self._cover(index, unit)
         for index, unit in enumerate(units):
             self._declare(index, unit)
+        self.proves = bool(self.proven)
         if any(hooks.proves in self.hooks for _index, hooks, *_cell in self.proven):
             self._ask_proven()  # the port is asked anyway, and every port is asked once
         self._scan()
@@ -168,6 +176,11 @@ class Gathering:
             return row is None and value is None
         same = self.hooks[name].same
         return bool(same(target, row, value) if same else met(row, value))
+
+    def again(self, world: World) -> None:
+        """The same cells against another look."""
+        self.world, self.scanned, self.errors = world, set(), []
+        self._scan()
 
     def complete(self) -> None:
         """What was left out because it would be proven."""
@@ -238,6 +251,8 @@ class Gathering:
                 self.owner[spot] = (index, value)
                 if hooks.stands_for:
                     self.stands[(hooks.stands_for, target)] = index
+                    if value is None:
+                        self.leaving.add((hooks.stands_for, target))
             for deeper, wanted in below:
                 if value is None:
                     users = self.released.setdefault(deeper, [])
@@ -321,7 +336,8 @@ class Gathering:
             self.scanned.add(name)
             if self.hooks[name].want_entries is not None:
                 self.world.ports[name].want_entries = leaving[name]
-                self.world.seen[name] -= leaving[name]  # an earlier look did not ask for them
+                self.world.seen[name] -= leaving[name] - self.world.leaving.get(name, set())  # not asked for before
+                self.world.leaving[name] = leaving[name]
             try:
                 if targets:
                     self.world.look(name, dict.fromkeys(targets))

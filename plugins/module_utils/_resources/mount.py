@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
 
 KIND, LIST = "mount", "mounts"
@@ -55,6 +56,12 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         source = live["source"]
         needs += [("content", source), ("device", source)]
         needs += [("path", source)] if source.startswith("/") else []
+        if p["recursive"]:  # what is mounted beneath its source comes along
+            over = [where for kind, where in look.declared if kind in ("mount", "tmpfs") and where != path]
+            needs += [("path", where) for where in over if names.within(where, source)]
+        if p["bind"] and source != path and names.within(source, path):
+            text = "source %s lies beneath its own mount point, which would hide it" % source
+            raise StorageError("unsupported", text, "mount it somewhere else")
     cells = []
     if p["persist"] == "fstab" and state != "unmounted":
         cells.append(Cell("fstab", (fstab, path), line))

@@ -118,6 +118,10 @@ def test_e1_what_cannot_be_read_is_neither_there_nor_absent(ground: Ground) -> N
         assert codes(found) == [("unreadable", "one")] and not found.actions
     found = planned(ground, unit("one", ("node", "/s/a", DIRECTORY)), unit("two", ("node", "/s/b", DIRECTORY)))
     assert codes(found) == [("unreadable", "one")]
+    assert codes(planned(ground, unit("one", ("node", "/s/a", None)))) == [("unreadable", "one")], (
+        "it would stay unsaid"
+    )
+    ground.ports["node"].unreadable["/s"] = StorageError("unsafe_path", "a link")
     assert not codes(planned(ground, unit("one", ("node", "/s/a", None)))), "nobody asked for the parent"
 
 
@@ -689,6 +693,18 @@ def test_only_what_lies_beneath_a_fresh_mount_is_hidden_by_it(ground: Ground) ->
     above = unit("two", ("node", "/m/x", DIRECTORY), ("mount", "/s/x", {"x": 1}), needs=(("path", "/m/x"),))
     made = [(a.port, a.target) for a in planned(ground, fresh, above).actions]
     assert made == [("mount", "/m"), ("node", "/m/x"), ("mount", "/s/x")]
+
+
+def test_what_goes_with_its_content_is_needed_by_nobody(ground: Ground) -> None:
+    Rows("whole", ground)
+    ground.ports["whole"].stands_for = "node"  # type: ignore[attr-defined]
+    ground.rows["whole", "/s"] = ground.rows["node", "/s"] = DIRECTORY
+    goes = unit("goes", ("whole", "/s", None))
+    found = planned(ground, goes, unit("needs", ("mount", "/s/m", {})))
+    assert codes(found) == [("conflict", "goes")] and "declared absent, but needs needs it" in str(found.errors[0])
+    assert not planned(ground, goes, unit("needs", ("mount", "/s/m", None))).errors
+    stays = unit("stays", ("whole", "/s", DIRECTORY))
+    assert not planned(ground, stays, unit("needs", ("mount", "/s/m", {}))).errors
 
 
 # -- what is proven, and what is covered
