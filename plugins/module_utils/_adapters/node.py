@@ -15,6 +15,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
     LINKLESS,
     TENANT,
     Walk,
+    enter,
     openat2,
     refused,
 )
@@ -216,7 +217,8 @@ class Node:
         flags, resolve, fd = LOOK | os.O_DIRECTORY, TENANT, -1
         while fd < 0:
             try:
-                fd = openat2(at, name, flags, resolve)
+                mounted = resolve == LINKLESS
+                fd = enter(at, name, flags, target, trusted)[0] if mounted else openat2(at, name, flags)
             except OSError as exc:
                 if exc.errno == errno.EXDEV and resolve == TENANT:
                     resolve = LINKLESS  # a mount root: seen, marked as such, and not walked past
@@ -228,7 +230,7 @@ class Node:
                 else:
                     raise refused(exc, target, not trusted) from exc
         try:
-            value = self.value(fd, resolve == LINKLESS or name == b".", target)
+            value = self.value(fd, mounted or name == b".", target)
             value["_trusted"] = trusted
             if value["type"] == "file" and not trusted:
                 value["_linked"] = os.fstat(fd).st_nlink != 1 or value["uid"] not in (0, os.fstat(at).st_uid)

@@ -85,9 +85,18 @@ def done(listed: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, A
 def refusals(errors: list[StorageError]) -> dict[str, Any]:
     """What a failed task says: the first error as its own, and as many as fit; the first one always does."""
     first = errors[0]
-    rows = [_slim(plain(error.as_dict())) for error in errors[:ERRORS]]
-    said = {"msg": _cut(str(first), 4 * TEXT), "code": first.code, "hint": _cut(first.hint)}
+    rows = [_slim(shown(plain(error.as_dict()))) for error in errors[:ERRORS]]
+    said = {"msg": _cut(shown(str(first)), 4 * TEXT), "code": first.code, "hint": _cut(shown(first.hint))}
     return {**said, "errors": bounded(rows, ERRORS), "errors_total": len(errors)}
+
+
+def shown(value: Any) -> Any:
+    """What a terminal would obey or reorder is written as ``repr`` does: tenants make names, and people read them."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    if isinstance(value, dict):
+        return {shown(key): shown(each) for key, each in value.items()}
+    return [shown(each) for each in value] if isinstance(value, list) else value
 
 
 def _slim(error: dict[str, Any]) -> dict[str, Any]:
