@@ -168,7 +168,8 @@ options:
             stay. Given, they are all options of the line but those that have an option of their
             own here.
           - Options that can lose committed data at power loss, that run a helper, that set
-            a context or that hold a secret (instead of naming the file that does) are refused
+            a context, that let others than root mount and unmount (C(user), C(users), C(owner),
+            C(group)) or that hold a secret (instead of naming the file that does) are refused
             with C(invalid).
         type: list
         elements: str

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -21,6 +22,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._shell import (
 
 def run(kinds: Any) -> None:
     """Many entries of many kinds. ``kinds`` knows which list holds which kind; each is imported only when used."""
+    gc.disable()  # thousands of entries are no garbage, only much for the collector to walk over, again and again
     options: dict[str, Any] = {
         "state": {"type": "str", "choices": ["present", "absent"]},
         "src": {"type": "path"},

@@ -9,10 +9,12 @@ Each is first misread by what is commonly written, then meets ours. What is refu
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -247,3 +249,32 @@ def test_a13_sizes_are_exact_and_mean_one_thing() -> None:
         % (len(exact), differ, len(codes), len(codes) - len(read))
     )
     assert differ >= 3 and read == [], read
+
+
+def test_a10_what_is_mounted_and_running_beneath_is_told_and_not_obeyed() -> None:
+    """Names of mounts and processes reach people's terminals: escaped, whoever asks, in check mode too."""
+    name, told = "a\n\x1b[31m\u202eb", "a\\n\\x1b[31m\\u202eb"
+    base = "/srv/told"
+    os.makedirs(base)
+    subprocess.run(["mount", "-t", "tmpfs", "x", base], check=True)
+    os.mkdir(base + "/" + name)
+    subprocess.run(["mount", "-t", "tmpfs", "x", base + "/" + name], check=True)
+    gone = {"path": base, "state": "absent", "persist": "none"}
+    layout = {"_declaration": json.dumps({"tmpfs": [gone]}), "_secrets": []}
+    try:
+        for kind, options in (("tmpfs", gone), ("mount", gone), ("layout", layout)):
+            for check in (True, False):
+                answer = module.run(kind, options, check=check).result
+                assert answer["code"] == "in_use" and told in answer["msg"] and name not in str(answer["errors"])
+                assert answer["msg"].isprintable() and told in answer["errors"][0]["details"]["mounts"][0]
+        subprocess.run(["umount", base + "/" + name], check=True)
+        call = "import sys\nopen('/proc/self/comm', 'w').write('x\\x1b[31m\\ny')\nprint(flush=True)\nsys.stdin.read()"
+        argv, pipe = [sys.executable, "-c", call], subprocess.PIPE
+        with subprocess.Popen(argv, cwd=base, stdin=pipe, stdout=pipe) as holder:
+            assert holder.stdout and holder.stdout.readline()
+            answer = module.run("tmpfs", gone).result
+            holder.communicate()
+        assert answer["code"] == "in_use" and "x\\x1b[31m\\ny" in answer["msg"] and answer["msg"].isprintable()
+    finally:
+        attack.taken_down(base)
+        os.rmdir(base)

@@ -121,7 +121,8 @@ WORDS = [
 WORDS += ["comment=x", "context=x", 'context="a,b"', "fscontext=x", "defcontext=x", "rootcontext=x", "nobarrier"]
 WORDS += ["barrier=0", "data=writeback", "x-systemd.makefs", "x-systemd.device-bound", "x-systemd.device-bound=yes"]
 WORDS += ["a b", "a\nb", "a\tb", "", "=x", "a=b c", "\u00e9", "noatime\r", 'a="b', "a\\054suid"]
-UNKNOWN = ["fsc", "offset=512", "users", "owner", "loop=/dev/loop0", "sizelimit=1", "verity.hashdevice=/x", "bind"]
+WORDS += ["user", "user=x", "users", "owner", "group"]
+UNKNOWN = ["fsc", "offset=512", "loop=/dev/loop0", "sizelimit=1", "verity.hashdevice=/x", "bind"]
 TYPES = ["fuse", "fuse.sh", "fuseblk", "ext4 suid", "../../x", "ext4,suid", "--help", "-o", "EXT4", "a\nb", "\u0435xt4"]
 
 

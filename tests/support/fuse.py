@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import struct
 import subprocess
-from typing import Iterator
+from typing import Callable, Iterator
 
 
 def _serve(fd: int) -> None:
@@ -50,18 +51,19 @@ def _serve(fd: int) -> None:
 
 
 @contextlib.contextmanager
-def mounted(where: str, uid: int) -> Iterator[None]:
+def mounted(where: str, uid: int, source: str = "x") -> Iterator[Callable[[], None]]:
+    """Yields what makes it stop answering, for good."""
     fd = os.open("/dev/fuse", os.O_RDWR)
     child = 0
     try:
         options = "fd=%d,rootmode=40000,user_id=%d,group_id=0,allow_other" % (fd, uid)
-        subprocess.run(["mount", "-i", "-t", "fuse", "-o", options, "x", where], check=True, pass_fds=(fd,))
+        subprocess.run(["mount", "-i", "-t", "fuse", "-o", options, source, where], check=True, pass_fds=(fd,))
         child = os.fork()
         if not child:
             _serve(fd)
-        yield
+        yield lambda: os.kill(child, signal.SIGSTOP)
     finally:
-        subprocess.run(["umount", "-l", where], check=False)
+        subprocess.run(["umount", "-l", where], check=False, stderr=subprocess.DEVNULL)
         os.close(fd)
         if child:
             os.kill(child, 9)

@@ -101,5 +101,8 @@ def _disk(held: contextlib.ExitStack, base: str, name: str, size: int, fstype: s
     path = namespace.image(os.path.join(base, name + ".img"), size, fstype)
     argv = ["losetup", "--find", "--show", path]
     device = subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
-    held.callback(subprocess.run, ["losetup", "-d", device], check=False, stderr=subprocess.DEVNULL)
+    # Autoclear would make it go, too, but the modules wait for what goes by itself: this one sees the end of our pipe.
+    argv = ["sh", "-c", 'cat; losetup -d "$1" 2>/dev/null', "sh", device]
+    keeper = held.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True))
+    held.callback(keeper.communicate)
     os.symlink(device, "/dev/disk/by-id/" + name)

@@ -19,6 +19,7 @@ _NOBODY = 0xFFFFFFFF  # the id of entries without one
 _PERMS = tuple("".join(c if n & bit else "-" for c, bit in zip("rwx", (4, 2, 1))) for n in range(8))
 _ENTRY = re.compile(r"(u|user|g|group):([^:]+):([rwxX-]{1,3}|[0-7])", re.ASCII)
 _ids: dict[tuple[str, str], int] = {}
+_parsed: dict[tuple[bool, tuple[str, ...]], tuple[str, ...]] = {}
 
 
 class Acl(NamedTuple):
@@ -28,7 +29,7 @@ class Acl(NamedTuple):
     named: tuple[str, ...]
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=4096)
 def decode(raw: bytes) -> Acl:
     """Read the attribute, also one with duplicates and out of order (the kernel keeps those); ``unreadable`` otherwise.
 
@@ -61,6 +62,7 @@ def masked(mode: int, named: Iterable[str]) -> int:
     return mode
 
 
+@functools.lru_cache(maxsize=256)
 def encode(mode: int, named: tuple[str, ...]) -> bytes:
     """The attribute for a base mode and canonical named entries; without any it holds the mode alone."""
     entries = [(_USER_OBJ, mode >> 6 & 7, _NOBODY), (_GROUP_OBJ, mode >> 3 & 7, _NOBODY), (_OTHER, mode & 7, _NOBODY)]
@@ -81,6 +83,10 @@ def parse(entries: Any, option: str = "acl", directory: bool = True) -> tuple[st
     """
     if not isinstance(entries, (list, tuple)):
         raise StorageError("invalid", "%s %.80r is not a list" % (option, entries), option=option)
+    try:
+        return _parsed[directory, tuple(entries)]
+    except (KeyError, TypeError):
+        pass
     found: dict[str, str] = {}
     for entry in entries:
         read = _entry(entry, directory) if isinstance(entry, str) else None
@@ -89,7 +95,8 @@ def parse(entries: Any, option: str = "acl", directory: bool = True) -> tuple[st
         who, perms = read
         if found.setdefault(who, perms) != perms:
             raise StorageError("invalid", "%s names %.80r twice with different rights" % (option, entry), option=option)
-    return tuple(sorted([who + perms for who, perms in found.items()]))
+    parsed = _parsed[directory, tuple(entries)] = tuple(sorted([who + perms for who, perms in found.items()]))
+    return parsed
 
 
 @functools.lru_cache(maxsize=8192)

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, List, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.foreign import peek
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
     TENANT,
     check,
@@ -112,7 +113,7 @@ def _entries(
         name = os.fsencode(entry)
         inner = path + b"/" + name
         try:
-            seen = os.stat(name, dir_fd=here, follow_symlinks=False)
+            seen = peek(here, name)
             kind = stat.S_IFMT(seen.st_mode)
             if kind == stat.S_IFDIR:
                 os.mkdir(name, 0o700, dir_fd=there)

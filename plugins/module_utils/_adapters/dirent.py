@@ -27,26 +27,30 @@ _NOREPLACE = 1  # linux/fs.h
 
 def make(port: Node, walk: Walk, target: str, after: Value) -> None:
     """Made under a private name with rights for root alone, completed, and only then published."""
-    with contextlib.ExitStack() as open_fds:
+    open_fds: list[int] = []
+    try:
         source = -1
         if "source" in after:
             source, origin = port.look(walk, after["source"])
-            open_fds.callback(os.close, source)
+            open_fds.append(source)
             if origin.get("_linked") or (origin["type"] == "file") != (after["type"] == "file"):
                 raise StorageError("unsafe_path", "%s cannot be cloned as a %s" % (after["source"], after["type"]))
-        at, name, _trusted = walk.parent(target)
-        folder = openat2(at, b".", _FOLDER)
-        open_fds.callback(os.close, folder)
-        sweep(port, folder)
+        folder, name, trusted = walk.parent(target)
+        lasts = source >= 0 or after["type"] == "file"
+        if after["type"] != "directory" or source >= 0 or not is_swept(port, folder):
+            folder = openat2(folder, b".", _FOLDER)
+            open_fds.append(folder)
+            sweep(port, folder)
         temporary = b".bulkhead-" + os.urandom(8).hex().encode()
         try:
             fd = _make(folder, temporary, source, after)
-            open_fds.callback(os.close, fd)
+            open_fds.append(fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # says to every sweep: not stale
             if source >= 0:
                 _fill(fd, source, after)
             now = port.value(fd, False, target)
-            if source < 0 and now["type"] != "file" and (now["uid"] != os.geteuid() or os.listdir(fd)):
+            fresh = source < 0 and now["type"] != "file"
+            if fresh and (now["uid"] != os.geteuid() or (not trusted and os.listdir(fd))):
                 raise StorageError("moved", "%s was exchanged while it was made" % target, "somebody interferes")
             if source < 0 and now["_raw"][1]:
                 now["default_acl"] = None  # inherited from the folder: written over, with what is wanted or nothing
@@ -66,11 +70,14 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
             with contextlib.suppress(StorageError):  # the first failure is the one to tell; a later run sweeps
                 clone.remove(folder, temporary, target)
             raise
-        if now["type"] == "file" or source >= 0:
+        if lasts:
             os.fsync(folder)
         seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if (seen.st_dev, seen.st_ino) != (now["_dev"], now["_ino"]):
             raise StorageError("moved", "%s was exchanged while it was published" % target, "somebody interferes")
+    finally:
+        for fd in reversed(open_fds):
+            os.close(fd)
 
 
 def _make(folder: int, name: bytes, source: int, after: Value) -> int:
@@ -174,9 +181,9 @@ def trash(target: str) -> str:
 
 def sweep(port: Node, folder: int) -> None:
     """Remove what killed runs left in a folder, once a run: names of ours that no living run holds a lock on."""
-    seen = os.fstat(folder)
-    if (seen.st_dev, seen.st_ino) in port.swept:
+    if is_swept(port, folder):
         return
+    seen = os.fstat(folder)
     port.swept.add((seen.st_dev, seen.st_ino))
     with os.scandir(folder) as entries:
         stale = [name for name in (os.fsencode(entry.name) for entry in entries) if OURS.fullmatch(name)]
@@ -184,6 +191,11 @@ def sweep(port: Node, folder: int) -> None:
         # Held by a living run, or a trap laid under our name: it stays, and is not what this run was asked for.
         with contextlib.suppress(OSError, StorageError):
             _sweep_one(folder, name)
+
+
+def is_swept(port: Node, folder: int) -> bool:
+    seen = os.fstat(folder)
+    return (seen.st_dev, seen.st_ino) in port.swept
 
 
 def _sweep_one(folder: int, name: bytes) -> None:

@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 KEPT = 64
+_line = json.JSONEncoder(default=str).encode
 _FILE = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}-[0-9a-f]{8}\.jsonl", re.ASCII)
 
 
@@ -91,7 +92,7 @@ class Journal:
     def _write(self, rows: list[dict[str, Any]], sync: bool) -> None:
         if self._fd < 0:  # there was no room for it
             return
-        data = "".join(json.dumps(row, default=str) + "\n" for row in rows).encode("ascii")
+        data = "".join([_line(row) + "\n" for row in rows]).encode("ascii")
         try:
             while data:  # a short write is followed by the error that cut it short
                 data = data[os.write(self._fd, data) :]

@@ -12,6 +12,7 @@ import struct
 import time
 from typing import Any, Iterable
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import programs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.loop import (
     INFO,
     Attached,
@@ -128,11 +129,15 @@ class Loop:
         rows: dict[str, Any] = {}
         for target in targets:
             try:
+                programs.unasked(target)
                 about = os.stat(encode(target), follow_symlinks=False)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as exc:
                 rows[target] = StorageError("unreadable", "%s: %s" % (target, exc.strerror))
+                continue
+            except StorageError as error:
+                rows[target] = error
                 continue
             if (about.st_dev, about.st_ino) in by_file:
                 rows[target] = _value(by_file[about.st_dev, about.st_ino])

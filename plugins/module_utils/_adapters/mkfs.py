@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Callable, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, programs
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     DESTROYS,
@@ -156,6 +156,7 @@ class Superblock:
 
     def _look(self, look: Callable[[], Any], target: str) -> Any:
         self.seen.pop(target, None)
+        programs.unasked(target)
         if not os.path.lexists(target):
             return None
         want, ours = self.wanted.get(target), self.intents.is_ours(target)

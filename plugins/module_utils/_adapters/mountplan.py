@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table
@@ -15,7 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts 
     differing,
     same_source,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, is_link
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
@@ -110,7 +108,7 @@ def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
                 continue
             try:
                 at, name, _trusted = walk.parent(target)
-                if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                if is_link(at, name):
                     text = "mount point %s is a symbolic link" % target
                     raise StorageError("unsafe_path", text, "name the directory itself")
                 found[target] = table.at(walk.real(target))

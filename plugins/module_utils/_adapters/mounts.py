@@ -173,9 +173,14 @@ def flags(row: Mount, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def superblock(row: Mount, options: dict[str, Any], path: Any) -> dict[str, Any]:
-    """``path``: something that statvfs(2) takes. It is asked of memory and images only: elsewhere it could hang."""
+    """``path``: something that statvfs(2) takes. It is asked of memory and images only: elsewhere it could hang.
+
+    The source of what a program shows is whatever its owner says.
+    """
     value = {"o:" + k: v for k, v in options.items() if k not in ("rw", "ro")}
     value.update(source=row.source, fstype=row.fstype)
+    if row.fstype.startswith("fuse") or row.fstype in _NETWORK:
+        return value
     if row.fstype == "tmpfs" or row.source.startswith("/dev/loop"):
         space = os.statvfs(path)
         value["_used_bytes"] = (space.f_blocks - space.f_bfree) * space.f_frsize

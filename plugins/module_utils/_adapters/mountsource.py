@@ -9,7 +9,7 @@ import re
 import stat
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo, programs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
@@ -29,6 +29,7 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
         if declared.get("bind"):
             raise StorageError("invalid", "source %.300r of a bind is not absolute" % source, option="source")
         return declared
+    programs.unasked(source)
     try:
         about = os.stat(encode(source))
     except (FileNotFoundError, NotADirectoryError):

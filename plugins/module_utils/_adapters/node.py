@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 from collections.abc import Hashable
@@ -14,6 +15,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
     LINKLESS,
     TENANT,
     Walk,
+    enter,
     openat2,
     refused,
 )
@@ -95,8 +97,7 @@ class Node:
         found = dict(declared)
         rights = [key for key in ("owner", "group", "acl", "default_acl") if key in found]
         if rights:
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
-
+            acl = _acls()
             for key in rights:
                 if key not in _IDS:
                     found[key] = acl.parse(found[key], key, kind != "file")
@@ -216,7 +217,8 @@ class Node:
         flags, resolve, fd = LOOK | os.O_DIRECTORY, TENANT, -1
         while fd < 0:
             try:
-                fd = openat2(at, name, flags, resolve)
+                mounted = resolve == LINKLESS
+                fd = enter(at, name, flags, target, trusted)[0] if mounted else openat2(at, name, flags)
             except OSError as exc:
                 if exc.errno == errno.EXDEV and resolve == TENANT:
                     resolve = LINKLESS  # a mount root: seen, marked as such, and not walked past
@@ -228,7 +230,7 @@ class Node:
                 else:
                     raise refused(exc, target, not trusted) from exc
         try:
-            value = self.value(fd, resolve == LINKLESS or name == b".", target)
+            value = self.value(fd, mounted or name == b".", target)
             value["_trusted"] = trusted
             if value["type"] == "file" and not trusted:
                 value["_linked"] = os.fstat(fd).st_nlink != 1 or value["uid"] not in (0, os.fstat(at).st_uid)
@@ -271,12 +273,11 @@ class Node:
         named: tuple[str, ...] = ()
         inherited: tuple[str, ...] = ()
         if access or default:
-            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
-
+            acl = _acls()
             if access:
                 group, named = acl.decode(access)
                 mode = mode & ~0o070 | group << 3
-            inherited = acl.decode(default).named if default else ()
+            inherited = acl.decode(default)[1] if default else ()
         value = {
             "type": kind,
             "uid": seen.st_uid,
@@ -347,6 +348,13 @@ class MountedRoot(Node):
 
     def implies(self, target: str, value: Value | None) -> Iterable[tuple[str, str, Value]]:
         return ()
+
+
+@functools.lru_cache(maxsize=None)
+def _acls() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
+
+    return acl
 
 
 def _stat(at: int, name: bytes, path: str) -> os.stat_result:

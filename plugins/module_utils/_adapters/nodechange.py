@@ -125,12 +125,14 @@ def put(port: Node, target: str, before: Value | None, after: Value | None) -> N
     with Walk() as walk:
         fd, now, tenant = -1, None, True
         try:
-            try:
-                fd, now = port.look(walk, target)
-            except StorageError as exc:
-                if exc.code != "not_found":
-                    raise
-            tenant = not walk.parent(target)[2]
+            at, name, trusted = walk.parent(target)
+            tenant = not trusted
+            if before is not None or _there(at, name):
+                try:
+                    fd, now = port.look(walk, target)
+                except StorageError as exc:
+                    if exc.code != "not_found":
+                        raise
             if before is None and after and now and now["_mounted"] and now["type"] == after["type"]:
                 port.adopted.add(target)  # the root of a mount that was made a moment ago came with it
                 before = now
@@ -152,6 +154,15 @@ def put(port: Node, target: str, before: Value | None, after: Value | None) -> N
         finally:
             if fd >= 0:
                 os.close(fd)
+
+
+def _there(at: int, name: bytes) -> bool:
+    """Anything at all? What comes a moment later is never replaced either."""
+    try:
+        os.close(openat2(at, name, os.O_PATH))
+    except OSError as exc:
+        return exc.errno != errno.ENOENT
+    return True
 
 
 def _as_expected(now: Value | None, before: Value | None, after: Value | None) -> bool:

@@ -23,8 +23,8 @@ TENANT = LINKLESS | NO_XDEV
 _SYS_OPENAT2 = 437  # the same on x86_64 and aarch64
 _RETRIES, _HOPS, _PLACES = 64, 40, 256
 # What a mount of these shows (owners, modes, links) is the answer of somebody else's program or machine:
-# FUSE, NFS, SMB 2 and 1, 9p, Ceph (include/uapi/linux/magic.h).
-_FOREIGN = frozenset((0x65735546, 0x6969, 0xFE534D42, 0xFF534D42, 0x01021997, 0x00C36400))
+# FUSE, NFS, SMB 2 and 1, 9p, Ceph, AFS (include/uapi/linux/magic.h); 0 is not known.
+_FOREIGN = (0x65735546, 0x6969, 0xFE534D42, 0xFF534D42, 0x01021997, 0x00C36400, 0x6B414653, 0x5346414F, 0)
 
 libc = ctypes.CDLL(None, use_errno=True)
 syscall = libc["syscall"]
@@ -75,6 +75,17 @@ def openat2(at: int, relative: bytes, flags: int, resolve: int = TENANT, mode: i
     return check(fd)
 
 
+def is_link(at: int, name: bytes) -> bool:
+    """Asked so that no server of a mount there is: stat(2) would."""
+    try:
+        os.readlink(name, dir_fd=at)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        return False
+    return True
+
+
 def beneath(anchor: int, relative: str, flags: int, resolve: int = TENANT) -> int:
     """Open what lies beneath an anchor: no link, no mount, no way out. Raises StorageError."""
     try:
@@ -87,7 +98,6 @@ class _Place(NamedTuple):
     fd: int
     trusted: bool  # only root decides what the names in this directory mean
     real: str  # its path without root's links
-    device: int
 
 
 class Walk:
@@ -96,7 +106,8 @@ class Walk:
     As long as every directory passed is owned by root and writable by nobody else, links owned by root and mounts are
     followed: they are root's own. Beneath the first directory that somebody else owns or can write to (group bits are
     the ACL's mask; sticky or not), or that a foreign server or FUSE program shows us, is tenant territory: no links,
-    no mounts, no way out. The descriptors are lent: valid until the next call.
+    no mounts, no way out. What another user's program shows is not entered at all. The descriptors are lent: valid
+    until the next call.
     """
 
     def __init__(self) -> None:
@@ -122,7 +133,7 @@ class Walk:
         """Open by the rules of the walk; the caller closes it. ``not_found`` is a proven ENOENT."""
         at, name, trusted = self.parent(path)
         try:
-            return openat2(at, name, flags, LINKLESS if trusted else TENANT, mode)
+            return _reach(at, name, flags, path, trusted, mode)[0]
         except OSError as exc:
             if not trusted or exc.errno != errno.ELOOP:
                 raise refused(exc, path, not trusted) from exc
@@ -166,7 +177,7 @@ class Walk:
         for hops in range(_HOPS, 0, -1):
             at, name, _trusted = self.parent(path)
             try:
-                if not stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                if not is_link(at, name):
                     return path
             except OSError as exc:
                 raise refused(exc, path) from exc
@@ -179,8 +190,7 @@ class Walk:
             return place
         if not self._places:
             fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            seen = os.fstat(fd)
-            self._places["/"] = _Place(fd, _roots_own(seen), "/", seen.st_dev)
+            self._places["/"] = _Place(fd, _roots_own(os.fstat(fd)), "/")
         if len(self._places) > _PLACES and hops == _HOPS:  # thousands of parents must not use up the descriptors
             for old in [known for known in self._places if not names.within(path, known)]:
                 os.close(self._places.pop(old).fd)
@@ -197,15 +207,13 @@ class Walk:
 
     def _step(self, at: _Place, name: str, path: str, hops: int) -> _Place:
         try:
-            fd = openat2(at.fd, encode(name), os.O_PATH | os.O_DIRECTORY, LINKLESS if at.trusted else TENANT)
+            fd, asks = _reach(at.fd, encode(name), os.O_PATH | os.O_DIRECTORY, path, at.trusted)
         except OSError as exc:
             if not at.trusted or exc.errno != errno.ELOOP:
                 raise refused(exc, path, not at.trusted) from exc
             goal = self._place(self._goal(path, hops), hops - 1)
             return goal._replace(fd=os.dup(goal.fd))
-        seen = os.fstat(fd)
-        trusted = at.trusted and _roots_own(seen) and (seen.st_dev == at.device or not _foreign(fd))
-        return _Place(fd, trusted, _below(at.real, name), seen.st_dev)
+        return _Place(fd, at.trusted and not asks and _roots_own(os.fstat(fd)), _below(at.real, name))
 
     def _goal(self, path: str, hops: int) -> str:
         """What the link at ``path`` says, as an absolute path; its ``..`` are the real parents, as in the kernel."""
@@ -237,7 +245,37 @@ def _roots_own(seen: os.stat_result) -> bool:
     return seen.st_uid == 0 and not seen.st_mode & 0o022
 
 
-def _foreign(fd: int) -> bool:
-    buffer = ctypes.create_string_buffer(256)  # struct statfs begins with the type, a long
-    check(libc.fstatfs(fd, buffer))
-    return ctypes.c_ulong.from_buffer(buffer).value in _FOREIGN
+def _reach(at: int, name: bytes, flags: int, path: str, trusted: bool, mode: int = 0) -> tuple[int, bool]:
+    try:
+        return openat2(at, name, flags, TENANT, mode), False
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            raise
+        fd, asks = enter(at, name, flags if trusted else os.O_PATH, path, trusted)
+        if not trusted:
+            os.close(fd)
+            raise
+        return fd, asks
+
+
+def enter(at: int, name: bytes, flags: int, path: str, trusted: bool) -> tuple[int, bool]:
+    """(what is mounted at a name, does it show the answers of a server). A server that may hang is asked nothing."""
+    fd = openat2(at, name, os.O_PATH, LINKLESS)
+    try:
+        asks = _magic(fd) in _FOREIGN
+        if asks:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import foreign
+
+            asks = foreign.judged(fd, path, trusted)
+        return os.open("/proc/self/fd/%d" % fd, flags | os.O_CLOEXEC), asks  # the mount that was looked at
+    finally:
+        os.close(fd)
+
+
+def _magic(fd: int) -> int:
+    """The type of a filesystem as the kernel itself knows it, by statx(2) and statmount(2); 0 before Linux 6.8."""
+    about, answer = ctypes.create_string_buffer(256), ctypes.create_string_buffer(512)
+    libc.statx(fd, b"", 0x5000, 0x4000, about)  # of this descriptor, without a sync: the mount's unique number
+    asked = ctypes.create_string_buffer(struct.pack("=QQQ", 24, struct.unpack_from("=144xQ", about)[0], 1))
+    syscall(457, ctypes.addressof(asked), answer, 512, 0)
+    return int(struct.unpack_from("=24xQ", answer)[0])

@@ -14,6 +14,7 @@ import stat
 import struct
 from typing import Any, Iterable, NamedTuple
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.foreign import peek
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2, refused
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -108,7 +109,7 @@ def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> T
             if seen > limit or len(above) >= depth:
                 raise StorageError("limit_exceeded", "more than %d entries or %d levels beneath" % (limit, depth))
             try:
-                mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+                mode = peek(here, name).st_mode
                 if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):  # to open a device or a fifo may do something
                     left.append(where)
                     continue

@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render im
 RESULT_BYTES = 72 * 1024  # of these a result holds three at most (actions, diff, errors or resources): below 256 KiB
 ERRORS = 1000
 ERROR_BYTES = 16 * 1024
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 TEXT = 1000  # characters, each up to six bytes of JSON, of a text that is cut
 
 
@@ -41,8 +42,7 @@ def digest(listed: list[dict[str, Any]]) -> str:
     """SHA-256 over the canonical JSON of the whole list (sorted keys, no spaces)."""
     sha = hashlib.sha256()
     for entry in listed:
-        sha.update(json.dumps(entry, sort_keys=True, separators=(",", ":"), default=str).encode())
-        sha.update(b"\n")
+        sha.update(_canonical(entry).encode() + b"\n")
     return sha.hexdigest()
 
 
@@ -85,9 +85,18 @@ def done(listed: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, A
 def refusals(errors: list[StorageError]) -> dict[str, Any]:
     """What a failed task says: the first error as its own, and as many as fit; the first one always does."""
     first = errors[0]
-    rows = [_slim(plain(error.as_dict())) for error in errors[:ERRORS]]
-    said = {"msg": _cut(str(first), 4 * TEXT), "code": first.code, "hint": _cut(first.hint)}
+    rows = [_slim(shown(plain(error.as_dict()))) for error in errors[:ERRORS]]
+    said = {"msg": _cut(shown(str(first)), 4 * TEXT), "code": first.code, "hint": _cut(shown(first.hint))}
     return {**said, "errors": bounded(rows, ERRORS), "errors_total": len(errors)}
+
+
+def shown(value: Any) -> Any:
+    """What a terminal would obey or reorder is written as ``repr`` does: tenants make names, and people read them."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+    if isinstance(value, dict):
+        return {shown(key): shown(each) for key, each in value.items()}
+    return [shown(each) for each in value] if isinstance(value, list) else value
 
 
 def _slim(error: dict[str, Any]) -> dict[str, Any]:

@@ -15,16 +15,93 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 
 _TRUE = frozenset(("yes", "on", "1", "true", "t", "y", 1, True))
 _TEXTS = ("str", "raw")  # a text is one already
+_ITSELF = {"str": str, "bool": bool, "int": int}
+_NO_WAY = ("", None)
+_known: dict[int, tuple[Any, ...]] = {}  # by the identity of a spec, which is kept with it
 _FALSE = frozenset(("no", "off", "0", "false", "f", "n", 0, False))
 
 
 def check(spec: dict[str, Any], rules: dict[str, Any], given: Any, secrets: set[str]) -> dict[str, Any]:
     """The options of one entry, coerced, with defaults filled in. Raises ``invalid`` with every problem at once."""
+    quick = _quick(spec, rules, given)
+    if quick is not None:
+        return quick
     problems: list[str] = []
     params = _dict(spec, rules, given, "", problems, secrets)
     if problems:
         raise StorageError("invalid", "; ".join(problems), "see ansible-doc for the options of this kind")
     return params
+
+
+def _quick(spec: dict[str, Any], rules: dict[str, Any], given: Any) -> dict[str, Any] | None:
+    """The same for what needs no coercion and holds no secret, as nearly every entry of thousands; None for others."""
+    if type(given) is not dict:
+        return None
+    known = _known.get(id(spec))
+    if known is None:
+        known = _known[id(spec)] = _plain_options(spec)
+    _spec, defaults, required, ways = known
+    if not ways:
+        return None
+    params = dict(defaults)
+    for name, value in given.items():
+        if value is None and name in ways:
+            continue
+        kind, option = ways.get(name, _NO_WAY)
+        if kind is str or kind is bool or kind is int:
+            if type(value) is not kind or (option and value not in option):
+                return None
+        elif kind == "texts":
+            if type(value) is not list:
+                return None
+            for text in value:
+                if type(text) is not str:
+                    return None
+            value = value[:]
+        elif kind == "path":
+            if type(value) is not str or "$" in value or value[:1] == "~":
+                return None
+        elif kind == "dicts":
+            if type(value) is not list:
+                return None
+            value = [_quick(option["options"], option, item) for item in value]
+            if None in value:
+                return None
+        elif kind != "raw":
+            return None
+        params[name] = value
+    for name in required:
+        if params[name] is None:
+            return None
+    if "required_if" in rules or "mutually_exclusive" in rules:
+        problems: list[str] = []
+        _rules(rules, params, "", problems)
+        if problems:
+            return None
+    return params
+
+
+def _plain_options(spec: dict[str, Any]) -> tuple[Any, ...]:
+    """The defaults, what is required, and which options may pass without a closer look."""
+    defaults = {name: option.get("default") for name, option in spec.items()}
+    required = [name for name, option in spec.items() if option.get("required")]
+    ways: dict[str, tuple[Any, Any]] = {}
+    for name, option in spec.items():
+        kind, choices, default = option.get("type", "str"), option.get("choices"), defaults[name]
+        if default is not None and (type(default) is not _ITSELF.get(kind) or option.get("no_log")):
+            return spec, {}, [], {}
+        if "aliases" in option or option.get("no_log"):
+            continue
+        if kind in _ITSELF:
+            ways[name] = _ITSELF[kind], choices
+        elif kind == "list" and choices is None and option.get("elements") in ("str", "dict"):
+            if option["elements"] == "str":
+                ways[name] = "texts", None
+            elif "options" in option:
+                ways[name] = "dicts", option
+        elif kind in ("path", "raw") and choices is None:
+            ways[name] = kind, None
+    return spec, defaults, required, ways
 
 
 def _dict(

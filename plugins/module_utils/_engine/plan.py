@@ -53,7 +53,8 @@ class Planner:
         self._refuse(actions, gone)
         early = {id(action) for action in now or ()}
         chosen = actions if now is None else [a for a in actions if id(a) in early]
-        return Plan(self.units, self.needs, actions, chosen, self.errors, self.world)
+        kept = None if self.gathered.asked else self.gathered
+        return Plan(self.units, self.needs, actions, chosen, self.errors, self.world, kept)
 
     # -- the order -------------------------------------------------------------------------------------------------
 

@@ -43,15 +43,17 @@ def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock
     """
     times = {"scan": 0.0, "plan": 0.0, "apply": 0.0, "settle": 0.0}
 
-    def look() -> Plan:
+    def look(last: Plan | None = None) -> Plan:
         start = clock()
         world = _Timed(ports, clock)
-        try:
-            units, errors = declare(world)
-        except StorageError as error:  # it could not look
-            units, errors = [], [error]
-        found = compare(units, world)
-        found.errors[:0] = [error for error in errors if error not in found.errors]
+        found = runner.again(last, world) if last is not None else None
+        if found is None:
+            try:
+                units, errors = declare(world)
+            except StorageError as error:  # it could not look
+                units, errors = [], [error]
+            found = compare(units, world)
+            found.errors[:0] = [error for error in errors if error not in found.errors]
         times["scan"] += world.spent
         times["plan"] += clock() - start - world.spent
         return found
@@ -65,7 +67,7 @@ def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock
 
     with options.lock() if options.lock else contextlib.nullcontext():
         if options.lock:  # the world may have moved while somebody else held it
-            first = look()
+            first = look(first)
             if first.errors or not first.actions:
                 return _foreseen(first, times)
         return Report(*runner.apply(first, look, ports, options, clock, times))

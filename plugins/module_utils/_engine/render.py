@@ -15,8 +15,10 @@ _OCTAL = ("mode", "o:mode")  # people read file modes in octal digits
 
 def plain(value: Any) -> Any:
     """JSON-able, secrets masked, file modes in octal digits, observations (``_`` fields) left out."""
+    if type(value) is int or value is None or (type(value) is str and value.isascii()):
+        return value
     if isinstance(value, dict):
-        kept = {str(k): v for k, v in value.items() if not str(k).startswith("_")}
+        kept = {str(k): v for k, v in value.items() if str(k)[:1] != "_"}
         return {
             k: "%04o" % v if k in _OCTAL and isinstance(v, int) and not isinstance(v, bool) else plain(v)
             for k, v in kept.items()

@@ -18,14 +18,14 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     state_of,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import reach
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
 
 Done = Tuple[int, Key, Action]  # its place in the order of puts, its unit
 
 
 def apply(
     first: Plan,
-    look: Callable[[], Plan],
+    look: Callable[..., Plan],
     ports: Mapping[str, Any],
     options: Any,
     clock: Callable[[], float],
@@ -51,12 +51,28 @@ def apply(
     summary = runner.finish(len(listed))
     times["apply"] = clock() - start
     start = clock()
-    last = look()
+    last = look(first)
     times["settle"] = clock() - start
     errors = runner.errors
     if not errors and (last.actions or last.errors):
         errors = last.errors or [_unsettled(last)]
     return listed, digest, summary, errors, last.world.rows, path, times
+
+
+def again(last: Plan, world: World) -> Plan | None:
+    """Another look at what an earlier plan is about, with what is the same left as it was found; None: plan anew.
+
+    What was declared without asking the world is declared no other way now, and a plan is pure: from equal rows
+    comes an equal plan. What the world holds as declared needs none.
+    """
+    gathered = last.gathered
+    if gathered is None:
+        return None
+    gathered.world, gathered.scanned, gathered.errors = world, set(), []
+    gathered.scan()
+    if not gathered.errors and world.rows == last.world.rows:
+        return last._replace(world=world)
+    return Plan(gathered.units, gathered.needs, [], [], [], world) if gathered.met() else None
 
 
 def _unsettled(last: Plan) -> StorageError:

@@ -48,6 +48,8 @@ class World:
         self.memo: dict[Hashable, Any] = {}  # what resources work out from all of it, once a look
         self.declared: dict[tuple[str, str], dict[str, Any]] = {}  # options of every entry, by kind and name
         self.whole: set[str] = set()
+        self.asked = False
+        self.leaving: dict[str, set[Hashable]] = {}
 
     def port(self, name: str) -> Any:
         if name not in self.rows:
@@ -56,6 +58,7 @@ class World:
 
     def everything(self, port: str) -> dict[Hashable, Any]:
         """Every row of a port that can list them."""
+        self.asked = True
         if port not in self.whole:
             self.rows[port].update(self.ports[port].scan(None))
             self.whole.add(port)
@@ -63,7 +66,7 @@ class World:
 
     def look(self, port: str, targets: Iterable[Hashable]) -> dict[Hashable, Any]:
         """Rows of a port; absent targets are left out, an unreadable one holds its StorageError."""
-        asked = self.port(port)
+        asked, self.asked = self.port(port), True
         if port in self.failed:
             raise self.failed[port]
         seen = self.seen[port]
@@ -85,6 +88,7 @@ class Plan(NamedTuple):
     now: list[Action]  # what this stage may do; fewer than ``actions`` while a door is closed
     errors: list[StorageError]
     world: World
+    gathered: Gathering | None = None
 
     @property
     def conditional(self) -> bool:
@@ -147,9 +151,10 @@ class Gathering:
             self._cover(index, unit)
         for index, unit in enumerate(units):
             self._declare(index, unit)
+        self.asked = world.asked or self.proven  # then what is declared may depend on what is seen
         if any(hooks.proves in self.hooks for _index, hooks, *_cell in self.proven):
             self._ask_proven()  # the port is asked anyway, and every port is asked once
-        self._scan()
+        self.scan()
 
     def met(self) -> bool:
         """Is every cell as it should be? Then there is nothing to order, refuse or do."""
@@ -173,7 +178,7 @@ class Gathering:
     def complete(self) -> None:
         """What was left out because it would be proven."""
         self._ask_proven()
-        self._scan()
+        self.scan()
 
     def _ask_proven(self) -> None:
         for index, hooks, target, value, below in self.proven:
@@ -301,7 +306,7 @@ class Gathering:
 
     # -- the look --------------------------------------------------------------------------------------------------
 
-    def _scan(self) -> None:
+    def scan(self) -> None:
         for spot in self.released.keys() & (self.implied.keys() | self.owner.keys() | self.stands.keys()):
             for user in self.released.pop(spot):
                 if spot in self.owner or spot in self.stands:
@@ -324,7 +329,8 @@ class Gathering:
             self.scanned.add(name)
             if self.hooks[name].want_entries is not None:
                 self.world.ports[name].want_entries = leaving[name]
-                self.world.seen[name] -= leaving[name]  # an earlier look did not ask for them
+                self.world.seen[name] -= leaving[name] - self.world.leaving.get(name, set())
+                self.world.leaving[name] = leaving[name]
             try:
                 if targets:
                     self.world.look(name, dict.fromkeys(targets))

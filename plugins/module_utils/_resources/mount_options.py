@@ -18,7 +18,7 @@ _FLAGS = {
     "nodiratime": ("nodiratime", True), "diratime": ("nodiratime", False),
 }  # fmt: skip
 # Read by mount(8), systemd or nobody, never by the kernel: they belong in fstab alone.
-_FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "loop")
+_FSTAB_ONLY = ("defaults", "auto", "noauto", "nofail", "_netdev", "nouser", "loop")
 
 # These make directories as root, format, or unmount by themselves (mount(8), systemd.mount(5)).
 _RISKY = ("x-mount.", "x-systemd.makefs", "x-systemd.device-bound")
@@ -66,13 +66,21 @@ def line(before: str, given: list[str] | None, head: Own, tail: Own) -> str:
     """
     old = before.split(",") if before else []
     said = old if given is None else given
+    pairs = (*head, *tail)
+    kinds = re.compile("|".join("(?P<_%d>%s)" % (n, pattern) for n, (pattern, _word) in enumerate(pairs)))
+    found: dict[str, list[str]] = {"": []}  # by the name of the pattern; "" has all others
+    for word in said:
+        match = kinds.fullmatch(word)
+        found.setdefault(match.lastgroup or "" if match else "", []).append(word)
 
-    def own(pairs: Own) -> Iterator[str]:
-        for pattern, word in pairs:
-            mine = [w for w in said if re.fullmatch(pattern, w)] or [w for w in old if re.fullmatch(pattern, w)]
-            yield from mine if word is None else [word] * bool(word)
+    def own(start: int, pairs: Own) -> Iterator[str]:
+        for n, (pattern, word) in enumerate(pairs, start):
+            if word is not None:
+                yield from [word] * bool(word)
+            else:
+                yield from found.get("_%d" % n) or [w for w in old if said is not old and re.fullmatch(pattern, w)]
 
-    rest = [w for w in said if w and not any(re.fullmatch(pattern, w) for pattern, _word in (*head, *tail))]
-    words = [*own(head), *rest, *own(tail)]
+    rest = [w for w in found[""] if w]
+    words = [*own(0, head), *rest, *own(len(head), tail)]
     same = before and {*words, "", "defaults"} == {*old, "", "defaults"}
     return before if same else ",".join(words) or "defaults"

@@ -15,6 +15,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 
 # Words that hand root's authority to somebody else's program or path (mount(8), util-linux).
 _FORBIDDEN = ("helper", "uhelper", "comment", "context", "fscontext", "defcontext", "rootcontext")
+# These let others than root mount, and unmount, what a line of fstab names (mount(8)).
+_AUTHORITY = ("user", "users", "owner", "group")
 # A secret itself: fstab, results and logs would show it.
 _SECRETS = ("secret", "password", "password2", "pass", "passwd", "cred")
 # Committed data is lost at power loss (ext4(5), xfs(5)); nobh is no option any more.
@@ -37,6 +39,9 @@ def meaning(word: str, fstype: str, what: str, plain: bool) -> dict[str, Any]:
         raise refuse(what, name + "=..." * bool(eq), "is not one mount option", hint)
     if word in UNSAFE:
         raise refuse(what, word, "loses committed data at power loss", "leave it out")
+    if name in _AUTHORITY:
+        hint = "leave it out: root mounts it" + ("; for a login write username=" if eq else "")
+        raise refuse(what, word, "lets others than root mount and unmount it", hint)
     if name in _FORBIDDEN or name.startswith(("X-", "x-")):
         raise refuse(what, word, "is not allowed", "declare it in another way")
     if fstype == "tmpfs" and name not in _TMPFS:

@@ -6,8 +6,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -258,6 +260,31 @@ def test_top_is_seen_by_nobody_and_keeps_nothing(fs):
             pass
         assert caught.value.code == "denied"
     assert "ro" in subprocess.check_output(["findmnt", "-no", "FS-OPTIONS", mount]).decode().split(",")
+
+
+def test_a_killed_run_leaves_no_mount_of_its_own(fs):
+    mount, fd = fs
+    btrfschange.subvolume_create(fd, "s")
+    source, inner = source_of(mount), mount + "/../inner"
+    os.mkdir(inner)
+    subprocess.check_call(["mount", "-o", "subvol=s", source, inner])
+    child = os.fork()
+    if not child:
+        with opened(inner) as sub, outside(sub) as top:
+            os.kill(os.getpid(), signal.SIGKILL if mount_of(top) != mount_of(sub) else signal.SIGTERM)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    subprocess.check_call(["umount", inner])
+    with opened(source):
+        os.close(fd)
+        subprocess.check_call(["umount", mount])
+        for _try in range(100):  # a killed process is gone a moment before its mounts are
+            with contextlib.suppress(OSError):
+                os.close(os.open(source, os.O_RDONLY | os.O_EXCL))
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("%s is still held" % source)
+        os.dup2(os.open("/dev/null", os.O_RDONLY), fd)  # the fixture closes it
 
 
 def mount_of(fd):

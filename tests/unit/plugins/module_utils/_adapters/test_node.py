@@ -276,7 +276,7 @@ def test_a_missing_parent_is_named(arena: str) -> None:
 
 def test_what_a_file_system_forgets_is_not_enforced(arena: str) -> None:
     make(arena + "/f")
-    with mounted(arena + "/f", TENANT):
+    with mounted(arena + "/f", 0):
         for change, lost in (({"mode": 0o700}, "mode"), ({"owner": 7}, "uid"), ({"group": 7}, "gid")):
             error = refusal(lambda change=change: converge(Node(), arena + "/f/dir", change))  # type: ignore[misc]
             assert error.code == "not_enforced" and lost in error.message
@@ -1207,6 +1207,7 @@ def test_killed_anywhere_the_next_run_comes_to_the_same_world(arena: str, scene:
         done[call] = done.get(call, 0) + 1
         points.append((call, done[call]))
     points = [p for p in points if p[0] != "ioctl" or p[1] > done["ioctl"] - 4]
+    points = [p for p in points if not p[0].startswith("syscall_")]  # newer than strace, which shows it unasked
     for n, (call, when) in enumerate(points):
         where = "%s/%d" % (arena, n)
         prepared[where] = prepare(where)

@@ -364,6 +364,18 @@ def test_an_error_that_is_large_by_itself_keeps_what_people_and_programs_need() 
     assert len(many["errors"]) < 1000 and many["errors_total"] == 5000 and many["msg"] == "no 0"
 
 
+def test_what_tenants_call_things_is_shown_and_not_obeyed() -> None:
+    evil = "a\n\x1b[31m\u202eb\u2028\x9b\udcff"
+    said = listing.refusals([StorageError("in_use", evil, evil, paths=[evil], by={evil: evil}).at(evil)])
+    told = "a\\n\\x1b[31m\\u202eb\\u2028\\x9b\\udcff"
+    assert said["errors"][0] == {
+        "entry": told, "code": "in_use", "message": told, "hint": told, "details": {"paths": [told], "by": {told: told}}
+    }  # fmt: skip
+    assert said["hint"] == told and said["msg"] == "%s: %s (%s)" % (told, told, told)
+    plain = listing.refusals([StorageError("in_use", "/srv/\u00e9 'b\\'")])
+    assert plain["msg"] == plain["errors"][0]["message"] == "/srv/\u00e9 'b\\'"
+
+
 def test_what_was_changed_at_and_beneath_a_path() -> None:
     paths = ["/a", "/a!", "/a-b/c", "/a/b", "/a/b/c", "/a0", "/b", "/a/\u00e9"]
     asked = listing.changed([{"port": port, "target": path} for path in paths for port in ("node", "data", "fstab")])

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+import random
 from typing import Any
 
 import pytest
@@ -45,3 +47,40 @@ def test_every_kind_with_a_path_at_home() -> None:
     entries, errors = _kinds.entries(document, {"allow_unstable_device": False}, set())
     found = {entry.params.get("path") or entry.params["root"] for entry in entries}
     assert errors == [] and found == {"/home/somebody/s", "/home/somebody/t", "/home/somebody/m"}
+
+
+WORDS: list[Any] = [None, True, False, 0, 5, -1, "", "a", "5", "yes", "absent", "present", "/a/b", "~/x", "$HOME", 1.5]
+WORDS += ["directory", "tmpfs", "loop", "filesystem", "none", "fstab", "1MiB", {}, {"path": "/x"}, [], ["a"], ["a", 5]]
+WORDS += [["~/x"], [{}], [{"path": "a"}], [{"path": "a", "mode": "0750", "acl": ["u:1:r"]}], [{"path": 5}], [None]]
+
+
+def test_what_passes_quickly_is_what_the_closer_look_makes_of_it() -> None:
+    """Of every kind, with values that fit and values that do not."""
+    choice, quick = random.Random(7), 0
+    specs = [_kinds.resource(name) for name in _kinds.LISTS]
+    for _round in range(12000):
+        kind = choice.choice(specs)
+        names = [name for name, option in kind.OPTIONS.items() if option.get("required")]
+        names += choice.sample([*kind.OPTIONS, "unheard_of"], choice.randrange(4))
+        pools = {name: choice.choice((WORDS, _fitting(kind.OPTIONS.get(name, {})))) for name in names}
+        given = {name: copy.deepcopy(choice.choice(pool)) for name, pool in pools.items()}
+        before = copy.deepcopy(given)
+        params = options._quick(kind.OPTIONS, kind.RULES, given)
+        assert given == before
+        problems: list[str] = []
+        secrets: set[str] = set()
+        closer = options._dict(kind.OPTIONS, kind.RULES, given, "", problems, secrets)
+        if params is not None:
+            quick += 1
+            assert (problems, secrets) == ([], set()), given
+            assert repr(params) == repr(closer) and list(params) == list(closer), given
+    assert quick > 800, quick
+
+
+def _fitting(option: dict[str, Any]) -> list[Any]:
+    kind = option.get("type", "str")
+    if "choices" in option:
+        return list(option["choices"])
+    if kind == "list":
+        return [[{"path": "a", "mode": "0750", "acl": ["u:1:r"]}]] if "options" in option else [["a", "b"], []]
+    return {"bool": [True, False], "int": [1, 0], "dict": [{}]}.get(kind, ["/a/b", "5", "x"])

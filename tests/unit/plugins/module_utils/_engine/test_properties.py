@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Iterator
 
 import pytest
 
@@ -99,6 +99,7 @@ def test_e1_one_scan_per_port_and_look(seed: int) -> None:
 
     def declare(look: World) -> Any:
         looks.append(look)
+        look.asked = True  # else it is not asked to declare again
         return s.units, []
 
     failed = 0
@@ -109,6 +110,73 @@ def test_e1_one_scan_per_port_and_look(seed: int) -> None:
     if not s.ground.puts:
         assert len(looks) == 1
         assert max(Counter(s.ground.scans).values(), default=0) <= 1
+
+
+@seeds
+@pytest.mark.parametrize("moves", [None, 0, 1, 2, "fails"])
+def test_e2_what_asks_nothing_need_not_be_declared_again(seed: int, moves: Any) -> None:
+    """Whatever the world does while a run waits for its lock and while it works: the outcome is that of who declares
+    at each look. Nothing is scanned more often, and most runs do declare but once."""
+    told: list[Any] = []
+    for asks in (True, False):
+        s = world.scenario(seed)
+        declared: list[World] = []
+
+        def declare(look: World, s: Any = s, asks: bool = asks, declared: list[World] = declared) -> Any:
+            declared.append(look)
+            look.asked |= asks
+            return s.units, []
+
+        if moves == "fails":
+            s.ground.before_put = fails(2)
+        report: Any
+        try:
+            lock = None if moves is None or moves == "fails" else lambda s=s: moved(s, moves)
+            report = converge(declare, s.ports, Options(workers=1, lock=lock), time.perf_counter)
+        except Refusals as refused:
+            report = refused
+            told.append([error.as_dict() for error in refused.errors])
+        else:
+            told.append((report.listed, report.digest, report.summary, report.rows))
+            told.append([error.as_dict() for error in report.errors])
+        told.append((s.ground.snapshot(True), s.ground.log, Counter(s.ground.scans), isinstance(report, Refusals)))
+        if asks:
+            often = len(declared)
+    half = len(told) // 2
+    assert told[:half] == told[half:]
+    assert len(declared) <= often
+
+
+@contextlib.contextmanager
+def moved(s: world.Scenario, change: int) -> Iterator[None]:
+    """Somebody else had the lock: did nothing, took a thing away that differs, or did all that was to do."""
+    if change == 2:
+        with contextlib.suppress(Refusals):
+            converge(lambda look: (s.units, []), s.ports, Options(workers=1), time.perf_counter)
+    elif change == 1 and s.ground.rows:
+        del s.ground.rows[sorted(s.ground.rows, key=str)[0]]
+    yield
+
+
+def test_runs_declare_but_once_where_nothing_intervenes() -> None:
+    """What the test above compares is really done: without it every run that changes something declares three times."""
+    found: Counter[int] = Counter()
+    for seed in SEEDS:
+        s = world.scenario(seed)
+        declared: list[World] = []
+
+        def declare(look: World, s: Any = s, declared: list[World] = declared) -> Any:
+            declared.append(look)
+            return s.units, []
+
+        with contextlib.suppress(Refusals):
+            report = converge(
+                declare, s.ports, Options(workers=1, lock=contextlib.nullcontext), time.perf_counter
+            )  # with a lock: three looks
+            if s.ground.puts and not report.errors:
+                found[len(declared)] += 1
+    print(found)
+    assert found[1] > len(SEEDS) / 8, found
 
 
 @seeds

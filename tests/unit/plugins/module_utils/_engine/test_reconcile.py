@@ -681,3 +681,18 @@ def test_e13_without_a_journal_nothing_begins(ground: Ground) -> None:
     with pytest.raises(StorageError):
         run(ground, unit("one", ("a", 1, {})), journal=Refusing(ground))
     assert not ground.puts
+
+
+def test_what_is_declared_by_what_was_seen_is_declared_again(ground: Ground) -> None:
+    """Somebody else changed what the declaration depends on, before we had the lock."""
+
+    def declare(world: Any) -> Any:
+        return [unit("a", ("a", "x", {"size": 1 + len(world.look("b", ["y"]))}))], []
+
+    @contextlib.contextmanager
+    def lock() -> Iterator[None]:
+        ground.rows["b", "y"] = {"size": 7}
+        yield
+
+    report = converge(declare, ground.ports, Options(workers=1, lock=lock), time.monotonic)
+    assert (report.errors, puts(ground)) == ([], [(("a", "x"), {"size": 2})])

@@ -1,0 +1,46 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Mounts that show the answers of somebody else's program or machine: judged without asking it, as it may never answer.
+
+Even fstat(2), statfs(2) or open(2) of such a root may wait for its server for ever; an O_PATH descriptor, the table of
+mounts and an unmount do not.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import openat2
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+_TYPES = frozenset(("fuse", "fuseblk", "virtiofs", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs"))
+
+
+def judged(fd: int, path: str, trusted: bool) -> bool:
+    """Does the mount of an O_PATH descriptor ask a server? ``unsafe_path`` where that server may be a tenant's.
+
+    That is where others than root can write, and the program of another user anywhere: what is root's own directory
+    may have been theirs when it was mounted over.
+    """
+    with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
+        number = int(f.read().partition(b"mnt_id:")[2].split()[0])
+    row = next((row for row in mountinfo.parse(mountinfo.read()) if row.id == number), None)
+    if row is None:
+        raise StorageError("moved", "%s was unmounted while it was looked at" % path, "run it again")
+    if row.fstype not in _TYPES and not row.fstype.startswith("fuse."):
+        return False
+    if not trusted or mountinfo.options(row.super_options).get("user_id", "0") != "0":
+        text = "%s is a mount of type %s: what it shows is up to somebody else's server" % (path, row.fstype)
+        hint = "unmount it (mount with state: absent), or look at it by hand"
+        raise StorageError("unsafe_path", text, hint, fstype=row.fstype)
+    return True
+
+
+def peek(at: int, name: str | bytes) -> os.stat_result:
+    """lstat(2) of a name that is no mount (EXDEV): that of a mount would ask its server."""
+    fd = openat2(at, os.fsencode(name), os.O_PATH | os.O_NOFOLLOW)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
