@@ -136,15 +136,6 @@ EXAMPLES = r"""
     passno: 2
     nofail: true
 
-- name: The same disk, without programs on it from now on
-  bulkhead.storage.mount:
-    path: /mnt/data
-    source: /dev/disk/by-id/virtio-data-0001
-    fstype: ext4
-    options: noatime,nodev,nosuid,noexec
-    passno: 2
-    nofail: true
-
 - name: One of its directories, read only, elsewhere
   bulkhead.storage.mount:
     path: /srv/public
@@ -207,7 +198,6 @@ plan_digest:
   description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
   returned: success, or when an action failed
   type: str
-  sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 summary:
   description: How many actions were C(planned), C(applied), C(failed), C(undone), C(kept) and C(skipped).
   returned: always

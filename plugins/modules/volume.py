@@ -323,7 +323,6 @@ plan_digest:
   description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
   returned: success, or when an action failed
   type: str
-  sample: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 summary:
   description: How many actions were C(planned), C(applied), C(failed), C(undone), C(kept) and C(skipped).
   returned: always

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import openat2
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _TYPES = frozenset(("fuse", "fuseblk", "virtiofs", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs"))
@@ -44,3 +44,13 @@ def peek(at: int, name: str | bytes) -> os.stat_result:
         return os.fstat(fd)
     finally:
         os.close(fd)
+
+
+def unasked(path: str) -> None:
+    """``unsafe_path`` where one would have to be asked for a path. What is not there, or is shut, others tell."""
+    try:
+        with Walk() as walk:
+            os.close(walk.open(path, os.O_PATH))
+    except StorageError as error:
+        if error.code == "unsafe_path":
+            raise

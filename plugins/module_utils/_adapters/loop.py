@@ -27,17 +27,6 @@ class Attached(NamedTuple):
     whole: bool  # no offset into the file and no limit of its size
 
 
-def backing_files() -> dict[str, bytes]:
-    """Device path -> the text of its backing file in sysfs, raw."""
-    found = {}
-    for name in os.listdir("/sys/block"):
-        if name.startswith("loop"):
-            raw = sysfs_text(name)
-            if raw is not None:
-                found["/dev/" + name] = raw
-    return found
-
-
 def sysfs_text(name: str) -> bytes | None:
     try:
         fd = os.open("/sys/block/%s/loop/backing_file" % name, os.O_RDONLY | os.O_CLOEXEC)
@@ -83,12 +72,3 @@ def attached(device: str) -> Attached | None:
     backing = raw[: -len(b" (deleted)")] if deleted else raw
     flags = info[8]
     return Attached(device, backing, deleted, info[:2], bool(flags & 1), bool(flags & 4), size, info[3:5] == (0, 0))
-
-
-def find(file: File) -> Attached | None:
-    """The loop device over a file, by device and inode number. Two over one file would corrupt it."""
-    for device in backing_files():
-        held = attached(device)
-        if held is not None and held.file == file:
-            return held
-    return None

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attaching and detaching loop devices, and the port ``loop``."""
+"""All loop devices, attaching and detaching them, and the port ``loop``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.loop import (
     INFO,
     Attached,
+    File,
     attached,
-    backing_files,
     sysfs_text,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
@@ -36,6 +36,26 @@ _GET_FREE = 0x4C82
 _READ_ONLY, _AUTOCLEAR, _DIRECT_IO = 1, 4, 16
 _CONFIG = struct.Struct("=II232s64x")  # struct loop_config, 304 bytes
 _TRIES, _PATIENCE = 64, 5.0
+
+
+def backing_files() -> dict[str, bytes]:
+    """Device path -> the text of its backing file in sysfs, raw."""
+    found = {}
+    for name in os.listdir("/sys/block"):
+        if name.startswith("loop"):
+            raw = sysfs_text(name)
+            if raw is not None:
+                found["/dev/" + name] = raw
+    return found
+
+
+def find(file: File) -> Attached | None:
+    """The loop device over a file, by device and inode number. Two over one file would corrupt it."""
+    for device in backing_files():
+        held = attached(device)
+        if held is not None and held.file == file:
+            return held
+    return None
 
 
 def attach(file: int, read_only: bool = False, autoclear: bool = False, direct_io: bool = False) -> tuple[int, str]:

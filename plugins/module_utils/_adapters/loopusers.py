@@ -17,7 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 def look(rows: Iterable[dict[str, Any]]) -> None:
     """``_held`` of what is attached: each device with its mount points here and a process that keeps it elsewhere."""
     files = {(row["_dev"], row["_ino"]): row for row in rows}
-    held = [each for each in map(loop.attached, loop.backing_files()) if each is not None and each.file in files]
+    held = [each for each in map(loop.attached, loopchange.backing_files()) if each is not None and each.file in files]
     if not held:
         return
     here = mountinfo.parse(mountinfo.read())
@@ -54,7 +54,7 @@ def refusal(target: str, row: dict[str, Any], gone: set[Any]) -> StorageError | 
 
 def released(target: str, row: dict[str, Any]) -> None:
     """Proves that no device holds it. One that goes by itself may take a moment after its last mount."""
-    held = loop.find((row["_dev"], row["_ino"]))
+    held = loopchange.find((row["_dev"], row["_ino"]))
     if held is not None and held.autoclear:
         loopchange.wait_gone(held.device)
     elif held is not None:

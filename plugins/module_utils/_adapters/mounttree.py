@@ -75,7 +75,7 @@ def _device(held: ExitStack, walk: Walk, source: str, read_only: bool) -> tuple[
         return source, probe(backing)
     if not stat.S_ISREG(about.st_mode):
         raise StorageError("invalid", "source %s is neither a device nor a file" % source, option="source")
-    other = loop.find((about.st_dev, about.st_ino))
+    other = loopchange.find((about.st_dev, about.st_ino))
     if other is None:
         fd, device = loopchange.attach(backing, read_only, autoclear=True)
         mountapi.own(held, fd)

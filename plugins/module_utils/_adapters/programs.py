@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 
 
@@ -18,12 +17,6 @@ def _mounted() -> bool:
 def unasked(path: str) -> None:
     """``unsafe_path`` if the way to a path leads through one, or is a tenant's to choose while there is any."""
     if _mounted():
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
-        from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import foreign
 
-        try:
-            with Walk() as walk:
-                os.close(walk.open(path, os.O_PATH))
-        except StorageError as error:
-            if error.code == "unsafe_path":
-                raise
+        foreign.unasked(path)

@@ -130,11 +130,11 @@ class Sysfs:
 
     def loops(self, path: str) -> list[str]:
         """Loop devices over an image file, by its inode and not by its name."""
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import loop, loopchange
 
         if self._loops is None:
             self._loops = {}
-            for held in map(loop.attached, sorted(loop.backing_files())):
+            for held in map(loop.attached, sorted(loopchange.backing_files())):
                 if held is not None:
                     self._loops.setdefault(held.file, []).append(held.device)
         want = os.stat(path)

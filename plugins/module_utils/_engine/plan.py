@@ -314,6 +314,22 @@ class Planner:
         return any(self.view[need] == SHUT for need in self.needs[index])
 
 
+def predicted(plan: Plan) -> dict[str, dict[Hashable, Any]]:
+    """The world after the plan, as the next scan should find it."""
+    rows = {port: dict(found) for port, found in plan.world.rows.items()}
+    for action in plan.actions:
+        if action.after is None:
+            rows[action.port].pop(action.target, None)
+        else:
+            rows[action.port][action.target] = action.after
+    return rows
+
+
+def hidden(target: Hashable) -> StorageError:
+    text = "%s is a mount point of this declaration: its rights are those of what is mounted" % (target,)
+    return StorageError("conflict", text, "give it a tree of its own with root: %s and path: ." % (target,))
+
+
 def _place(target: Hashable) -> str:
     """The path that a target is, or is about."""
     last = target[-1] if isinstance(target, tuple) and target else target

@@ -80,10 +80,10 @@ def _foreseen(first: Plan, times: dict[str, float]) -> Report:
     summary["planned"] = len(first.actions)
     if not first.actions:
         return Report([], hashlib.sha256().hexdigest(), summary, [], first.world.rows, "", times)
-    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
+    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing, plan
 
     listed = listing.rows(first.actions, first.units)
-    return Report(listed, listing.digest(listed), summary, [], first.predicted(), "", times)
+    return Report(listed, listing.digest(listed), summary, [], plan.predicted(first), "", times)
 
 
 class _Timed(World):

@@ -97,16 +97,6 @@ class Plan(NamedTuple):
     def row(self, port: str, target: Hashable) -> Any:
         return self.world.rows.get(port, {}).get(target)
 
-    def predicted(self) -> dict[str, dict[Hashable, Any]]:
-        """The world after the plan, as the next scan should find it."""
-        rows = {port: dict(found) for port, found in self.world.rows.items()}
-        for action in self.actions:
-            if action.after is None:
-                rows[action.port].pop(action.target, None)
-            else:
-                rows[action.port][action.target] = action.after
-        return rows
-
 
 def compare(units: list[Unit], world: World) -> Plan:
     """Declared and implied cells against the world: a plan, which is pure but for the scans. Same input, same plan."""
@@ -207,9 +197,9 @@ class Gathering:
         if ("path", target) in unit.needs:
             return other if value is not None else ""
         if value is not None and value.keys() - {"type"}:
-            text = "%s is a mount point of this declaration: its rights are those of what is mounted" % (target,)
-            hint = "give it a tree of its own with root: %s and path: ." % (target,)
-            self.errors.append(StorageError("conflict", text, hint).at(unit.entry))
+            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import plan
+
+            self.errors.append(plan.hidden(target).at(unit.entry))
         return name
 
     def _declare(self, index: int, unit: Unit) -> None:

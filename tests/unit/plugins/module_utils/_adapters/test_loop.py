@@ -84,7 +84,7 @@ def test_identity_is_the_file_not_its_name(arena):
     os.unlink(arena + "/hard link")
     os.unlink(arena + "/kept")
     assert not [name for name in PORT.scan() if name.startswith(arena)]
-    (device,) = [d for d, raw in loop.backing_files().items() if raw.startswith(os.fsencode(arena))]
+    (device,) = [d for d, raw in loopchange.backing_files().items() if raw.startswith(os.fsencode(arena))]
     held = loop.attached(device)
     assert held.deleted and held.backing == os.fsencode(arena + "/kept")
     loopchange.detach(device)
@@ -186,7 +186,7 @@ def test_a_partly_attached_file_is_told_apart(arena):
         assert not loop.attached(device).whole
     with namespace.loop_device(file) as device:
         assert loop.attached(device).whole
-        assert loop.find((os.stat(file).st_dev, os.stat(file).st_ino)).device == device
+        assert loopchange.find((os.stat(file).st_dev, os.stat(file).st_ino)).device == device
 
 
 def test_many_at_once_take_different_devices(arena):

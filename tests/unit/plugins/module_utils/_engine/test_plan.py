@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Unit, merged, met
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import predicted
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, converge
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, Ports, World
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import compare as plan
@@ -419,7 +420,7 @@ def test_behind_a_fresh_door_there_is_nothing(house: Ground) -> None:
     assert listed(found) == [("tent", "t", None, {}), ("table", 1, None, {"x": 1})] and not found.conditional
     gone = planned(house, tent, unit("in", ("table", 1, None), needs=(("x", "t"),)))
     assert listed(gone) == [("tent", "t", None, {})] and ("table", 1) not in [
-        ("table", t) for t in gone.predicted()["table"]
+        ("table", t) for t in predicted(gone)["table"]
     ]
 
 
@@ -456,7 +457,7 @@ def test_the_plan_answers_about_the_world(house: Ground) -> None:
     house.rows["table", 2] = {"x": 1}
     found = planned(house, unit("one", ("table", 1, {"x": 2}), ("table", 3, {}), ("table", 2, None)))
     assert found.row("table", 1) == {"x": 1} and found.row("table", 3) is None and found.row("no", 1) is None
-    assert found.predicted()["table"] == {1: {"x": 2}, 3: {}}
+    assert predicted(found)["table"] == {1: {"x": 2}, 3: {}}
 
 
 def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
