@@ -4,7 +4,7 @@
 """Every system call of a run that changes something is the last one once, and fails once with each error.
 
 ``BULKHEAD_CRASH=all`` lets every call fail with every error; without it a sample of the errors is tried. The kills
-are always complete.
+are always complete. ``BULKHEAD_SCENES=tree,tmpfs`` tries only those.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def proved(workers: Workers, points: dict[str, Any], chosen: list[tuple[str, str
 def suitable(points: dict[str, Any], modes: tuple[str, ...]) -> list[tuple[str, str, int, str]]:
     return [
         (scene, way, index, mode)
-        for scene in crashing.SCENES
+        for scene in os.environ.get("BULKHEAD_SCENES", ",".join(crashing.SCENES)).split(",")
         for way in ("up", "down")
         for index, (_text, able) in enumerate(points[scene][way], 1)
         for mode in modes

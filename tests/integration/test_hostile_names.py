@@ -65,7 +65,7 @@ def test_a08_names_that_leave_and_names_that_are_only_strange() -> None:
     shown = 0
     for what, kind, option in (("names", "volumes", "name"), ("paths", "tmpfs", "path")):
         for value in listed(what):
-            if isinstance(value, str):
+            if isinstance(value, str) and (what, value[:1]) != ("paths", "~"):  # that is a home
                 answer = attack.engine({kind: [{option: value, "size": "1MiB"}]}, check=True)
                 assert answer["code"] == "invalid", (value, answer)
                 assert all(readable(e["message"] + e["hint"]) for e in answer["errors"]), answer

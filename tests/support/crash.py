@@ -167,6 +167,7 @@ def run(
     """
     reading, writing = os.pipe()
     here, there = socket.socketpair()
+    others = _children()
     pid = os.fork()
     if not pid:
         _child(module, options, check, writing, there if decide else None)
@@ -177,11 +178,20 @@ def run(
         _data, (listener,), _flags, _address = socket.recv_fds(here, 1, 1)
     here.close()
     try:
-        return _serve(pid, listener, reading, decide, alone)
+        return _serve(pid, listener, reading, decide, others if alone else None)
     finally:
         os.close(reading)
         if listener >= 0:
             os.close(listener)
+
+
+def _children() -> set[int]:
+    """Those of this process, whichever thread has them: what a run started and left comes here too."""
+    found: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        with open("/proc/self/task/%s/children" % thread, encoding="ascii") as stream:
+            found.update(map(int, stream.read().split()))
+    return found
 
 
 def _child(module: str, options: dict[str, Any], check: bool, writing: int, tell: socket.socket | None) -> None:
@@ -214,7 +224,7 @@ def _child(module: str, options: dict[str, Any], check: bool, writing: int, tell
     os._exit(status)
 
 
-def _serve(pid: int, listener: int, reading: int, decide: Decide | None, alone: bool) -> Ended:
+def _serve(pid: int, listener: int, reading: int, decide: Decide | None, others: set[int] | None) -> Ended:
     calls: list[Call] = []
     output, status, deadline = b"", -1, time.monotonic() + DEADLINE
     waiting = select.poll()
@@ -235,14 +245,12 @@ def _serve(pid: int, listener: int, reading: int, decide: Decide | None, alone: 
             else:
                 waiting.unregister(listener)
                 open_ends -= 1
-        try:
-            while True:
-                ended, code = os.waitpid(-1 if alone else pid, os.WNOHANG)
-                if not ended:
-                    break
-                if ended == pid:
-                    status = os.waitstatus_to_exitcode(code)
-        except ChildProcessError:
+        left = {pid} if others is None else _children() - others
+        for child in left & _children():
+            ended, code = os.waitpid(child, os.WNOHANG)
+            if ended == pid:
+                status = os.waitstatus_to_exitcode(code)
+        if not left & _children():
             break
         if time.monotonic() > deadline:
             with contextlib.suppress(ProcessLookupError):

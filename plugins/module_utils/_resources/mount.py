@@ -83,7 +83,9 @@ def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dic
     if plain:
         source = names.path(source, "source")
     fstype = "none" if p["bind"] else p["fstype"]
-    if fstype in (None, "", "tmpfs") or (not plain and (p["bind"] or any(c in source for c in " \t\n\\#"))):
+    if fstype in (None, "", "tmpfs") or (
+        not plain and (p["bind"] or source[:1] in "-" or any(c in source for c in " \t\n\\#"))
+    ):
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
 
         raise mount_line.refused(source, fstype)

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any, Iterator
 from uuid import uuid4
 
@@ -591,12 +592,17 @@ def test_a_change_meets_only_the_filesystem_that_was_seen(arena: str, port: Supe
 
 
 def test_a_program_that_fails_says_why_and_leaves_it_ours(arena: str, port: Superblock) -> None:
-    target = image(arena + "/i", 64 * 1024)
+    target = image(arena + "/i", 300 << 20)
     before, after, refused = plan(port, target, fstype="xfs")
     assert refused is None
+    broken = Path(arena, "bin", "mkfs.xfs")
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho no luck >&2\nexit 3\n")
+    broken.chmod(0o755)
+    port.search = [str(broken.parent)]
     with pytest.raises(StorageError) as caught:
         port.put(target, before, after)
-    assert caught.value.code == "failed" and "mkfs.xfs" in caught.value.message and caught.value.details["rc"]
+    assert caught.value.code == "failed" and "mkfs.xfs" in caught.value.message and caught.value.details["rc"] == 3
     assert port.intents.is_ours(target)
 
 
