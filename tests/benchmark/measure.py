@@ -126,13 +126,15 @@ def floor(plays: Plays, kind: str, count: int, rounds: int) -> dict[str, Any]:
 
 
 def loops(plays: Plays, kind: str, count: int, rounds: int) -> dict[str, Any]:
-    """Our play beside the loop of others, both with nothing to do, at the same size."""
-    ours = converged(plays, kind, count)
+    """Our play beside the loop of others, both with nothing to do, at the same size.
+
+    Each round has a fresh world: some loops change what they find as declared.
+    """
     theirs = plays.play("theirs-%s-%d" % (kind, count), declarations.peers(kind, count))
     found = []
     changed = 0
     for _round in range(rounds):
-        one = {"ours": _no_op(plays, ours)}
+        one = {"ours": _no_op(plays, converged(plays, kind, count))}
         one["peers"], changed = plays.run(theirs)
         found.append(one)
     return {"kind": kind, "count": count, "changed": changed, "rounds": found}
