@@ -68,8 +68,8 @@ What stands between the figures and the goals that are not reached:
 * *Packing.* Once a play Ansible parses every file that a module may import, to find what to send. For ``layout``, which
   sends all kinds, that is the largest part of the difference to a ping.
 * *Variables.* Loading JSON through ``vars_files`` costs most of what is allowed, whoever uses it then.
-* *Loading.* A quiet call reads and compiles some 1,400 lines of ours from the archive; with one entry as with a thousand
-  that is nearly all that the module process is allowed above a ping's.
+* *Loading.* A quiet call reads and compiles some 1,400 lines of ours from the archive; with one entry as with many that
+  is nearly all that the module process is allowed above a ping's.
 * *Safety.* A first converge looks three times (before the lock, under it, and when it is done), reaches every path by
   descriptor, makes a directory under a private name before it appears, reads back what the kernel was asked for, and
   writes what it does to a journal. In Python each of these costs more than the one system call that it guards.
