@@ -42,7 +42,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env}
-        self.children = [subprocess.Popen([sys.executable, "-c", _SERVE], **pipes) for _ in range(count)]
+        self.children = [subprocess.Popen([sys.executable, "-c", _SERVE], **pipes) for _child in range(count)]
 
     def all(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answers in the order of the tasks."""

@@ -175,8 +175,8 @@ class Node:
         return [n for n in value.get("_entries", ()) if not {("node", below + n), ("data", below + n)} & gone]
 
     @staticmethod
-    def _shrinks(before: Any, after: Any) -> bool:
-        old, new = (value.get("size") if isinstance(value, dict) else None for value in (before, after))
+    def _shrinks(one: Any, two: Any) -> bool:
+        old, new = (value.get("size") if isinstance(value, dict) else None for value in (one, two))
         return isinstance(old, int) and isinstance(new, int) and old > new
 
     # -- what is there ---------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def identifier(value: Any, what: str = "name") -> str:
 
 def path(value: Any, what: str = "path") -> str:
     """An absolute path without ``.``, ``..``, doubled slashes or control characters; a trailing slash is dropped."""
-    if type(value) is str and len(value) <= PATH_MAX and _PLAIN.fullmatch(value):
+    if value.__class__ is str and len(value) <= PATH_MAX and _PLAIN.fullmatch(value):
         return value
     problem = ""
     if not isinstance(value, str) or not value.startswith("/"):

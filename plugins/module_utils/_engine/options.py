@@ -35,7 +35,7 @@ def check(spec: dict[str, Any], rules: dict[str, Any], given: Any, secrets: set[
 
 def _quick(spec: dict[str, Any], rules: dict[str, Any], given: Any) -> dict[str, Any] | None:
     """The same for what needs no coercion and holds no secret, as nearly every entry of thousands; None for others."""
-    if type(given) is not dict:
+    if given.__class__ is not dict:
         return None
     known = _known.get(id(spec))
     if known is None:
@@ -49,20 +49,20 @@ def _quick(spec: dict[str, Any], rules: dict[str, Any], given: Any) -> dict[str,
             continue
         kind, option = ways.get(name, _NO_WAY)
         if kind is str or kind is bool or kind is int:
-            if type(value) is not kind or (option and value not in option):
+            if value.__class__ is not kind or (option and value not in option):
                 return None
         elif kind == "texts":
-            if type(value) is not list:
+            if value.__class__ is not list:
                 return None
             for text in value:
-                if type(text) is not str:
+                if text.__class__ is not str:
                     return None
             value = value[:]
         elif kind == "path":
-            if type(value) is not str or "$" in value or value[:1] == "~":
+            if value.__class__ is not str or "$" in value or value[:1] == "~":
                 return None
         elif kind == "dicts":
-            if type(value) is not list:
+            if value.__class__ is not list:
                 return None
             value = [_quick(option["options"], option, item) for item in value]
             if None in value:
@@ -88,7 +88,7 @@ def _plain_options(spec: dict[str, Any]) -> tuple[Any, ...]:
     ways: dict[str, tuple[Any, Any]] = {}
     for name, option in spec.items():
         kind, choices, default = option.get("type", "str"), option.get("choices"), defaults[name]
-        if default is not None and (type(default) is not _ITSELF.get(kind) or option.get("no_log")):
+        if default is not None and (default.__class__ is not _ITSELF.get(kind) or option.get("no_log")):
             return spec, {}, [], {}
         if "aliases" in option or option.get("no_log"):
             continue
@@ -125,7 +125,7 @@ def _dict(
                     problems.append("%s is required" % (where + name))
                 params[name] = None
                 continue
-        if type(value) is not str or option.get("type", "str") not in _TEXTS or "choices" in option:
+        if value.__class__ is not str or option.get("type", "str") not in _TEXTS or "choices" in option:
             value = _value(option, value, where + name, problems, secrets)
         params[name] = value
         if option.get("no_log") and value not in (None, ""):
@@ -142,7 +142,7 @@ def _value(option: dict[str, Any], value: Any, where: str, problems: list[str], 
     kind = option.get("type", "str")
     if kind == "list":
         items = value if isinstance(value, list) else value.split(",") if isinstance(value, str) else [value]
-        if option.get("elements") == "str" and "choices" not in option and all(type(v) is str for v in items):
+        if option.get("elements") == "str" and "choices" not in option and all(v.__class__ is str for v in items):
             return list(items)
         item = {**option, "type": option.get("elements", "raw")}
         return [_value(item, v, "%s[%d]" % (where, i), problems, secrets) for i, v in enumerate(items)]

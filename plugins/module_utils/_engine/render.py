@@ -15,7 +15,7 @@ _OCTAL = ("mode", "o:mode")  # people read file modes in octal digits
 
 def plain(value: Any) -> Any:
     """JSON-able, secrets masked, file modes in octal digits, observations (``_`` fields) left out."""
-    if type(value) is int or value is None or (type(value) is str and value.isascii()):
+    if value.__class__ is int or value is None or (value.__class__ is str and value.isascii()):
         return value
     if isinstance(value, dict):
         kept = {str(k): v for k, v in value.items() if str(k)[:1] != "_"}

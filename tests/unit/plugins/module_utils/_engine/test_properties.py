@@ -122,8 +122,8 @@ def test_e2_what_asks_nothing_need_not_be_declared_again(seed: int, moves: Any) 
         s = world.scenario(seed)
         declared: list[World] = []
 
-        def declare(look: World, s: Any = s, asks: bool = asks, declared: list[World] = declared) -> Any:
-            declared.append(look)
+        def declare(look: World, s: Any = s, asks: bool = asks, note: Any = declared.append) -> Any:
+            note(look)
             look.asked |= asks
             return s.units, []
 
@@ -165,8 +165,8 @@ def test_runs_declare_but_once_where_nothing_intervenes() -> None:
         s = world.scenario(seed)
         declared: list[World] = []
 
-        def declare(look: World, s: Any = s, declared: list[World] = declared) -> Any:
-            declared.append(look)
+        def declare(look: World, s: Any = s, note: Any = declared.append) -> Any:
+            note(look)
             return s.units, []
 
         with contextlib.suppress(Refusals):

@@ -37,7 +37,7 @@ SPELLED = [
 ]
 
 
-@pytest.mark.parametrize("fstype, word, fields", SPELLED, ids=lambda value: str(value))
+@pytest.mark.parametrize("fstype, word, fields", SPELLED, ids=str)
 def test_a_word_becomes_what_the_kernel_shows_and_stays_as_written_in_fstab(
     fstype: str, word: str, fields: dict[str, Any]
 ) -> None:
