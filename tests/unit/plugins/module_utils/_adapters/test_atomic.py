@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -196,3 +197,19 @@ def test_killed_at_every_system_call_the_file_is_old_or_new(arena):
             assert read(path) == NEW
             assert leftovers(arena) == [], (call, number)
     assert tried >= 8, "only %d points" % tried
+
+
+def test_the_content_is_on_disk_before_its_name_and_the_name_before_it_returns(arena):
+    """No kill shows it, only a loss of power: the order of the calls does."""
+    path = write(arena + "/file")
+    code = "import sys; from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic\n"
+    code += "atomic.replace(sys.argv[1], b'new content')"
+    trace = ["strace", "-f", "-y", "-qq", "-o", arena + "/trace", "-e", "trace=write,fsync,rename,renameat,renameat2"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([*trace, sys.executable, "-c", code, path], check=True, env=environment)
+    lines = [line.split(None, 1)[1] for line in read(arena + "/trace").decode().splitlines() if arena in line]
+    names = [line.partition("(")[0] for line in lines]
+    assert names[:1] == ["write"] and [name[:6] for name in names[1:]] == ["fsync", "rename", "fsync"], lines
+    temporary = re.search(r"<(%s/[^>]+)>" % re.escape(arena), lines[0])
+    assert temporary and temporary.group(1) in lines[1], "what was written is what is synced"
+    assert "<%s>" % arena in lines[3], "and then its folder"
