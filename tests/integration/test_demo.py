@@ -184,6 +184,8 @@ def mutates(line: str, own: str) -> bool:
     if call is None or " = -1 " in line:
         return False
     name = call.group()
+    if name in ("statmount", "syscall_0x1c9"):  # one and the same, which strace may not know and then shows unasked
+        return False
     if name in ("open", "openat", "openat2") and not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC", line):
         return False
     if name == "ioctl":
@@ -210,6 +212,7 @@ def test_the_filter_of_the_trace_sees_what_it_should() -> None:
         'mkdir("/srv", 0700) = -1 EEXIST (File exists)',
         'openat(AT_FDCWD</t>, "/etc/fstab", O_RDONLY|O_CLOEXEC) = 3</etc/fstab>',
         "ioctl(5</srv>, BTRFS_IOC_TREE_SEARCH_V2, {}) = 0",
+        "syscall_0x1c9(0x7f5a7ff994f0, 0x7f5a7ff94a30, 0x200, 0, 0x7f5a813326f8, 0x7) = 0",
         "+++ exited with 0 +++",
     ]
     assert [line for line in unseen if mutates(line, "/t")] == []

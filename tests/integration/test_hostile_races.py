@@ -97,7 +97,7 @@ def test_a01_rights_of_a_name_that_is_a_link_every_other_moment(theirs: str, tar
     counts = outcomes.total(), attack.told(outcomes), whole.total(), attack.told(whole), exchanges
     print(line % (target, *counts, *naive[0][::-1], *naive[1][::-1]))
     assert naive[0][1] and naive[1][1], "the attack is none"
-    assert outcomes.keys() <= {"ok", "unsafe_path", "moved"} and min(outcomes["ok"], outcomes["unsafe_path"]) > 1000
+    assert outcomes.keys() <= {"ok", "unsafe_path", "moved"} and min(outcomes["ok"], outcomes["unsafe_path"]) > 250
     assert whole.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle"} and whole["unsafe_path"], whole
 
 
