@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import attack, fuse, module, namespace
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 DEADLINE = 5.0
 ASKS: list[tuple[str, dict[str, Any]]] = [
@@ -38,16 +37,7 @@ ASKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        yield
-
-
-@pytest.fixture
-def theirs() -> Iterator[str]:
-    with attack.territory() as path:
-        yield path
+pytestmark = pytest.mark.usefixtures("attacked")
 
 
 def at(value: Any, where: str) -> Any:
