@@ -255,6 +255,7 @@ def failed_as_told(check: Move, run: Move, before: Move, after: Move) -> None:
     words = [line["outcome"].partition(" ")[::2] for line in lines if "outcome" in line]
     done = collections.Counter(rest for word, rest in words if word == "done")
     undone = collections.Counter(rest for word, rest in words if word == "undone")
+    half = {rest.partition(" ")[2] for word, rest in words if word == "half"}
     hold(sum(undone.values()) == summary["undone"], "P5 undone", words, run)
     hold(sum((done - undone).values()) == summary["applied"], "P5 applied", words, run)
     told_later = any(row["before"] == "UNKNOWN" for row in check["actions"])  # refused behind a door: not failed
@@ -265,6 +266,8 @@ def failed_as_told(check: Move, run: Move, before: Move, after: Move) -> None:
     for row in run["actions"]:
         name = "%s %s" % (row["port"], row["target"])
         if sum(1 for other in run["actions"] if "%(port)s %(target)s" % other == name) > 1 or row["port"] == "mounted":
+            continue
+        if name in half:  # neither as before nor as after
             continue
         side = "after" if (done - undone)[name] else "before"
         others = [
@@ -280,7 +283,7 @@ def failed_as_told(check: Move, run: Move, before: Move, after: Move) -> None:
             continue
         found = eyes.wrong(row, row[side], rows)
         hold(not found, "P5 a failed run left something else (%s)" % side, found, words, run)
-    if not (done - undone):
+    if not (done - undone) and not half:
         same(books(before), books(after), "P5 a failed run that kept nothing changed", run)
 
 

@@ -19,7 +19,6 @@ FLAGS = {"read_only": (1, b"ro"), "nosuid": (2, b"nosuid"), "nodev": (4, b"nodev
 FLAGS["nodiratime"] = (0x80, b"nodiratime")
 ATIME = {"relatime": 0, "noatime": 0x10, "strictatime": 0x20}
 MOUNT_KEYS = frozenset((*FLAGS, "atime", "propagation"))
-_NETWORK = frozenset(("nfs", "nfs4", "ceph", "cifs", "smb3", "9p", "afs"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LEVELS = ("o:compress", "o:compress-force")
 _JUDGED = frozenset("merge replaces lowers risk consent opens".split())
@@ -159,7 +158,7 @@ def _value(table: Table, row: Mount) -> dict[str, Any]:
 
         stack = mountover.stack(table, row)
         value.update(stack, _below=value["_below"] + stack["_below"])
-    whole = row.root == options.get("subvol", "/") or row.fstype in _NETWORK
+    whole = row.root == options.get("subvol", "/") or row.fstype in mountinfo.NETWORK
     fs = superblock(row, options, encode(row.path)) if whole else {}
     if whole and table.first(row):
         return {**value, **fs}
@@ -187,7 +186,7 @@ def superblock(row: Mount, options: dict[str, Any], path: Any) -> dict[str, Any]
     """
     value = {"o:" + k: v for k, v in options.items() if k not in ("rw", "ro")}
     value.update(source=row.source, fstype=row.fstype)
-    if row.fstype.startswith("fuse") or row.fstype in _NETWORK:
+    if mountinfo.served(row.fstype):
         return value
     if row.fstype == "tmpfs" or row.source.startswith("/dev/loop"):
         space = os.statvfs(path)

@@ -23,6 +23,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Gathering, Plan, Wanted
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
+
 _HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts fresh tells".split()
 
 

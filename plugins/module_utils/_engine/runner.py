@@ -193,11 +193,11 @@ class Runner:
         with self.guard:
             self._stands(action)
 
-    def _stands(self, action: Action) -> None:
+    def _stands(self, action: Action, word: str = "done") -> None:
         key = self.stage.units[action.unit].key
         self.count += 1
         self.done.setdefault(key, []).append((self.count, key, action))
-        self._note("done", action, False)
+        self._note(word, action, False)
 
     def _left_behind(self, action: Action) -> None:
         """A put that failed may have had its effect, or half of one: only the world can tell.
@@ -221,7 +221,7 @@ class Runner:
                 return
         if action.risk != REVERSIBLE:
             self.half += 1
-            self._stands(action)
+            self._stands(action, "half done")
 
     def _put(self, action: Action, before: Any, after: Any) -> None:
         """Only slow ports run beside each other; every other port sees one put at a time."""

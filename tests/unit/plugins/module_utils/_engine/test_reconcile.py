@@ -320,7 +320,9 @@ def test_e7_what_cannot_be_walked_back_stops_the_walk_even_half_done(ground: Gro
             raise StorageError("failed", "it died")
 
     ground.before_put = half
-    report = run(ground, unit("one", ("a", 1, {}), ("hard", 1, {"x": 1}), ("a", 2, {})))
+    journal = Journal(ground)
+    report = run(ground, unit("one", ("a", 1, {}), ("hard", 1, {"x": 1}), ("a", 2, {})), journal=journal)
+    assert [row[2] for row in journal.told if row[0] == "step"] == ["done a 1", "begin hard 1", "half done hard 1"]
     assert report.errors[0].details["kept"] == ["create hard 1 (forward)", "create a 1 (reversible)"]
     assert set(ground.rows) == {("a", 1), ("hard", 1)}
     assert report.summary == {"planned": 3, "applied": 1, "failed": 1, "undone": 0, "kept": 2, "skipped": 1}
