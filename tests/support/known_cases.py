@@ -128,4 +128,32 @@ KNOWN: dict[str, dict[str, Any]] = {
             },
         ],
     },
+    "a bind of somebody's mount in somebody's directory": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "dir", "path": "/srv/x y", "acl": "u:1001:rwx,g:1002:r-x", "default_acl": "u:1001:rwx"},
+            {
+                "do": "tmpfs",
+                "path": "/srv/x y/b/a",
+                "options": "mode=0700,uid=1000",
+                "flags": 1,
+                "source": "other thing",
+            },
+            {"declare": {"mounts": [{"path": "/mnt/x y", "source": "/srv/x y/b/a", "bind": True}]}},
+        ],
+    },
+    "a bind from an image that does not hold its source": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "image", "path": "/mnt/img/c.img", "what": "ext4", "size": 1048576, "more": 0},
+            {
+                "declare": {
+                    "mounts": [
+                        {"path": "/srv/'q", "source": "/mnt/a/t\\040", "bind": True},
+                        {"path": "/mnt/a", "source": "/mnt/img/c.img", "fstype": "ext4"},
+                    ]
+                }
+            },
+        ],
+    },
 }
