@@ -19,7 +19,7 @@ description:
   - An unmount is never lazy and never forced. Users of the mount are named in the refusal.
 notes:
   - The sources are mount(2), fsconfig(2), move_mount(2), mount_setattr(2), umount2(2), mount_namespaces(7) and
-    fstab(5).
+    fstab(5) and systemd.mount(5).
   - Directories that are missing on the way to O(path) are made, owned by root with mode 0755.
   - An image file gets a loop device that goes with its mount.
 seealso:
@@ -78,9 +78,12 @@ options:
     description:
       - V(fstab) keeps one line in O(fstab), every other byte of which stays as it is. Where systemd runs, it is told of
         a change of C(/etc/fstab).
-      - V(none) does not look at O(fstab) at all.
+      - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, enabled, with what systemd-fstab-generator(8)
+        would make of the line. In a unit that somebody else wrote only source, type and options change. A masked one
+        is a C(conflict). A guide tells more.
+      - V(none) looks at neither.
     type: str
-    choices: [fstab, none]
+    choices: [fstab, unit, none]
     default: fstab
   fstab:
     description:
@@ -113,10 +116,10 @@ options:
   state:
     description:
       - V(mounted) mounts and persists it.
-      - V(unmounted) unmounts it. The line stays.
-      - V(present) writes the line only.
-      - V(absent) unmounts it and removes the line. Where several mounts lie over each other, all of them go. The mount
-        point goes when it was made by this collection and is empty.
+      - V(unmounted) unmounts it. The line or unit stays.
+      - V(present) writes the line or unit only.
+      - V(absent) unmounts it and removes the line and the unit. Where several mounts lie over each other, all of them
+        go. The mount point goes when it was made by this collection and is empty.
       - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use), which names them.
     type: str
     choices: [mounted, unmounted, present, absent]
@@ -143,6 +146,7 @@ EXAMPLES = r"""
     bind: true
     read_only: true
     options: [nosuid, nodev]
+    persist: unit
 
 - name: An image file, for this boot only
   bulkhead.storage.mount:
@@ -233,7 +237,7 @@ resource:
       elements: str
       returned: always
     persisted:
-      description: Whether O(fstab) has a line for it.
+      description: Whether O(fstab), or a unit, has it.
       type: bool
       returned: always
     drift:
@@ -294,7 +298,14 @@ def main() -> None:
 
         return Node()
 
-    _shell.run(mount, {"node": node, "mount": Mounts, "fstab": Fstab})
+    fstab = Fstab()  # systemd is told of both at once
+
+    def unit() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
+
+        return Units(fstab)
+
+    _shell.run(mount, {"node": node, "mount": Mounts, "fstab": lambda: fstab, "unit": unit})
 
 
 if __name__ == "__main__":
