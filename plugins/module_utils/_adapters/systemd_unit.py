@@ -13,9 +13,8 @@ import os
 import stat
 from typing import Any, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import systemd_mount
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import systemd_names
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE
 
