@@ -206,8 +206,7 @@ options:
             it is. Where systemd runs, it is told of a change of C(/etc/fstab).
           - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, enabled, with what
             systemd-fstab-generator(8) would make of the line. In a unit that somebody else
-            wrote only source, type and options change. A masked one is a C(conflict). A guide
-            tells more.
+            wrote only source, type and options change. A masked one is a C(conflict).
           - V(none) looks at neither.
         type: str
         choices:

@@ -18,7 +18,7 @@ description:
   - What the kernel was asked for is read back. An option that it took and did not keep is a failure, C(not_enforced).
   - An unmount is never lazy and never forced. Users of the mount are named in the refusal.
 notes:
-  - The sources are mount(2), fsconfig(2), move_mount(2), mount_setattr(2), umount2(2), mount_namespaces(7) and
+  - The sources are mount(2), fsconfig(2), move_mount(2), mount_setattr(2), umount2(2), mount_namespaces(7),
     fstab(5) and systemd.mount(5).
   - Directories that are missing on the way to O(path) are made, owned by root with mode 0755.
   - An image file gets a loop device that goes with its mount.
@@ -80,7 +80,7 @@ options:
         a change of C(/etc/fstab).
       - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, enabled, with what systemd-fstab-generator(8)
         would make of the line. In a unit that somebody else wrote only source, type and options change. A masked one
-        is a C(conflict). A guide tells more.
+        is a C(conflict).
       - V(none) looks at neither.
     type: str
     choices: [fstab, unit, none]
@@ -189,15 +189,6 @@ actions:
   returned: success, or when an action failed
   type: list
   elements: dict
-  sample:
-    - kind: mount
-      entry: mount (/mnt/data)
-      port: mount
-      target: /mnt/data
-      verb: create
-      risk: reversible
-      before: null
-      after: {source: /dev/disk/by-id/virtio-data-0001, fstype: ext4, nosuid: true, nodev: true, atime: noatime}
 plan_digest:
   description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
   returned: success, or when an action failed
@@ -213,7 +204,6 @@ journal:
     - A plan that only removes goes on without where the disk is too full for it, with a warning.
   returned: success, or when an action failed
   type: str
-  sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl
 resource:
   description: The mount as it stands now. In check mode, as it would stand.
   returned: success
@@ -269,7 +259,6 @@ hint:
   description: What to do about the first error.
   returned: failure
   type: str
-  sample: unmount them first, or declare them unmounted too
 errors:
   description:
     - Every refusal or failure, all at once, each with C(entry), C(code), C(message), C(hint) and C(details).
@@ -280,7 +269,6 @@ errors_total:
   description: How many errors there are, should RV(errors) have been cut to fit into a result.
   returned: failure
   type: int
-  sample: 1
 """
 
 from typing import Any
@@ -292,8 +280,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    def node() -> Any:
-        """Asked only where the mount differs: what is mounted has a mount point."""
+    def node() -> Any:  # asked only where the mount differs
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 
         return Node()

@@ -64,12 +64,10 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         source = live["source"]
         needs += [("content", source), ("device", source)]
         needs += [("path", source)] if source.startswith("/") else []
-        if p["recursive"]:  # what is mounted beneath its source comes along
-            over = [where for kind, where in look.declared if kind in ("mount", "tmpfs") and where != path]
-            needs += [("path", where) for where in over if names.within(where, source)]
-        if p["bind"] and source != path and names.within(source, path):
-            text = "source %s lies beneath its own mount point, which would hide it" % source
-            raise StorageError("unsupported", text, "mount it somewhere else")
+        if p["recursive"] or (p["bind"] and names.within(source, path)):
+            from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
+
+            needs += mount_line.along(p, source, path, look.declared)
     cells = []
     if kept:
         cells.append(Cell("fstab", (fstab, path), line))
