@@ -480,9 +480,10 @@ options:
         required: true
       paths:
         description:
-          - For O(quotas[].kind=project) the trees that are charged together. When it is not
-            given, O(quotas[].path).
-          - Other trees than O(quotas[].path) are not supported yet and refused with C(unsupported).
+          - For O(quotas[].kind=project) the trees that are charged together, all on one filesystem.
+            When it is not given, O(quotas[].path).
+          - More than one is C(unsupported) on Btrfs. One within another that has a quota of
+            its own is charged there.
         type: list
         elements: path
       kind:
@@ -496,22 +497,32 @@ options:
         default: project
       name:
         description:
-          - Name of the project, user or group. Not supported yet, refused with C(unsupported).
+          - Name of the project, by which its id is kept, or of the user or group. A user or
+            group needs this or O(quotas[].id).
+          - A project has 1 to 63 of V(a-z), V(0-9), V(_), V(.), V(-). When it is not given,
+            the path is its name.
+          - C(unsupported) on Btrfs, where the subvolume is the project.
         type: str
       id:
         description:
-          - Number of the project, user or group. Not supported yet, refused with C(unsupported).
+          - Number of the project, user or group, in 1..4294967294. Two projects never have
+            the same.
+          - For a project the lowest free one from 100000 on when it is not given. C(unsupported)
+            on Btrfs.
         type: int
       soft:
         description:
           - Bytes that may be exceeded for the time of O(quotas[].grace), such as C(8GiB), or
-            V(none) to lift the limit. At least 4096.
+            V(none) to lift the limit. At least 4096, and no more than O(quotas[].hard). Rounded
+            as that is.
           - C(unsupported) on Btrfs.
         type: str
       hard:
         description:
           - Bytes that are never exceeded, such as C(10GiB), or V(none) to lift the limit. At
             least 4096.
+          - Rounded down to what the filesystem can hold to, a KiB on ext4 and a block (mostly
+            4 KiB) on XFS.
           - At least one limit is required when O(quotas[].state=present).
         type: str
       inodes_soft:
@@ -526,9 +537,10 @@ options:
         type: str
       grace:
         description:
-          - How long a soft limit may be exceeded. It holds for a whole filesystem and O(quotas[].kind),
-            so all entries must agree.
-          - Not supported yet, refused with C(unsupported).
+          - How long a soft limit may be exceeded, in seconds or as V(12h), V(7d) (s, m, h,
+            d, w), below 2147483648 seconds.
+          - It holds for a whole filesystem and O(quotas[].kind), so all entries must agree,
+            else C(conflict). It stays when the quota is gone. C(unsupported) on Btrfs.
         type: str
       parent:
         description:
@@ -536,7 +548,8 @@ options:
         type: path
       state:
         description:
-          - V(absent) lifts all limits. What is stored stays.
+          - V(absent) lifts all limits. What is stored stays. On XFS and ext4 the directories
+            of a project lose its id.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
             own.
         type: str
