@@ -480,10 +480,9 @@ options:
         required: true
       paths:
         description:
-          - For O(quotas[].kind=project) the trees that are charged together, all on one filesystem.
-            When it is not given, O(quotas[].path).
-          - More than one is C(unsupported) on Btrfs. One within another that has a quota of
-            its own is charged there.
+          - For O(quotas[].kind=project) the trees that are charged together. When it is not
+            given, O(quotas[].path).
+          - All are on one filesystem. More than one is C(unsupported) on Btrfs.
         type: list
         elements: path
       kind:
@@ -497,32 +496,27 @@ options:
         default: project
       name:
         description:
-          - Name of the project, by which its id is kept, or of the user or group. A user or
-            group needs this or O(quotas[].id).
-          - A project has 1 to 63 of V(a-z), V(0-9), V(_), V(.), V(-). When it is not given,
-            the path is its name.
-          - C(unsupported) on Btrfs, where the subvolume is the project.
+          - Name of the project (when not given, its path), user or group. A user or group needs
+            this or O(quotas[].id).
+          - C(unsupported) on Btrfs.
         type: str
       id:
         description:
-          - Number of the project, user or group, in 1..4294967294. Two projects never have
-            the same.
-          - For a project the lowest free one from 100000 on when it is not given. C(unsupported)
-            on Btrfs.
+          - Number of the project (when not given, a free one from 100000 on), user or group,
+            in 1..4294967294.
+          - C(unsupported) on Btrfs.
         type: int
       soft:
         description:
           - Bytes that may be exceeded for the time of O(quotas[].grace), such as C(8GiB), or
-            V(none) to lift the limit. At least 4096, and no more than O(quotas[].hard). Rounded
-            as that is.
+            V(none) to lift the limit. At least 4096, and no more than O(quotas[].hard).
           - C(unsupported) on Btrfs.
         type: str
       hard:
         description:
           - Bytes that are never exceeded, such as C(10GiB), or V(none) to lift the limit. At
             least 4096.
-          - Rounded down to what the filesystem can hold to, a KiB on ext4 and a block (mostly
-            4 KiB) on XFS.
+          - Rounded down to a KiB on ext4, to a block on XFS.
           - At least one limit is required when O(quotas[].state=present).
         type: str
       inodes_soft:
@@ -537,10 +531,9 @@ options:
         type: str
       grace:
         description:
-          - How long a soft limit may be exceeded, in seconds or as V(12h), V(7d) (s, m, h,
-            d, w), below 2147483648 seconds.
-          - It holds for a whole filesystem and O(quotas[].kind), so all entries must agree,
-            else C(conflict). It stays when the quota is gone. C(unsupported) on Btrfs.
+          - How long a soft limit may be exceeded, in seconds or such as V(12h), V(7d).
+          - It holds for a whole filesystem and O(quotas[].kind), so all entries must agree.
+            C(unsupported) on Btrfs.
         type: str
       parent:
         description:
@@ -548,8 +541,7 @@ options:
         type: path
       state:
         description:
-          - V(absent) lifts all limits. What is stored stays. On XFS and ext4 the directories
-            of a project lose its id.
+          - V(absent) lifts all limits. What is stored stays.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
             own.
         type: str

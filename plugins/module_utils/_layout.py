@@ -31,9 +31,7 @@ def run(kinds: Any) -> None:
         "confirm_purge": {"type": "list", "elements": "str", "default": []},
         "return_resources": {"type": "bool", "default": False},
     }
-    if was_sent("_secrets") or was_sent(
-        "_declaration"
-    ):  # by the action plugin: the lists are in one text, or in a file here
+    if was_sent("_secrets"):  # always by the action plugin: the lists are in one text, or in a file here
         options["_declaration"] = {"type": "str", "no_log": True}
         options["_secrets"] = {"type": "list", "elements": "str", "no_log": True}
     else:

@@ -16,25 +16,14 @@ description:
     back.
   - On Btrfs a project is a subvolume, limited by simple quota (Linux 6.7) or by a qgroup, together with every subvolume
     nested in it.
-  - On XFS and ext4 a project is an id that directories carry, and all that is in them. The whole tree gets it, what is
-    there already too, and new files inherit it. A run that was killed on the way is finished by the next.
+  - On XFS and ext4 a project is an id that the whole tree carries, and that new files inherit.
   - A limit that cannot be enforced is a failure, C(not_enforced), never a silent success.
 notes:
-  - The sources are quotactl(2), ioctl_xfs_fsgetxattr(2), xfs_quota(8), btrfs-quota(8), btrfs-qgroup(8) and
-    C(fs/btrfs/qgroup.c) of the kernel.
-  - XFS enforces what its mount options say, V(prjquota), V(uquota), V(gquota), and not after a remount. ext4 needs the
-    features C(quota) and C(project) as well (C(mkfs.ext4 -O quota,project)), and the mount options V(prjquota),
-    V(usrquota), V(grpquota). Where that is missing the answer is C(not_enforced), with a hint that names it.
-  - A project limit that is reached is answered with C(ENOSPC) on XFS and C(EDQUOT) on ext4. On ext4 root (C(CAP_SYS_RESOURCE))
-    is never stopped, so what root writes for a tenant may exceed the limit there.
-  - Nobody but the owner of a file can take it out of a project, but the owner can (C(chattr -p), C(xfs_io -c chproj)),
-    and then it is charged to nobody. The kernel forbids that in every user namespace but the first. So run what a
-    tenant may run as a unit with C(User=) and C(PrivateUsers=yes), without C(CAP_SYS_RESOURCE), or in a container of
-    its own user namespace. Without that a project limit is an agreement, not a wall.
-  - Symbolic links, fifos, sockets and devices that are there already are not charged. A file that has another name
-    outside of the project is refused with C(not_enforced), because its bytes can be charged to one of them only.
-  - The ids of projects are kept in C(/var/lib/bulkhead). An id on a directory that was not given from there is a
-    C(conflict), unless it is declared with O(id).
+  - The sources are quotactl(2), ioctl_xfs_fsgetxattr(2), btrfs-quota(8), btrfs-qgroup(8) and C(fs/btrfs/qgroup.c) of
+    the kernel.
+  - XFS and ext4 enforce what their mount options say (V(prjquota)), ext4 with the features C(quota) and C(project).
+  - Its owner can take a file out of a project (C(chattr -p)), but not from a user namespace. Run tenants with
+    C(PrivateUsers=yes). See R(the guide, ansible_collections.bulkhead.storage.docsite.guide_quota).
   - Accounting is never turned off again, because limits of others may count on it.
 seealso:
   - module: bulkhead.storage.quota_info
@@ -50,8 +39,8 @@ options:
     required: true
   paths:
     description:
-      - For O(kind=project) the trees that are charged together, all on one filesystem. When it is not given, O(path).
-      - More than one is C(unsupported) on Btrfs. One within another that has a quota of its own is charged there.
+      - For O(kind=project) the trees that are charged together. When it is not given, O(path).
+      - All are on one filesystem. More than one is C(unsupported) on Btrfs.
     type: list
     elements: path
   kind:
@@ -62,25 +51,24 @@ options:
     default: project
   name:
     description:
-      - Name of the project, by which its id is kept, or of the user or group. A user or group needs this or O(id).
-      - A project has 1 to 63 of V(a-z), V(0-9), V(_), V(.), V(-). When it is not given, the path is its name.
-      - C(unsupported) on Btrfs, where the subvolume is the project.
+      - Name of the project (when not given, its path), user or group. A user or group needs this or O(id).
+      - C(unsupported) on Btrfs.
     type: str
   id:
     description:
-      - Number of the project, user or group, in 1..4294967294. Two projects never have the same.
-      - For a project the lowest free one from 100000 on when it is not given. C(unsupported) on Btrfs.
+      - Number of the project (when not given, a free one from 100000 on), user or group, in 1..4294967294.
+      - C(unsupported) on Btrfs.
     type: int
   soft:
     description:
       - Bytes that may be exceeded for the time of O(grace), such as C(8GiB), or V(none) to lift the limit. At least
-        4096, and no more than O(hard). Rounded as that is.
+        4096, and no more than O(hard).
       - C(unsupported) on Btrfs.
     type: str
   hard:
     description:
       - Bytes that are never exceeded, such as C(10GiB), or V(none) to lift the limit. At least 4096.
-      - Rounded down to what the filesystem can hold to, a KiB on ext4 and a block (mostly 4 KiB) on XFS.
+      - Rounded down to a KiB on ext4, to a block on XFS.
       - At least one limit is required when O(state=present).
     type: str
   inodes_soft:
@@ -93,9 +81,8 @@ options:
     type: str
   grace:
     description:
-      - How long a soft limit may be exceeded, in seconds or as V(12h), V(7d) (s, m, h, d, w), below 2147483648 seconds.
-      - It holds for a whole filesystem and O(kind), so all entries must agree, else C(conflict). It stays when the quota
-        is gone. C(unsupported) on Btrfs.
+      - How long a soft limit may be exceeded, in seconds or such as V(12h), V(7d).
+      - It holds for a whole filesystem and O(kind), so all entries must agree. C(unsupported) on Btrfs.
     type: str
   parent:
     description:
@@ -103,7 +90,7 @@ options:
     type: path
   state:
     description:
-      - V(absent) lifts all limits. What is stored stays. On XFS and ext4 the directories of a project lose its id.
+      - V(absent) lifts all limits. What is stored stays.
     type: str
     choices: [present, absent]
     default: present
@@ -242,8 +229,8 @@ resource:
       returned: always
     enforced_by:
       description:
-        - What enforces it, V(simple_quota) or V(qgroup) on Btrfs, V(project_quota), V(user_quota) or V(group_quota)
-          elsewhere. Null when there is no limit.
+        - What enforces it, V(simple_quota), V(qgroup), V(project_quota), V(user_quota) or V(group_quota). Null when
+          there is no limit.
       type: str
       returned: always
 msg:

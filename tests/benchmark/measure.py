@@ -10,7 +10,7 @@ import os
 from functools import partial
 from typing import Any, Callable
 
-from ansible_collections.bulkhead.storage.tests.benchmark import bare, costs, declarations, world
+from ansible_collections.bulkhead.storage.tests.benchmark import bare, careful, costs, declarations, world
 from ansible_collections.bulkhead.storage.tests.benchmark.plays import TARGET, Plays
 
 PING: declarations.Tasks = [{"ansible.builtin.ping": {}}]
@@ -118,9 +118,15 @@ def floor(plays: Plays, kind: str, count: int, rounds: int) -> dict[str, Any]:
     for _round in range(rounds):
         world.fresh(plays.work, kind, count)
         told = json.loads(costs.child([TARGET, script, kind, str(count)], plays.env)[1])
+        if kind in careful.KINDS:
+            world.fresh(plays.work, kind, count)
+            argv = [TARGET, os.path.abspath(careful.__file__), kind, str(count)]
+            told["careful"] = json.loads(costs.child(argv, plays.env)[1])
         world.fresh(plays.work, kind, count)
         for name in found:
             one = {"ping": _module(plays, ping, False), "bare": told[name]}
+            if name == "first" and "careful" in told:
+                one["careful"] = told["careful"]
             found[name].append({**one, "module": _module(plays, sent, name == "first")})
     return {"kind": kind, "count": count, **found}
 

@@ -30,7 +30,7 @@ FLOORS = {
     "pool of subvolumes": (64, 34), "image": (120, 55), "subvolume": (61, 51), "memory": (76, 40),
     "growth of an image": (45, 45), "clone of an image": (45, 36), "layout": (400, 240),
 }  # fmt: skip
-SAMPLE = 0.1
+SAMPLE = 0.2
 WORKERS = 2
 CHUNK = 12
 _SERVE = "from ansible_collections.bulkhead.storage.tests.support import crashing; crashing.serve()"

@@ -13,26 +13,15 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from typing import Iterator
 
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import attack, module, namespace
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 TENANT, OTHER = attack.TENANT, attack.OTHER
 
 
-@pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        yield
-
-
-@pytest.fixture
-def theirs() -> Iterator[str]:
-    with attack.territory() as path:
-        yield path
+pytestmark = pytest.mark.usefixtures("attacked")
 
 
 def test_a03_an_image_that_is_a_hard_link_or_a_link_to_a_device(theirs: str) -> None:

@@ -13,24 +13,12 @@ import os
 import subprocess
 import time
 from collections import Counter
-from typing import Iterator
 
 import pytest
 
 from ansible_collections.bulkhead.storage.tests.support import attack
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
-
-@pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        yield
-
-
-@pytest.fixture
-def theirs() -> Iterator[str]:
-    with attack.territory() as path:
-        yield path
+pytestmark = pytest.mark.usefixtures("attacked")
 
 
 def test_a05_a_mount_point_exchanged_between_check_and_mount(theirs: str) -> None:

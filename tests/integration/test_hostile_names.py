@@ -16,22 +16,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 import yaml
 
 from ansible_collections.bulkhead.storage.tests.support import attack, module, namespace, reconciling
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 TENANT = attack.TENANT
 
 
-@pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        yield
+pytestmark = pytest.mark.usefixtures("attacked")
 
 
 def listed(what: str, which: str = "wrong") -> list[Any]:

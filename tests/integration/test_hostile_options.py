@@ -16,23 +16,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.tests.support import attack, module, namespace, reconciling
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 TENANT = attack.TENANT
 POINT = "/mnt/point"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        os.mkdir(POINT)
-        yield
+def point(attacked: None) -> None:
+    os.mkdir(POINT)
 
 
 def flags(point: str) -> set[str]:

@@ -17,28 +17,18 @@ import stat
 import subprocess
 import time
 from collections import Counter
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import attack, module
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 TENANT, OTHER = attack.TENANT, attack.OTHER
 
 
-@pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        yield
-
-
-@pytest.fixture
-def theirs() -> Iterator[str]:
-    with attack.territory() as path:
-        yield path
+pytestmark = pytest.mark.usefixtures("attacked")
 
 
 def test_a02_a_link_where_a_directory_is_to_go(theirs: str) -> None:

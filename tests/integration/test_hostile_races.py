@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import signal
@@ -27,23 +28,14 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import attack, module
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 APPLICATIONS = 100000  # of A1, in both places together
 TENANT, OTHER = attack.TENANT, attack.OTHER
 
 
 @pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        print(attack.sysctls())
-        yield
-
-
-@pytest.fixture
-def theirs() -> Iterator[str]:
-    with attack.territory() as path:
-        yield path
+def sysctls(attacked: None) -> None:
+    print(attack.sysctls())
 
 
 @pytest.mark.parametrize("target", ["data", "data/deep"])
@@ -73,7 +65,10 @@ def test_a01_rights_of_a_name_that_is_a_link_every_other_moment(theirs: str, tar
     with attack.tenant(attack.exchange(theirs + "/data", theirs + "/link")) as them:
         naive = attack.lost(by_islink, times), attack.lost(by_realpath, times)
         before = attack.picture(victim)
-        for index in range(APPLICATIONS // 2):
+        for index in itertools.count():
+            few = min(outcomes["ok"], outcomes["unsafe_path"]) <= 1000  # the scheduler may favour one of the two
+            if index >= APPLICATIONS // 2 and (not few or index >= 4 * APPLICATIONS):
+                break
             code = "ok"
             try:
                 found = port.scan([path]).get(path)
@@ -97,7 +92,7 @@ def test_a01_rights_of_a_name_that_is_a_link_every_other_moment(theirs: str, tar
     counts = outcomes.total(), attack.told(outcomes), whole.total(), attack.told(whole), exchanges
     print(line % (target, *counts, *naive[0][::-1], *naive[1][::-1]))
     assert naive[0][1] and naive[1][1], "the attack is none"
-    assert outcomes.keys() <= {"ok", "unsafe_path", "moved"} and min(outcomes["ok"], outcomes["unsafe_path"]) > 250
+    assert outcomes.keys() <= {"ok", "unsafe_path", "moved"} and min(outcomes["ok"], outcomes["unsafe_path"]) > 1000
     assert whole.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle"} and whole["unsafe_path"], whole
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.storage.tests.support import attack, fuse, module
-from ansible_collections.bulkhead.storage.tests.support import host as hosts
+from ansible_collections.bulkhead.storage.tests.support import attack, fuse, module, namespace
 
 DEADLINE = 5.0
 ASKS: list[tuple[str, dict[str, Any]]] = [
@@ -38,16 +37,7 @@ ASKS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def host(private_mounts: None) -> Iterator[None]:
-    with hosts.host():
-        yield
-
-
-@pytest.fixture
-def theirs() -> Iterator[str]:
-    with attack.territory() as path:
-        yield path
+pytestmark = pytest.mark.usefixtures("attacked")
 
 
 def at(value: Any, where: str) -> Any:
@@ -98,6 +88,20 @@ def test_a17_what_its_owner_calls_the_source_is_not_believed(theirs: str) -> Non
         gone = {"path": where, "state": "absent", "persist": "none"}
         assert module.run("mount", gone, timeout=DEADLINE).result["changed"]
         assert attack.mounted(where) == []
+
+
+def test_a17_a_program_that_uses_a_device_is_known_by_its_type_with_any_subtype() -> None:
+    """It says that all there is root's."""
+    where = attack.make("/srv/blk", 0)
+    with namespace.loop_device(namespace.image("/srv/images/shown.img", 1 << 20)) as device:
+        for fstype in ("fuseblk", "fuseblk.x"):
+            with fuse.mounted(where, attack.TENANT, device, fstype):
+                assert subprocess.check_output(["findmnt", "-no", "FSTYPE", where]).decode().strip() == fstype
+                answer = module.run("tree", {"root": where, "entries": [{"path": "dir"}]}, timeout=DEADLINE).result
+                assert answer.get("code") == "unsafe_path", answer
+                assert "%s is a mount of type %s:" % (where, fstype) in answer["msg"], answer
+    os.unlink("/srv/images/shown.img")
+    os.rmdir(where)
 
 
 def test_a17_a_program_of_root_is_entered_as_somebody_elses_territory() -> None:

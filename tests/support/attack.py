@@ -22,10 +22,13 @@ import traceback
 from collections import Counter
 from typing import Any, Callable, Iterator
 
+import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
+from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 TENANT, OTHER = 1000, 1001
 LONGEST = 120  # seconds an attacker lives, should everything else fail
@@ -181,6 +184,19 @@ def territory() -> Iterator[str]:
     finally:
         taken_down(top)
         subprocess.run(["rm", "-rf", top, victim], check=True)
+
+
+@pytest.fixture(scope="module")
+def attacked(private_mounts: None) -> Iterator[None]:
+    """The host that all attacks of a file are made on."""
+    with hosts.host():
+        yield
+
+
+@pytest.fixture
+def theirs(attacked: None) -> Iterator[str]:
+    with territory() as path:
+        yield path
 
 
 def lost(act: Callable[[], object], victim: Callable[[], object], seconds: float = 10.0) -> tuple[int, int]:

@@ -20,7 +20,7 @@ import sqlite3
 import stat
 import struct
 import subprocess
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Collection, Iterator, NamedTuple
 
 OWN = ("/srv", "/mnt", "/var/lib", "/run/bulkhead")
 CATALOGUE = "/var/lib/bulkhead/catalogue.sqlite"
@@ -31,6 +31,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Row(NamedTuple):
     number: int
     parent: int
+    dev: str
     root: str
     path: str
     options: frozenset[str]
@@ -50,10 +51,10 @@ def mounts() -> list[Row]:
         for line in stream.read().split(b"\n")[:-1]:
             left, _dash, right = line.partition(b" - ")
             fields, about = left.split(b" "), right.split(b" ")
-            words = dict(word.partition("=")[::2] for word in os.fsdecode(about[2]).split(","))
+            words = dict(_text(word).partition("=")[::2] for word in about[2].split(b","))
             options = frozenset(os.fsdecode(fields[5]).split(","))
             tags = tuple(os.fsdecode(tag) for tag in fields[6:])
-            ids = int(fields[0]), int(fields[1])
+            ids = int(fields[0]), int(fields[1]), os.fsdecode(fields[2])
             rows.append(
                 Row(*ids, _text(fields[3]), _text(fields[4]), options, tags, _text(about[0]), _text(about[1]), words)
             )
@@ -72,6 +73,40 @@ def top(rows: list[Row], path: str) -> Row | None:
     finally:
         os.close(fd)
     return next((row for row in rows if row.number == number and row.path == os.path.realpath(path)), None)
+
+
+class Places:
+    """What a path names by a table of mounts: a filesystem and a path in it, the same by whatever name it is reached.
+
+    It does not have to be there. A link in it is followed as it is now.
+    """
+
+    def __init__(self, rows: list[Row]) -> None:
+        numbers = {row.number for row in rows}
+        self.on = {(row.parent if row.parent in numbers - {row.number} else 0, row.path): row for row in rows}
+
+    def where(self, path: str, follow: bool = False) -> tuple[str, str]:
+        path = os.path.realpath(path) if follow else path
+        here, row = 0, None
+        steps = [path[:at] for at, letter in enumerate(path) if letter == "/" and at]
+        for step in ["/", *steps, *[path] * (path != "/")]:
+            while (here, step) in self.on:
+                row = self.on[here, step]
+                here = row.number
+        if row is None:
+            raise LookupError("no mount holds " + path)
+        rest = path[len(row.path.rstrip("/")) :].strip("/")
+        return row.dev, (row.root.rstrip("/") + "/" + rest).rstrip("/") or "/"
+
+
+def within(place: tuple[str, str], others: Collection[tuple[str, str]]) -> bool:
+    """Is it one of them, or does it lie in one?"""
+    dev, path = place
+    while (dev, path) not in others:
+        if path == "/":
+            return False
+        path = os.path.dirname(path)
+    return True
 
 
 # -- everything ------------------------------------------------------------------------------------------------------

@@ -51,13 +51,13 @@ def _serve(fd: int) -> None:
 
 
 @contextlib.contextmanager
-def mounted(where: str, uid: int, source: str = "x") -> Iterator[Callable[[], None]]:
+def mounted(where: str, uid: int, source: str = "x", fstype: str = "fuse") -> Iterator[Callable[[], None]]:
     """Yields what makes it stop answering, for good."""
     fd = os.open("/dev/fuse", os.O_RDWR)
     child = 0
     try:
         options = "fd=%d,rootmode=40000,user_id=%d,group_id=0,allow_other" % (fd, uid)
-        subprocess.run(["mount", "-i", "-t", "fuse", "-o", options, source, where], check=True, pass_fds=(fd,))
+        subprocess.run(["mount", "-i", "-t", fstype, "-o", options, source, where], check=True, pass_fds=(fd,))
         child = os.fork()
         if not child:
             _serve(fd)

@@ -51,6 +51,7 @@ def prepare(base: str) -> None:
     for fstype, size in _SIZES.items():
         path = namespace.image("%s/%s" % (base, fstype), size, fstype if fstype != "swap" else "")
     subprocess.run(["mkswap", base + "/swap"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(["cp", "-a", "/etc", base + "/etc"], check=True)  # what changes there meanwhile is nobody's here
     _load()
 
 
@@ -103,7 +104,7 @@ def enter(base: str, srv: str) -> None:
     _mount("own", own, "tmpfs", "mode=0755,size=2g")
     for name in ("upper", "work"):
         os.mkdir("%s/%s" % (own, name))
-    _mount("overlay", "/etc", "overlay", "lowerdir=/etc,upperdir=%s/upper,workdir=%s/work" % (own, own))
+    _mount("overlay", "/etc", "overlay", "lowerdir=%s/etc,upperdir=%s/upper,workdir=%s/work" % (base, own, own))
     for folder in ("/mnt", "/var/lib", "/run/bulkhead", "/srv"):
         if folder != "/srv" or srv == "tmpfs":
             _mount("host", folder, "tmpfs", "mode=%s,size=1g" % ("0700" if folder == "/run/bulkhead" else "0755"))

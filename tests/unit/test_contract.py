@@ -377,7 +377,8 @@ def sent(name: str, options: dict[str, Any]) -> dict[str, Any]:
     if name != "layout":
         return options
     lists = {key: value for key, value in options.items() if key in (*_kinds.LISTS, "state")}
-    return {"_declaration": json.dumps(lists), **{k: v for k, v in options.items() if k not in lists}}
+    rest = {key: value for key, value in options.items() if key not in lists}
+    return {"_declaration": json.dumps(lists), "_secrets": [], **rest}
 
 
 def prepare(name: str) -> None:

@@ -14,8 +14,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
-_TYPES = frozenset(("fuse", "fuseblk", "virtiofs", "nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs"))
-
 
 def judged(fd: int, path: str, trusted: bool) -> bool:
     """Does the mount of an O_PATH descriptor ask a server? ``unsafe_path`` where that server may be a tenant's.
@@ -23,12 +21,11 @@ def judged(fd: int, path: str, trusted: bool) -> bool:
     That is where others than root can write, and the program of another user anywhere: what is root's own directory
     may have been theirs when it was mounted over.
     """
-    with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
-        number = int(f.read().partition(b"mnt_id:")[2].split()[0])
+    number = mountinfo.mount_id(fd)
     row = next((row for row in mountinfo.parse(mountinfo.read()) if row.id == number), None)
     if row is None:
         raise StorageError("moved", "%s was unmounted while it was looked at" % path, "run it again")
-    if row.fstype not in _TYPES and not row.fstype.startswith("fuse."):
+    if not mountinfo.served(row.fstype):
         return False
     if not trusted or mountinfo.options(row.super_options).get("user_id", "0") != "0":
         text = "%s is a mount of type %s: what it shows is up to somebody else's server" % (path, row.fstype)

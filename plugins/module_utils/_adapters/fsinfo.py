@@ -35,7 +35,7 @@ class FsInfo:
                 try:
                     fd, _there = walk.nearest(path)
                     try:
-                        found[path] = _facts(fd, rows[_mount_id(fd)])
+                        found[path] = _facts(fd, rows[mountinfo.mount_id(fd)])
                     finally:
                         os.close(fd)
                 except StorageError as error:
@@ -58,7 +58,7 @@ def visible(fd: int, inside: str) -> str:
     """Where a path of the filesystem (from its top) is seen, through the mount of ``fd``; else itself."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 
-    number = _mount_id(fd)
+    number = mountinfo.mount_id(fd)
     row = next((row for row in mountinfo.parse(mountinfo.read()) if row.id == number), None)
     if row is None or not names.within(inside, row.root):
         return inside
@@ -84,8 +84,3 @@ def _xfs_reflink(fd: int) -> bool:
     geometry = bytearray(256)
     fcntl.ioctl(fd, _XFS_GEOMETRY, geometry)
     return bool(struct.unpack_from("=I", geometry, 92)[0] & _XFS_REFLINK)
-
-
-def _mount_id(fd: int) -> int:
-    with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
-        return next(int(line[7:]) for line in f if line.startswith(b"mnt_id:"))

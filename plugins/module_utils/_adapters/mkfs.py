@@ -24,7 +24,8 @@ LABEL_BYTES = {"ext4": 16, "xfs": 12, "btrfs": 255, "vfat": 11, "swap": 15}
 TOOLS = {**{t: "mkfs." + t for t in LABEL_BYTES}, "swap": "mkswap"}
 # what an ext4 superblock must hold; the others account without anything on disk (btrfs: by subvolume)
 ACCOUNTS = {"xfs": ("group", "project", "user"), "btrfs": ("project",)}
-_LABEL = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9 _.:+@/-]*|", re.ASCII)
+_OF_QUOTA = {"quota", "project"}  # of ext4: ``quota`` asks for them
+_LABEL = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_. -]*", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _SERIAL = re.compile(r"[0-9A-F]{4}-[0-9A-F]{4}", re.ASCII)
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -47,17 +48,17 @@ class Superblock:
 
     def resolve(self, target: str, value: dict[str, Any]) -> dict[str, Any]:
         """Validate and normalise a declared value; ``invalid`` for what must never reach an argv."""
-        fstype, label, uuid = value.get("fstype"), value.get("label", ""), value.get("uuid", UNKNOWN)
+        fstype, uuid = value.get("fstype"), value.get("uuid", UNKNOWN)
+        label = value.get("label", "NONE")  # one that is valid everywhere, where none is declared
         if fstype not in TOOLS:
             raise StorageError(
                 "invalid", "fstype %.100r is not one of %s" % (fstype, ", ".join(TOOLS)), option="fstype"
             )
         value = dict(value)
         if not isinstance(label, str) or not _LABEL.fullmatch(label) or len(label) > LABEL_BYTES[fstype]:
-            text = "label %.300r is not one for %s" % (label, fstype)
-            raise StorageError(
-                "invalid", text, "at most %d of A-Z a-z 0-9 space _.:+@/-" % LABEL_BYTES[fstype], option="label"
-            )
+            text = "label %.80r is not valid for %s" % (label, fstype)
+            hint = "at most %d letters, digits, _ . - or blanks" % LABEL_BYTES[fstype]
+            raise StorageError("invalid", text, hint, option="label")
         if fstype == "vfat" and (label != label.upper() or label.endswith(" ")):
             raise StorageError(
                 "invalid", "vfat label %r is not in upper case" % label, "write %r" % label.upper().rstrip()
@@ -66,12 +67,11 @@ class Superblock:
             value["uuid"] = str(uuid).upper() if fstype == "vfat" else str(uuid).lower()
             if not (_SERIAL if fstype == "vfat" else _UUID).fullmatch(value["uuid"]):
                 raise StorageError("invalid", "uuid %.100r is not one for %s" % (uuid, fstype), option="uuid")
-        for field, able in (("features", blkprobe.FEATURES.get(fstype, {})), ("quota", ("group", "project", "user"))):
-            wrong = sorted(set(value.get(field, ())) - set(able), key=str)
-            if wrong:
-                raise StorageError(
-                    "invalid", "%s of %s cannot be %s" % (field, fstype, ", ".join(map(str, wrong))), option=field
-                )
+        able = sorted(blkprobe.FEATURES.get(fstype, {}).keys() - _OF_QUOTA)
+        for field, words in (("features", able), ("quota", ("group", "project", "user"))):
+            for wrong in sorted(set(value.get(field, ())) - set(words), key=str):
+                text = "%s %.80r is not one of %s" % (field.rstrip("s"), wrong, fstype)
+                raise StorageError("invalid", text, "one of %s" % (", ".join(words) or "(none)"), option=field)
             if field in value:
                 value[field] = tuple(sorted(value[field]))
         self.wanted[target] = value

@@ -40,9 +40,10 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 # System calls: the same numbers on x86_64 and aarch64.
-_MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 429, 430, 431, 432, 442
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _SET_FLAG, _SET_STRING, CREATE, RECONFIGURE = 0, 1, 6, 7
-_EMPTY_PATH, _RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
+_EMPTY_PATH, RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
+_ONTO, _INTO_GROUP = 0x44, 0x144  # from this descriptor onto that one; its peers and masters become that one's (5.15)
 _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
 _DEFAULTS = {"o:mode": 0o1777, "o:uid": 0, "o:gid": 0}  # of a tmpfs that root mounts
 _OFF = {"sync": b"async"}  # what lifts an option that is not its name after "no"
@@ -78,10 +79,7 @@ def own(held: ExitStack, fd: int) -> int:
 def mount_id(fd: int) -> int:
     """Which mount a descriptor is in, by the number that mountinfo shows."""
     known = statmount.number(fd, statmount.OLD_ID)
-    if known is not None:
-        return known
-    with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
-        return int(f.read().partition(b"mnt_id:")[2].split()[0])
+    return mountinfo.mount_id(fd) if known is None else known
 
 
 def _row(number: int) -> Mount | None:
@@ -89,6 +87,21 @@ def _row(number: int) -> Mount | None:
     data = b"\n" + mountinfo.read()
     start = data.find(b"\n%d " % number) + 1
     return mountinfo.parse(data[start : data.index(b"\n", start) + 1])[0] if start else None
+
+
+def clone(held: ExitStack, fd: int, more: int = 0) -> int:
+    """A detached copy of a mount from the directory or file of a descriptor on; ``more``: RECURSIVE."""
+    return own(held, syscall(_OPEN_TREE, fd, b"", 1 | os.O_CLOEXEC | _EMPTY_PATH | more))
+
+
+def move(tree: int, point: int) -> None:
+    """Attach a detached mount at a descriptor of its mount point."""
+    syscall(_MOVE_MOUNT, tree, b"", point, b"", _ONTO)
+
+
+def join(peer: int, root: int) -> None:
+    """Make the mount of ``root`` a peer, or a slave, of whoever ``peer`` is one of."""
+    syscall(_MOVE_MOUNT, peer, b"", root, b"", _INTO_GROUP)
 
 
 def open_at(at: int, name: bytes) -> int:
@@ -121,7 +134,7 @@ def set_flags(fd: int, now: dict[str, Any] | None, after: dict[str, Any], recurs
             take |= FLAGS[key][0]
     if put or take or spread:
         attributes = struct.pack("=QQQQ", put, take, spread, 0)
-        syscall(_MOUNT_SETATTR, fd, b"", _EMPTY_PATH | (_RECURSIVE if recursive else 0), attributes, 32)
+        syscall(_MOUNT_SETATTR, fd, b"", _EMPTY_PATH | (RECURSIVE if recursive else 0), attributes, 32)
 
 
 def configure(context: int, target: str, options: dict[str, Any], command: int) -> None:
@@ -174,8 +187,8 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
     else:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 
-        tree = own(held, mounttree.tree(held, walk, target, after))
-    syscall(_MOVE_MOUNT, tree, b"", point, b"", 0x44)  # both paths empty: from this descriptor onto that one
+        tree = mounttree.tree(held, walk, target, after)
+    move(tree, point)
     try:
         # A shared mount around the mount point makes what is put there shared: said again after the move.
         set_flags(tree, None, {"propagation": after.get("propagation", UNKNOWN)}, bool(after.get("recursive")))

@@ -12,16 +12,19 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi, mountinfo
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountapi import mount_id, open_at, own, syscall
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountapi import (
+    RECURSIVE,
+    clone,
+    mount_id,
+    open_at,
+    own,
+)
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Mount, Table
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import FLAGS
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
 
-_OPEN_TREE, _MOVE_MOUNT = 428, 429
-_CLONE, _CLOEXEC, _EMPTY_PATH, _RECURSIVE = 1, 0x80000, 0x1000, 0x8000
-_ONTO, _INTO_GROUP = 0x44, 0x144  # from this descriptor onto that one; its peers and masters become that one's (5.15)
 _ALONE = {"propagation": "private"}
 
 
@@ -67,20 +70,16 @@ def without(row: Mount, at: int, name: bytes) -> Iterator[None]:
             raise
 
 
-def _clone(held: ExitStack, fd: int, more: int = 0) -> int:
-    return own(held, syscall(_OPEN_TREE, fd, b"", _CLONE | _CLOEXEC | _EMPTY_PATH | more))
-
-
 def _keep(held: ExitStack, mount: Mount, goes: bool) -> _Kept:
     with Walk() as walk, ExitStack() as briefly:  # an open descriptor of the mount would keep it busy
         above, leaf, _trusted = walk.parent(mount.path)
         fd = own(briefly, open_at(above, leaf))
         if mount_id(fd) != mount.id:
             raise StorageError("moved", "something else was mounted over %s" % mount.path, "run it again")
-        twin = _clone(held, fd) if goes else -1
+        twin = clone(held, fd) if goes else -1
         if goes:  # as long as anything beneath it is missing
             mountapi.set_flags(twin, None, _ALONE)
-        return _Kept(mount, twin, _clone(held, fd) if mount.propagation in ("shared", "slave") else -1)
+        return _Kept(mount, twin, clone(held, fd) if mount.propagation in ("shared", "slave") else -1)
 
 
 def _restore(kept: list[_Kept]) -> list[str]:
@@ -94,9 +93,9 @@ def _restore(kept: list[_Kept]) -> list[str]:
                     with ExitStack() as briefly:
                         fd = own(briefly, open_at(above, leaf))
                         if again and twin >= 0 and mount_id(fd) == mount_id(above):
-                            syscall(_MOVE_MOUNT, twin, b"", fd, b"", _ONTO)
+                            mountapi.move(twin, fd)
                         elif not again and peer >= 0:
-                            syscall(_MOVE_MOUNT, peer, b"", fd, b"", _INTO_GROUP)
+                            mountapi.join(peer, fd)
                 except (OSError, StorageError):
                     lost.append(mount.path)
     return lost
@@ -107,7 +106,7 @@ def bring(root: int, target: str, before: dict[str, Any], after: dict[str, Any])
     source, missing = (after if after["recursive"] else before)["_brings"]
     row = mountapi.look(root, target)["_row"]
     with ExitStack() as held:
-        peer = _clone(held, root) if row.propagation in ("shared", "slave") else -1
+        peer = clone(held, root) if row.propagation in ("shared", "slave") else -1
         if peer >= 0:
             mountapi.set_flags(root, None, _ALONE)
         try:
@@ -117,7 +116,7 @@ def bring(root: int, target: str, before: dict[str, Any], after: dict[str, Any])
                 _take(["%s/%s" % (target, rest) for rest in missing])
         finally:
             if peer >= 0:
-                syscall(_MOVE_MOUNT, peer, b"", root, b"", _INTO_GROUP)
+                mountapi.join(peer, root)
 
 
 def _bring(target: str, source: str, missing: list[str], row: Mount, after: dict[str, Any]) -> None:
@@ -128,13 +127,13 @@ def _bring(target: str, source: str, missing: list[str], row: Mount, after: dict
         try:
             for rest in missing:
                 path = "%s/%s" % (target, rest)
-                tree = _clone(held, own(held, walk.open("%s/%s" % (source.rstrip("/"), rest), os.O_PATH)), _RECURSIVE)
+                tree = clone(held, own(held, walk.open("%s/%s" % (source.rstrip("/"), rest), os.O_PATH)), RECURSIVE)
                 mountapi.set_flags(tree, None, flags, True)
                 above, leaf, _trusted = walk.parent(path)
                 point = own(held, open_at(above, leaf))
                 if mount_id(point) != mount_id(above):
                     raise StorageError("moved", "something is mounted at %s already" % path, "run it again")
-                syscall(_MOVE_MOUNT, tree, b"", point, b"", _ONTO)
+                mountapi.move(tree, point)
                 done.append(path)
         except BaseException:
             held.close()

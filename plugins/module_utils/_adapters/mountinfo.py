@@ -16,6 +16,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import ancestors
 
 _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+NETWORK = frozenset(("nfs", "nfs4", "ceph", "cifs", "smb3", "9p", "afs"))
+_SERVED = NETWORK | {"fuse", "fuseblk", "virtiofs"}
 _OPTION = re.compile(rb'([^,=]+)(?:=("[^"]*"(?=,|$)|[^,]*))?')
 
 
@@ -44,6 +46,17 @@ def text(raw: bytes) -> str:
 def options(raw: bytes) -> dict[str, str | bool]:
     """``rw,size=1024k,context="a,b"`` as a dict; a bare word is True."""
     return {text(key): text(value) if value or key + b"=" in raw else True for key, value in _OPTION.findall(raw)}
+
+
+def served(fstype: str) -> bool:
+    """Does somebody else's program or machine answer for it? Of FUSE there are subtypes: ``fuse.x``, ``fuseblk.x``."""
+    return fstype.partition(".")[0] in _SERVED
+
+
+def mount_id(fd: int) -> int:
+    """Which row a descriptor lies in: the kernel says so by itself, whoever serves the filesystem."""
+    with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
+        return int(f.read().partition(b"mnt_id:")[2].split()[0])
 
 
 def parse(data: bytes) -> list[Mount]:

@@ -19,10 +19,9 @@ FLAGS = {"read_only": (1, b"ro"), "nosuid": (2, b"nosuid"), "nodev": (4, b"nodev
 FLAGS["nodiratime"] = (0x80, b"nodiratime")
 ATIME = {"relatime": 0, "noatime": 0x10, "strictatime": 0x20}
 MOUNT_KEYS = frozenset((*FLAGS, "atime", "propagation"))
-_NETWORK = frozenset(("nfs", "nfs4", "ceph", "cifs", "smb3", "9p", "afs"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LEVELS = ("o:compress", "o:compress-force")
-_JUDGED = frozenset("merge replaces lowers risk consent refuse opens".split())
+_JUDGED = frozenset("merge replaces lowers risk consent opens".split())
 _ALIASES = {"o:noload": "o:norecovery"}  # as a scan shows them
 
 
@@ -34,6 +33,9 @@ class Mounts:
     slow = False
     proves = "node"  # what is mounted has a mount point
     covers = ("node", "mounted")  # what others declare of that directory they mean of what is mounted
+
+    def __init__(self) -> None:
+        self.wanted: dict[str, dict[str, Any]] = {}
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
@@ -57,7 +59,7 @@ class Mounts:
 
     def resolve(self, target: str, declared: dict[str, Any]) -> dict[str, Any]:
         """A declaration as plan and kernel will see it: owners by number, sources by path and identity, whole pages."""
-        declared = as_shown(declared)
+        self.wanted[target] = declared = as_shown(declared)
         for key in ("o:uid", "o:gid"):
             if isinstance(declared.get(key), str):
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
@@ -81,6 +83,11 @@ class Mounts:
         if target == "/" or (value or {}).get("_kind") == "file":
             return ()
         return (("node", target, {"type": "directory"}),)
+
+    def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
+
+        return mountplan.refuse(self.wanted, target, before, after, gone)
 
     # -- what a difference means, and making it so: loaded only where there is one ---------------------------------
 
@@ -151,7 +158,7 @@ def _value(table: Table, row: Mount) -> dict[str, Any]:
 
         stack = mountover.stack(table, row)
         value.update(stack, _below=value["_below"] + stack["_below"])
-    whole = row.root == options.get("subvol", "/") or row.fstype in _NETWORK
+    whole = row.root == options.get("subvol", "/") or row.fstype in mountinfo.NETWORK
     fs = superblock(row, options, encode(row.path)) if whole else {}
     if whole and table.first(row):
         return {**value, **fs}
@@ -179,7 +186,7 @@ def superblock(row: Mount, options: dict[str, Any], path: Any) -> dict[str, Any]
     """
     value = {"o:" + k: v for k, v in options.items() if k not in ("rw", "ro")}
     value.update(source=row.source, fstype=row.fstype)
-    if row.fstype.startswith("fuse") or row.fstype in _NETWORK:
+    if mountinfo.served(row.fstype):
         return value
     if row.fstype == "tmpfs" or row.source.startswith("/dev/loop"):
         space = os.statvfs(path)

@@ -22,9 +22,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
-_OPEN_TREE = 428
-_CLONE, _CLOEXEC, _EMPTY_PATH, _RECURSIVE = 1, 0x80000, 0x1000, 0x8000
-
 # Where a filesystem says what it is: ext2/3/4, XFS, btrfs, FAT32, FAT16/12.
 _MAGIC = (
     ("ext4", 0x438, b"\x53\xef"),
@@ -36,10 +33,10 @@ _MAGIC = (
 
 
 def tree(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> int:
-    """A detached mount of ``after``, with its flags; descriptors that must live until it is attached go to ``held``."""
+    """A detached mount of ``after``, with its flags; it and what must live until it is attached go to ``held``."""
     source = after["source"]
     if after.get("bind"):
-        return _bind(walk, source, after)
+        return _bind(held, walk, source, after)
     device, extra = source, {}
     if source.startswith("/"):
         device, fstype = _device(held, walk, source, after.get("read_only") is True)
@@ -48,21 +45,18 @@ def tree(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> int
             raise StorageError("invalid", "%s shows no filesystem, or several" % source, "set fstype", option="fstype")
         # The filesystem itself is read-only then, or it would write to the device (replay, superblock) all the same.
         extra = {"ro": True} if after.get("read_only") is True else {}
-    return mountapi.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
+    made = mountapi.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
+    return mountapi.own(held, made)
 
 
-def _bind(walk: Walk, source: str, after: dict[str, Any]) -> int:
-    recursive = _RECURSIVE if after.get("recursive") else 0
+def _bind(held: ExitStack, walk: Walk, source: str, after: dict[str, Any]) -> int:
+    recursive = mountapi.RECURSIVE if after.get("recursive") else 0
     fd = walk.open(source, os.O_PATH)
     try:
-        clone = mountapi.syscall(_OPEN_TREE, fd, b"", _CLONE | _CLOEXEC | _EMPTY_PATH | recursive)
+        clone = mountapi.clone(held, fd, recursive)
     finally:
         os.close(fd)
-    try:
-        mountapi.set_flags(clone, None, after, bool(recursive))
-    except BaseException:
-        os.close(clone)
-        raise
+    mountapi.set_flags(clone, None, after, bool(recursive))
     return clone
 
 

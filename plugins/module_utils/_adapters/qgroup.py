@@ -207,23 +207,24 @@ class Quota:
         return bool(own(now, declared) if own else now["nested"] and agree(now, declared))
 
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
-        own = getattr(self._seen.get(target), "merge", None)
-        if own is None:
-            kept: dict[str, Any] = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
-        after = own(target, now, declared) if own else {**kept, **declared, "nested": True}
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroupchange
+
+        after = qgroupchange.merge(self._seen.get(target), target, now, declared)
         if target in self.nowhere:
             after["_missing"] = target[1]  # the plan says whether something else brings it
         return after
 
     def refuse(self, target: Target, before: Any, after: Any, gone: Any) -> StorageError | None:
-        limits = self._seen.get(target)
         if after and self.nowhere.get(target):
             return self.nowhere[target]
-        if limits is None:
-            return None
+        limits = self._seen.get(target)
         getattr(limits, "said", {}).update(self._said)  # what is beside it may contradict it
-        error: StorageError | None = limits.refusal(target, before, after)
-        return error
+        return limits.refusal(target, before, after) if limits is not None else None  # type: ignore[no-any-return]
+
+    def fresh(self, target: Target, place: str, mount: Any) -> StorageError | None:
+        """What is seen there once a memory filesystem is mounted at ``place``: it knows no limits of ours."""
+        self.nowhere[target] = nowhere_held(self._types, target[1])
+        return self.nowhere[target] if target[1] == place else None
 
     def lowers(self, target: Target, before: Any, after: Any) -> bool:
         return after is None
@@ -287,10 +288,13 @@ class QuotaEnabled:
 def type_of(types: dict[int, Any], fd: int, path: str) -> Any:
     limits = types.get(btrfs.magic(fd))
     if limits is None:
-        text = "%s is on a filesystem that cannot hold anybody to a limit here" % path
-        hint = "use a btrfs subvolume, or XFS or ext4 mounted with prjquota"
-        raise StorageError("not_enforced", text, hint, supported=sorted(types))
+        raise nowhere_held(types, path)
     return limits
+
+
+def nowhere_held(types: dict[int, Any], path: str) -> StorageError:
+    text = "%s is on a filesystem that cannot hold anybody to a limit here" % path
+    return StorageError("not_enforced", text, "use btrfs, XFS or ext4", supported=sorted(types))
 
 
 def agree(now: Any, said: Any) -> bool:

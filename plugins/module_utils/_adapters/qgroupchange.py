@@ -23,6 +23,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import (
     DIRECTORY,
+    FIELDS,
     MARK,
     BtrfsLimits,
     Look,
@@ -50,6 +51,14 @@ def put(types: dict[int, Any], target: Target, before: Any, after: Any) -> None:
                 raise StorageError("moved", "%s is not there any more" % target[1], "run it again")
         finally:
             os.close(fd)
+
+
+def merge(limits: Any, target: Target, now: Any, declared: Any) -> dict[str, Any]:
+    own = getattr(limits, "merge", None)
+    if own is not None:
+        return dict(own(target, now, declared))
+    kept: dict[str, Any] = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
+    return {**kept, **declared, "nested": True}
 
 
 def above(types: dict[int, Any], walk: Walk, target: Target) -> tuple[Any, StorageError | None]:

@@ -41,8 +41,11 @@ def apply(
     stage = first
     while stage.conditional and runner.run(stage, stage.now):
         stage = look()
-        if stage.errors:
-            errors = runner.errors + stage.errors
+        refused = [
+            error for error in stage.errors if error.entry not in runner.lost()
+        ]  # else the cause is told already
+        if refused:
+            errors = runner.errors + refused
             left = runner.close()
             if left:
                 errors[0].details["kept"] = left
@@ -104,6 +107,10 @@ class Runner:
     def errors(self) -> list[StorageError]:
         """In the order of the declaration, however the threads ran."""
         return [error for _index, error in sorted(self.failed, key=lambda pair: pair[0])]
+
+    def lost(self) -> set[str]:
+        """The entries whose units failed, or stand on one that did."""
+        return {unit.entry for unit in self.stage.units if unit.key in self.bad}
 
     def run(self, stage: Plan, actions: list[Action]) -> bool:
         """Tear down from the top, build up from the bottom. False when nothing was tried that was not tried before.
@@ -186,11 +193,11 @@ class Runner:
         with self.guard:
             self._stands(action)
 
-    def _stands(self, action: Action) -> None:
+    def _stands(self, action: Action, word: str = "done") -> None:
         key = self.stage.units[action.unit].key
         self.count += 1
         self.done.setdefault(key, []).append((self.count, key, action))
-        self._note("done", action, False)
+        self._note(word, action, False)
 
     def _left_behind(self, action: Action) -> None:
         """A put that failed may have had its effect, or half of one: only the world can tell.
@@ -214,7 +221,7 @@ class Runner:
                 return
         if action.risk != REVERSIBLE:
             self.half += 1
-            self._stands(action)
+            self._stands(action, "half done")
 
     def _put(self, action: Action, before: Any, after: Any) -> None:
         """Only slow ports run beside each other; every other port sees one put at a time."""

@@ -94,9 +94,6 @@ class Plan(NamedTuple):
     def conditional(self) -> bool:
         return len(self.now) < len(self.actions)
 
-    def row(self, port: str, target: Hashable) -> Any:
-        return self.world.rows.get(port, {}).get(target)
-
 
 def compare(units: list[Unit], world: World) -> Plan:
     """Declared and implied cells against the world: a plan, which is pure but for the scans. Same input, same plan."""

@@ -64,7 +64,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
                 value[option] = None if p[option] == "none" else size.parse(p[option], option, minimum=4096)
         for option in ("inodes_soft", "inodes_hard"):
             if p[option] is not None:
-                value[option] = None if p[option] == "none" else _count(p[option], option)
+                value[option] = None if p[option] == "none" else _words().count(p[option], option)
         if p["parent"] is not None:
             value["parent"] = names.path(p["parent"], "parent")
             if value["parent"] == path:
@@ -73,14 +73,6 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
             value.update(_words().about(p, paths))
     needs = tuple(("path", each) for each in paths)
     return Unit((KIND, "%s %s" % target), (Cell("quota", target, value),), needs)
-
-
-def _count(value: str, what: str) -> int:
-    if value.isascii() and value.isdigit() and 1 <= int(value) < 2**63:
-        return int(value)
-    raise StorageError(
-        "invalid", "%s %.80r is not a number of inodes" % (what, value), "an integer or none", option=what
-    )
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
@@ -109,11 +101,5 @@ def describe(target: tuple[str, str], found: Any) -> dict[str, Any]:
 
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
     """Limits and usage of the paths, in their order. Raises where a path cannot be looked at."""
-    targets = [target_of(p, names.path(path)) for path in p["path"]]
-    rows = ports["quota"].scan(targets)
-    for target in targets:
-        if isinstance(rows.get(target), StorageError):
-            raise rows[target].at(target[1])
-        if target in ports["quota"].nowhere:  # which is not the same as being there without a limit
-            raise StorageError("not_found", "%s does not exist" % target[1], "name a path that exists")
-    return {"quotas": [describe(target, rows.get(target)) for target in targets]}
+    found: dict[str, Any] = _words().gather(p, ports["quota"])
+    return found

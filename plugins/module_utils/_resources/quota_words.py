@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only some quotas say: whose they are, which id they have, for how long a soft limit may be exceeded."""
+"""What only some quotas say: whose they are, their id, for how long a soft limit may be exceeded. And a look."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
 
 _GRACE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -43,6 +44,25 @@ def about(p: dict[str, Any], charged: list[str]) -> dict[str, Any]:
         if len(charged) > 1:
             value["paths"] = charged
     return value
+
+
+def gather(p: dict[str, Any], port: Any) -> dict[str, Any]:
+    targets = [quota.target_of(p, names.path(path)) for path in p["path"]]
+    rows = port.scan(targets)
+    for target in targets:
+        if isinstance(rows.get(target), StorageError):
+            raise rows[target].at(target[1])
+        if target in port.nowhere:  # which is not the same as being there without a limit
+            raise StorageError("not_found", "%s does not exist" % target[1], "name a path that exists")
+    return {"quotas": [quota.describe(target, rows.get(target)) for target in targets]}
+
+
+def count(value: str, what: str) -> int:
+    if value.isascii() and value.isdigit() and 1 <= int(value) < 2**63:
+        return int(value)
+    raise StorageError(
+        "invalid", "%s %.80r is not a number of inodes" % (what, value), "an integer or none", option=what
+    )
 
 
 def _id(value: int) -> int:

@@ -196,6 +196,11 @@ def test_the_page_holds_goals_against_figures() -> None:
     assert row(text, "Loops of others at 100 ")[2:] == ["100x", "yes"]
     assert row(text, "Loops of others at 1000")[2:] == ["667x (extrapolated)", "yes"], "1000 s over 1.5 s"
     assert row(text, "First converge")[2:] == ["4.00x", "**no**"], "(0.3 - 0.1) / 0.05"
+    told = found()
+    told["floor"][0]["first"][0]["careful"] = {"cpu": 0.08, "wall": 0.08, "rss": 0.0}
+    reached = row(page.written(told), "First converge")[2]
+    assert reached == "4.00x (safe calls alone: 1.60x)", "0.08 / 0.05"
+    assert row(page.written(told), "owner, mode, ACL", "first")[4] == "80.0 ms"
     assert "1,000 ext4 filesystems" in text
     assert "**Calculated**" in text
 

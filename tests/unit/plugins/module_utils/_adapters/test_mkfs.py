@@ -390,7 +390,8 @@ def test_a_label_changes_and_can_be_undone(arena: str, port: Superblock, fstype:
     port.put(target, after, before)
     assert blkid(target, "LABEL") == "OLD"
     if fstype != "swap":
-        converge(port, target, fstype=fstype, label="")
+        now = row(port, target)
+        port.put(target, now, {**now, "label": ""})  # as a label that was given to none is taken back
         assert blkid(target, "LABEL") == ""
     check(target, fstype)
 

@@ -287,43 +287,43 @@ def test_e6_a_stranger_is_never_overwritten(seed: int) -> None:
             assert "moved" in {e.code for e in result.errors}
 
 
-@seeds
-def test_e7_a_fault_at_every_put(seed: int) -> None:
+def failed_at_every_put(seed: int, when: str) -> Iterator[tuple[world.Scenario, Any, Report, Any]]:
+    """After each run with one fault: its world, how that began, its report, the ideal end. The next run gets there."""
     ideal, report = reference(seed)
-    if report is None:
-        return
-    for count in range(1, ideal.ground.puts + 1):
+    for count in range(1, (ideal.ground.puts if report else 0) + 1):
         s = world.scenario(seed)
         start = s.ground.snapshot()
-        staged = plan(s.units, World(s.ports)).conditional
-        s.ground.before_put = fails(count)
+        setattr(s.ground, when + "_put", fails(count))
         result = run(s)
-        assert [e.code for e in result.errors] == ["no_space"]
-        error = result.errors[0]
-        summary = result.summary
-        assert summary["failed"] == 1
-        assert len(s.ground.log) == summary["applied"] + 2 * summary["undone"]
+        assert [e.code for e in result.errors] == ["no_space"] and result.summary["failed"] == 1
+        assert len(s.ground.log) == result.summary["applied"] + 2 * result.summary["undone"]
+        yield s, start, result, ideal.ground.snapshot()
+        undisturbed(s.ground)
+        assert not run(s).errors
+        assert s.ground.snapshot() == ideal.ground.snapshot(), "the next run converges"
+
+
+@seeds
+def test_e7_a_fault_at_every_put(seed: int) -> None:
+    for s, start, result, ideal in failed_at_every_put(seed, "before"):
+        error, summary, fresh = result.errors[0], result.summary, world.scenario(seed)
+        found = plan(fresh.units, World(fresh.ports))
         assert summary["kept"] >= len(error.details.get("kept", ()))
-        if not staged:
+        if not found.conditional:
             assert summary["planned"] == summary["applied"] + summary["undone"] + summary["skipped"] + 1
         end = s.ground.snapshot()
         lost = {spot for spot, _before, after in s.ground.log if after is None and spot[0] in ("tmpfs", "fs")}
         lost |= {("mount", s) for s in lost and [c.target for u in s.units for c in u.cells if c.port == "mount"]}
-        found = plan(world.scenario(seed).units, World(world.scenario(seed).ports))
         at = next(a.unit for a in found.actions if (a.port, a.target) == error.details["spot"])
         if not error.details.get("kept"):
             for cell in found.units[at].cells:
                 spot = (cell.port, cell.target)
                 if s.ground.lies(spot) not in lost:
                     assert end.get(spot) == start.get(spot), "a failed unit is left as it was found"
-        for index in _strangers(found, at, staged):
+        for index in _strangers(found, at, found.conditional):
             for cell in found.units[index].cells:
                 spot = (cell.port, cell.target)
-                assert end.get(spot) == ideal.ground.snapshot().get(spot), "an unrelated unit goes on"
-        undisturbed(s.ground)
-        again = run(s)
-        assert not again.errors
-        assert s.ground.snapshot() == ideal.ground.snapshot(), "the next run converges"
+                assert end.get(spot) == ideal.get(spot), "an unrelated unit goes on"
 
 
 def test_where_nothing_differs_the_planner_would_do_nothing() -> None:
@@ -348,23 +348,9 @@ def test_where_nothing_differs_the_planner_would_do_nothing() -> None:
 @seeds
 def test_e7_a_fault_after_every_put(seed: int) -> None:
     """What told of a failure too late is walked back like what was done, and never hides that it stands."""
-    ideal, report = reference(seed)
-    if report is None:
-        return
-    for count in range(1, ideal.ground.puts + 1):
-        s = world.scenario(seed)
-        start = s.ground.snapshot()
-        s.ground.after_put = fails(count)
-        result = run(s)
-        summary = result.summary
-        assert [e.code for e in result.errors] == ["no_space"] and summary["failed"] == 1
-        assert len(s.ground.log) == summary["applied"] + 2 * summary["undone"]
+    for s, start, result, _ideal in failed_at_every_put(seed, "after"):
         if s.ground.snapshot() != start:
-            assert summary["applied"] + summary["kept"], "what stands is never told as unchanged"
-        undisturbed(s.ground)
-        again = run(s)
-        assert not again.errors
-        assert s.ground.snapshot() == ideal.ground.snapshot(), "the next run converges"
+            assert result.summary["applied"] + result.summary["kept"], "what stands is never told as unchanged"
 
 
 def _strangers(found: Any, at: int, staged: bool) -> set[int]:

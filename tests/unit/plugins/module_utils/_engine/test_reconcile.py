@@ -320,7 +320,9 @@ def test_e7_what_cannot_be_walked_back_stops_the_walk_even_half_done(ground: Gro
             raise StorageError("failed", "it died")
 
     ground.before_put = half
-    report = run(ground, unit("one", ("a", 1, {}), ("hard", 1, {"x": 1}), ("a", 2, {})))
+    journal = Journal(ground)
+    report = run(ground, unit("one", ("a", 1, {}), ("hard", 1, {"x": 1}), ("a", 2, {})), journal=journal)
+    assert [row[2] for row in journal.told if row[0] == "step"] == ["done a 1", "begin hard 1", "half done hard 1"]
     assert report.errors[0].details["kept"] == ["create hard 1 (forward)", "create a 1 (reversible)"]
     assert set(ground.rows) == {("a", 1), ("hard", 1)}
     assert report.summary == {"planned": 3, "applied": 1, "failed": 1, "undone": 0, "kept": 2, "skipped": 1}
@@ -397,6 +399,21 @@ def test_failures_before_a_refusal_are_told_with_it(ground: Ground) -> None:
     report = run(ground, *units)
     assert [e.code for e in report.errors] == ["no_space", "would_shrink"] and report.summary["failed"] == 1
     assert report.errors[0].details == {} and set(ground.rows) == {("room", 1)}
+
+
+def test_what_failed_is_not_refused_besides_and_the_rest_goes_on(ground: Ground) -> None:
+    gate = Rows("gate", ground, door="unknown")
+
+    def fault(count: int, spot: Any) -> None:
+        if spot == ("gate", 1):
+            gate.unreadable[1] = StorageError("unreadable", "nor can it be looked at now")
+            raise StorageError("no_space", "it fails")
+
+    ground.before_put = fault
+    lost = unit("far", ("a", 1, {}), on=("gate",))
+    report = run(ground, unit("gate", ("gate", 1, {})), lost, DOOR, INSIDE, unit("free", ("a", 2, {})))
+    assert [(e.entry, e.code) for e in report.errors] == [("gate", "no_space")]
+    assert set(ground.rows) >= {("a", 2), ("door", "d")} and report.summary["failed"] == 1
 
 
 def test_a_door_that_falls_shut_is_not_opened_for_ever(ground: Ground) -> None:

@@ -1,0 +1,131 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cases for ``worlds`` in which something was wrong once, as small as they were found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+KNOWN: dict[str, dict[str, Any]] = {
+    "implied directories go that are seen through a bind": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "bind", "path": "/srv/b", "source": "/mnt/a", "flags": 6},
+            {"declare": {"trees": [{"root": "/srv/b/é", "entries": [{"path": "b/b"}]}]}},
+            {
+                "declare": {"state": "absent", "trees": [{"root": "/srv/b/é", "entries": [{"path": "b/b"}]}]},
+                "undoes": True,
+            },
+        ],
+    },
+    "a memory filesystem is resized that is bound elsewhere": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "tmpfs": [{"path": "/srv/a", "size": "1MiB"}],
+                    "mounts": [{"path": "/mnt/#h", "source": "/srv/a", "bind": True}],
+                }
+            },
+            {"declare": {"tmpfs": [{"path": "/srv/a", "size": "4096"}]}},
+        ],
+    },
+    "another filesystem than the xfs that is mounted": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "image", "path": "/mnt/img/b.img", "what": "xfs", "size": 16777216, "more": 0},
+            {"declare": {"mounts": [{"path": "/srv/#h/c", "source": "/mnt/img/b.img", "fstype": "xfs"}]}},
+            {"declare": {"filesystems": [{"device": "/mnt/img/b.img", "fstype": "ext4"}]}},
+        ],
+    },
+    "a bind of a subvolume whose name holds a backslash": {
+        "srv": "plain",
+        "moves": [
+            {"do": "subvolume", "path": "/srv/#h/t\\040/a"},
+            {"declare": {"mounts": [{"path": "/srv/a", "source": "/srv/#h/t\\040/a", "bind": True}]}},
+            {"declare": {"state": "absent", "mounts": [{"path": "/srv/a"}]}, "undoes": True},
+        ],
+    },
+    "a bind from a memory filesystem that lies behind a link": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "symlink", "path": "/mnt/-f", "to": "."},
+            {
+                "declare": {
+                    "tmpfs": [{"path": "/mnt/-f/t\\040", "size": "5000"}],
+                    "mounts": [{"path": "/srv/b/b", "source": "/mnt/-f/t\\040", "bind": True}],
+                }
+            },
+        ],
+    },
+    "a bind of a directory that a fresh memory filesystem hides": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "dir", "path": "/srv/a/b/t\\040", "mode": 0, "uid": 0},
+            {
+                "declare": {
+                    "mounts": [{"path": "/srv/c", "source": "/srv/a/b/t\\040", "bind": True}],
+                    "volumes": [{"name": "v2", "size": "2MiB", "state": "attached"}],
+                    "tmpfs": [{"path": "/srv/a/b", "size": "100KB"}],
+                }
+            },
+        ],
+    },
+    "a pool in a fresh memory filesystem": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "pools": [{"name": "p1", "backend": "directory", "config": {"path": "/srv/a"}}],
+                    "tmpfs": [{"path": "/srv/a", "size": "100KB"}],
+                }
+            }
+        ],
+    },
+    "a tree of the memory volume that is attached there": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "volumes": [
+                        {"name": "v1", "size": "2MiB", "target": "/srv/'q", "type": "memory", "state": "attached"}
+                    ],
+                    "trees": [{"root": "/srv/'q", "entries": [{"path": "."}]}],
+                }
+            }
+        ],
+    },
+    "a quota on a fresh memory filesystem": {
+        "srv": "simple",
+        "moves": [
+            {
+                "declare": {
+                    "tmpfs": [{"path": "/srv/b", "size": "64KiB"}],
+                    "quotas": [{"path": "/srv/b", "hard": "16MiB"}],
+                }
+            }
+        ],
+    },
+    "a bind that may be written of a filesystem that may not": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "tmpfs", "path": "/srv/'q", "options": "size=64k", "flags": 1, "source": "other thing"},
+            {"declare": {"mounts": [{"path": "/mnt/a/a", "source": "/srv/'q", "bind": True, "read_only": False}]}},
+        ],
+    },
+    "a mount in a bind that is made beside it": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "dir", "path": "/srv/'q", "mode": 0, "uid": 0},
+            {
+                "declare": {
+                    "mounts": [
+                        {"path": "/mnt/b/a", "source": "/srv", "bind": True},
+                        {"path": "/mnt/b", "source": "/srv/'q", "bind": True},
+                    ]
+                }
+            },
+        ],
+    },
+}
