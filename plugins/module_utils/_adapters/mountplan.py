@@ -146,3 +146,14 @@ def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
             except OSError as exc:
                 found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
     return found
+
+
+def linkless_so_far(source: str) -> None:
+    """The same of the directory that something not there yet will lie in: what makes it would make it elsewhere."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
+
+    up = next(above for above in names.ancestors(source) if os.path.lexists(names.encode(above)))
+    goal = mountsource.reached(up)
+    if goal not in (None, names.encode(up)) and not source.startswith("/dev/"):
+        whole = goal.decode("utf-8", "surrogateescape").rstrip("/") + source[len(up.rstrip("/")) :]
+        raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % whole)

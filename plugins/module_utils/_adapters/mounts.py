@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from typing import Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
@@ -21,7 +22,7 @@ ATIME = {"relatime": 0, "noatime": 0x10, "strictatime": 0x20}
 MOUNT_KEYS = frozenset((*FLAGS, "atime", "propagation"))
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LEVELS = ("o:compress", "o:compress-force")
-_JUDGED = frozenset("merge replaces lowers risk consent opens".split())
+_JUDGED = frozenset("merge replaces lowers risk consent refuse opens".split())
 _ALIASES = {"o:noload": "o:norecovery"}  # as a scan shows them
 
 
@@ -84,11 +85,6 @@ class Mounts:
             return ()
         return (("node", target, {"type": "directory"}),)
 
-    def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
-
-        return mountplan.refuse(self.wanted, target, before, after, gone)
-
     # -- what a difference means, and making it so: loaded only where there is one ---------------------------------
 
     def __getattr__(self, hook: str) -> Any:
@@ -96,7 +92,7 @@ class Mounts:
             raise AttributeError(hook)
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
 
-        return getattr(mountplan, hook)
+        return partial(mountplan.refuse, self.wanted) if hook == "refuse" else getattr(mountplan, hook)
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi
