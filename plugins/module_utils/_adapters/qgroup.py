@@ -219,7 +219,7 @@ class Quota:
             return self.nowhere[target]
         limits = self._seen.get(target)
         getattr(limits, "said", {}).update(self._said)  # what is beside it may contradict it
-        return limits.refusal(target, before, after) if limits is not None else None  # type: ignore[no-any-return]
+        return limits.refusal(target, before, after) if limits is not None else None
 
     def fresh(self, target: Target, place: str, mount: Any) -> StorageError | None:
         """What is seen there once a memory filesystem is mounted at ``place``: it knows no limits of ours."""
