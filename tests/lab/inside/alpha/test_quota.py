@@ -303,7 +303,7 @@ def traced(entry, *strace):
                 os._exit(status)
         os.waitpid(child, os.WUNTRACED)
         tracer = subprocess.Popen(["strace", "-f", "-p", str(child), *strace], stderr=said)
-        attached = quotas.until(lambda: b"TracerPid:\t0\n" not in open("/proc/%d/status" % child, "rb").read())
+        attached = quotas.until(lambda: "TracerPid:\t0" not in sh(["cat", "/proc/%d/status" % child]))
         os.kill(child, signal.SIGCONT)
         status = os.waitpid(child, 0)[1]
         tracer.wait(timeout=60)
