@@ -156,4 +156,31 @@ KNOWN: dict[str, dict[str, Any]] = {
             },
         ],
     },
+    "an image that is mounted elsewhere already": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "image", "path": "/mnt/img/b.img", "what": "ext4", "size": 16777216, "more": 0},
+            {"do": "image mount", "path": "/srv/#h", "image": "/mnt/img/b.img", "options": ",nosuid"},
+            {"declare": {"trees": [{"root": "/srv/a", "entries": [{"path": "a/#h"}]}]}},
+            {
+                "declare": {
+                    "tmpfs": [
+                        {"path": "/srv/c/'q", "size": "4096", "inodes": 64, "mode": "0755", "persist": "none"},
+                        {
+                            "path": "/srv/é/c/x y",
+                            "size": "2MiB",
+                            "inodes": 1000,
+                            "noexec": False,
+                            "options": ["noatime"],
+                            "state": "unmounted",
+                        },
+                    ],
+                    "mounts": [
+                        {"path": "/srv/c/é/t\\040", "source": "/srv/a/a/#h", "bind": True},
+                        {"path": "/mnt/b/'q", "source": "/mnt/img/b.img", "fstype": "ext4"},
+                    ],
+                }
+            },
+        ],
+    },
 }

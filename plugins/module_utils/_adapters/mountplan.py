@@ -134,7 +134,7 @@ def linkless_so_far(source: str) -> None:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
     up = next(above for above in names.ancestors(source) if os.path.lexists(names.encode(above)))
-    goal = mountsource.reached(up)
+    goal = mountsource.real(up)
     if goal not in (None, names.encode(up)) and not source.startswith("/dev/"):
         whole = goal.decode("utf-8", "surrogateescape").rstrip("/") + source[len(up.rstrip("/")) :]
         raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % whole)
