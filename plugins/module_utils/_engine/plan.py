@@ -321,6 +321,10 @@ def predicted(plan: Plan) -> dict[str, dict[Hashable, Any]]:
             rows[action.port].pop(action.target, None)
         else:
             rows[action.port][action.target] = action.after
+    for name in {action.port for action in plan.actions}:
+        foresee = getattr(plan.world.ports[name], "foresee", None)
+        if foresee is not None:  # what is seen of one row may follow from others
+            foresee(rows[name], [action for action in plan.actions if action.port == name])
     return rows
 
 

@@ -51,6 +51,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     live: Any = None
     line: Any = None
     needs = [("above", path)]
+    if state == "present" and isinstance(look.look("mount", [path]).get(path), StorageError):
+        raise look.look("mount", [path])[path]  # no cell of it would tell
     if state in ("mounted", "present"):
         live, line = declared(p, look.look("fstab", ()).get((fstab, path)))
         source = live["source"]
