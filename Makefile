@@ -4,7 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: help demo test lint format unit integration sanity benchmark soak
+.PHONY: help demo test lint format unit integration sanity benchmark soak lab lab-test lab-down
 
 help:
 	@echo "make demo         the main job on this host, embedded, and gone again (root; ARGS goes to ansible-playbook)"
@@ -13,10 +13,17 @@ help:
 	@echo "make format       let ruff mend what it can"
 	@echo "make unit         tests of single pieces; make integration: of whole plays on this host's kernel (root)"
 	@echo "make sanity       ansible-test on the oldest and the newest ansible-core that run here"
+	@echo "make lab          guests with a kernel of their own; make lab-test: the tests in them; make lab-down: end them (root)"
 	@echo "make benchmark    measurements; make soak: what is too long for CI (root)"
 
-test lint format unit integration sanity benchmark soak: python
+test lint format unit integration sanity benchmark soak lab-test: python
 	@$(PYTHON) tools/ci.py $@
+
+lab: python
+	@$(PYTHON) tests/lab up
+
+lab-down: python
+	@$(PYTHON) tests/lab down
 
 demo: python
 	@$(PYTHON) tools/demo.py $(ARGS)

@@ -14,4 +14,4 @@ import trees  # noqa: E402
 sys.path.insert(0, str(trees.linked()))
 
 _SUPPORT = "ansible_collections.bulkhead.storage.tests.support."
-pytest_plugins = [_SUPPORT + name for name in ("namespace", "skip_gate", "attack")]
+pytest_plugins = [_SUPPORT + name for name in ("namespace", "skip_gate", "attack", "lab")]

@@ -28,7 +28,7 @@ import sanity
 import trees
 
 MITOGEN = "mitogen==0.3.54"  # what many fleets run with: only measured against
-TARGETS = ("test", "lint", "unit", "integration", "sanity", "benchmark", "soak", "format")
+TARGETS = ("test", "lint", "unit", "integration", "sanity", "benchmark", "soak", "format", "lab-test")
 
 
 class Failed(Exception):
@@ -51,6 +51,7 @@ class Workshop:
         self.venv = trees.CACHE / "venv-test"
         self.copy = trees.CACHE / "copy" / trees.PLACE
         self.reports = reports
+        self.building: subprocess.Popen[bytes] | None = None
 
     # what the steps stand on
 
@@ -133,6 +134,23 @@ class Workshop:
         more.update(extra)
         self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT, **more)
 
+    def lab_begun(self) -> None:
+        """The lab's image is made in the background: that waits for a mirror, and for one guest to boot."""
+        argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "tests/lab", "build"]
+        with open(self.lab_log(), "wb") as log:
+            self.building = subprocess.Popen(argv, cwd=trees.ROOT, stdin=-3, stdout=log, stderr=log)
+
+    def lab_log(self) -> Path:
+        return trees.CACHE / "lab-build.log"
+
+    def lab_built(self) -> None:
+        if self.building is None:
+            raise Failed("nobody has begun it")
+        status = self.building.wait(environments.DEADLINE)
+        print(self.lab_log().read_text(encoding="utf-8", errors="replace"), end="")
+        if status:
+            raise Failed("tests/lab build ended with %d" % status)
+
     def benchmark(self) -> None:
         """Not a test: it measures, keeps the figures and writes a page. Mitogen is measured where it can be had."""
         collections = str(trees.linked())
@@ -156,10 +174,11 @@ class Workshop:
 def steps(shop: Workshop) -> list[Step]:
     """All steps, cheap ones first; `targets` are the words of the command line that run them."""
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
-    cores = "environments of the cores"
+    cores, image = "environments of the cores", "lab image, done"
     return [
-        Step(debian, shop.debian, "test unit integration benchmark soak"),
-        Step(tools, shop.tools, "test lint unit integration benchmark soak format"),
+        Step(debian, shop.debian, "test unit integration benchmark soak lab-test"),
+        Step("lab image, begun", shop.lab_begun, "test lab-test soak", (debian,)),
+        Step(tools, shop.tools, "test lint unit integration benchmark soak format lab-test"),
         Step(cores, shop.ansibles, "test integration"),
         Step("format", shop.reformat, "format", (tools,)),
         Step("ruff check", shop.ruff, "test lint", (tools,)),
@@ -176,7 +195,10 @@ def steps(shop: Workshop) -> list[Step]:
         Step(
             "integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian, cores)
         ),
+        Step(image, shop.lab_built, "test lab-test soak", ("lab image, begun",)),
+        Step("lab tests", partial(shop.pytest, "tests/lab"), "test lab-test", (tools, debian, image)),
         Step("mutants, a sample", partial(shop.mutants, "--sample", "100", "--seed", "1"), "test", (tools,)),
+        Step("lab killed", partial(shop.pytest, "tests/lab/test_lab.py", BULKHEAD_SOAK="1"), "soak", (tools, image)),
         Step("mutants", shop.mutants, "soak", (tools,)),
         Step("benchmark", shop.benchmark, "benchmark", (tools, debian)),
         Step(

@@ -47,4 +47,85 @@ KNOWN: dict[str, dict[str, Any]] = {
             {"declare": {"state": "absent", "mounts": [{"path": "/srv/a"}]}, "undoes": True},
         ],
     },
+    "a bind from a memory filesystem that lies behind a link": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "symlink", "path": "/mnt/-f", "to": "."},
+            {
+                "declare": {
+                    "tmpfs": [{"path": "/mnt/-f/t\\040", "size": "5000"}],
+                    "mounts": [{"path": "/srv/b/b", "source": "/mnt/-f/t\\040", "bind": True}],
+                }
+            },
+        ],
+    },
+    "a bind of a directory that a fresh memory filesystem hides": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "dir", "path": "/srv/a/b/t\\040", "mode": 0, "uid": 0},
+            {
+                "declare": {
+                    "mounts": [{"path": "/srv/c", "source": "/srv/a/b/t\\040", "bind": True}],
+                    "volumes": [{"name": "v2", "size": "2MiB", "state": "attached"}],
+                    "tmpfs": [{"path": "/srv/a/b", "size": "100KB"}],
+                }
+            },
+        ],
+    },
+    "a pool in a fresh memory filesystem": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "pools": [{"name": "p1", "backend": "directory", "config": {"path": "/srv/a"}}],
+                    "tmpfs": [{"path": "/srv/a", "size": "100KB"}],
+                }
+            }
+        ],
+    },
+    "a tree of the memory volume that is attached there": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "volumes": [
+                        {"name": "v1", "size": "2MiB", "target": "/srv/'q", "type": "memory", "state": "attached"}
+                    ],
+                    "trees": [{"root": "/srv/'q", "entries": [{"path": "."}]}],
+                }
+            }
+        ],
+    },
+    "a quota on a fresh memory filesystem": {
+        "srv": "simple",
+        "moves": [
+            {
+                "declare": {
+                    "tmpfs": [{"path": "/srv/b", "size": "64KiB"}],
+                    "quotas": [{"path": "/srv/b", "hard": "16MiB"}],
+                }
+            }
+        ],
+    },
+    "a bind that may be written of a filesystem that may not": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "tmpfs", "path": "/srv/'q", "options": "size=64k", "flags": 1, "source": "other thing"},
+            {"declare": {"mounts": [{"path": "/mnt/a/a", "source": "/srv/'q", "bind": True, "read_only": False}]}},
+        ],
+    },
+    "a mount in a bind that is made beside it": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "dir", "path": "/srv/'q", "mode": 0, "uid": 0},
+            {
+                "declare": {
+                    "mounts": [
+                        {"path": "/mnt/b/a", "source": "/srv", "bind": True},
+                        {"path": "/mnt/b", "source": "/srv/'q", "bind": True},
+                    ]
+                }
+            },
+        ],
+    },
 }

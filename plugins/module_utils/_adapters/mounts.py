@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from typing import Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
@@ -34,6 +35,9 @@ class Mounts:
     proves = "node"  # what is mounted has a mount point
     covers = ("node", "mounted")  # what others declare of that directory they mean of what is mounted
 
+    def __init__(self) -> None:
+        self.wanted: dict[str, dict[str, Any]] = {}
+
     # -- what is there ---------------------------------------------------------------------------------------------
 
     def scan(self, targets: Iterable[str] | None = None) -> dict[str, Any]:
@@ -56,7 +60,7 @@ class Mounts:
 
     def resolve(self, target: str, declared: dict[str, Any]) -> dict[str, Any]:
         """A declaration as plan and kernel will see it: owners by number, sources by path and identity, whole pages."""
-        declared = as_shown(declared)
+        self.wanted[target] = declared = as_shown(declared)
         for key in ("o:uid", "o:gid"):
             if isinstance(declared.get(key), str):
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl
@@ -88,7 +92,7 @@ class Mounts:
             raise AttributeError(hook)
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
 
-        return getattr(mountplan, hook)
+        return partial(mountplan.refuse, self.wanted) if hook == "refuse" else getattr(mountplan, hook)
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi

@@ -33,6 +33,9 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     try:
         about = os.stat(encode(source))
     except (FileNotFoundError, NotADirectoryError):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
+
+        mountplan.linkless_so_far(source)
         return {**declared, "_missing": source}  # the plan says whether something else brings it
     except OSError as exc:
         raise StorageError("unreadable", "source %s: %s" % (source, exc.strerror)) from exc
@@ -70,7 +73,7 @@ def _linkless(source: str, device: bool = False) -> None:
 
     A device has links, but root's own, and lies where only root can exchange it.
     """
-    if _DEVICES.fullmatch(source) if device else _real(source) == encode(source):
+    if _DEVICES.fullmatch(source) if device else reached(source) == encode(source):
         return
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
@@ -81,7 +84,7 @@ def _linkless(source: str, device: bool = False) -> None:
         raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % real)
 
 
-def _real(source: str) -> bytes | None:
+def reached(source: str) -> bytes | None:
     """Where the kernel ends up: realpath(3), but in three calls however deep it lies."""
     try:
         fd = os.open(encode(source), os.O_PATH | os.O_CLOEXEC)

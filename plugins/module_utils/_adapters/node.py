@@ -35,6 +35,7 @@ _DECLARED = frozenset(
 )
 CREATION = frozenset(("thick", "source", "copy"))  # matter while it is made, never compared
 _IDS = {"owner": ("u", "uid"), "group": ("g", "gid")}
+_SHARED = ("uid", "gid", "mode")  # by the root of a memory filesystem with its mount
 RIGHTS = ("uid", "gid", "mode", "acl", "default_acl")
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -347,6 +348,16 @@ class MountedRoot(Node):
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
         found = super().scan(targets)
         return {path: v for path, v in found.items() if isinstance(v, StorageError) or v["_mounted"]}
+
+    def fresh(self, target: str, place: str, mount: Value) -> Value | None:
+        """What is seen there once a memory filesystem is mounted at ``place``."""
+        rights = {name: mount["o:" + name] for name in _SHARED}
+        root = {"type": "directory", **rights, "acl": (), "default_acl": (), "_mounted": True, "_trusted": True}
+        return root if target == place else None
+
+    def tells(self, target: str, value: Value) -> tuple[str, str, Value]:
+        """The same inode as another port shows it, as far as the two have fields in common."""
+        return "mount", target, {"o:" + name: value[name] for name in _SHARED if name in value}
 
     def implies(self, target: str, value: Value | None) -> Iterable[tuple[str, str, Value]]:
         return ()

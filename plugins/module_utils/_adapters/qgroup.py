@@ -198,6 +198,11 @@ class Quota:
             return self.nowhere[target]
         return limits.refusal(target, after) if limits is not None and after else None
 
+    def fresh(self, target: Target, place: str, mount: Any) -> StorageError | None:
+        """What is seen there once a memory filesystem is mounted at ``place``: it knows no limits of ours."""
+        self.nowhere[target] = nowhere_held(self._types, target[1])
+        return self.nowhere[target] if target[1] == place else None
+
     def _problem(self, walk: Walk, target: Target) -> StorageError | None:
         try:
             fd, _there = walk.nearest(target[1])
@@ -271,9 +276,13 @@ class QuotaEnabled:
 def type_of(types: dict[int, Any], fd: int, path: str) -> Any:
     limits = types.get(btrfs.magic(fd))
     if limits is None:
-        text = "%s is on a filesystem that cannot hold anybody to a limit here" % path
-        raise StorageError("not_enforced", text, "use a btrfs subvolume", supported=sorted(types))
+        raise nowhere_held(types, path)
     return limits
+
+
+def nowhere_held(types: dict[int, Any], path: str) -> StorageError:
+    text = "%s is on a filesystem that cannot hold anybody to a limit here" % path
+    return StorageError("not_enforced", text, "use a btrfs subvolume", supported=sorted(types))
 
 
 def agree(now: Any, said: Any) -> bool:

@@ -24,7 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
 
-_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts".split()
+_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts fresh tells".split()
 
 
 class Planner:
@@ -41,8 +41,10 @@ class Planner:
         self.view: list[int] = []
         self.far: list[int] = []  # the same, of doors that are no places: who knows what lies behind those?
         self.doors: dict[str, int] = {}  # those that are: what lies behind them lies beneath them
+        self.fresh: dict[str, Any] = {}  # those that open on nothing, and what is put there
 
     def run(self) -> Plan:
+        self._agree()
         self._stand_on_implied()
         self._stand_on_needs()
         order = self._order()
@@ -54,6 +56,17 @@ class Planner:
         chosen = actions if now is None else [a for a in actions if id(a) in early]
         kept = None if self.gathered.asked else self.gathered
         return Plan(self.units, self.needs, actions, chosen, self.errors, self.world, kept)
+
+    def _agree(self) -> None:
+        """One thing that two ports show must not be declared to be two things."""
+        for (name, target), (index, value) in self.owner.items():
+            tells = self.hooks[name].tells
+            port, where, fields = tells(target, value) if tells is not None and value is not None else ("", "", {})
+            other, said = self.owner.get((port, where), (index, None))
+            if other != index and any((said or fields).get(k, v) != v for k, v in fields.items()):
+                text = "%s %s is declared by %s too, as something else"
+                about = self.units[other]
+                self.gathered.conflict(self.units[index], text % (name, target, about.entry or about.key))
 
     # -- the order -------------------------------------------------------------------------------------------------
 
@@ -197,6 +210,8 @@ class Planner:
                         see, place = max(see, kind), _place(spot[1])
                         if kind and place:
                             self.doors[place] = kind
+                        if kind == EMPTY:
+                            self.fresh[place] = action.after
                         far = far if place else max(far, kind)
                         if kind == SHUT and index not in blind:
                             doors[index] = len(made[index])
@@ -223,6 +238,9 @@ class Planner:
         rows = self.world.rows[name]
         if see == EMPTY:
             rows.pop(target, None)  # a fresh one will hide it, or took its place
+            seen = self._fresh(name, target)
+            if seen is not None:
+                rows[target] = seen
         elsewhere = isinstance(rows.get(target), StorageError) and rows[target].code != "unreadable"
         if spot in self.released and (see or elsewhere):  # in nobody's way; but a failing disk is told
             return []
@@ -249,6 +267,12 @@ class Planner:
             fresh = hooks.merge(target, None, value) if hooks.merge else value
             return [self._action(index, spot, before, None), self._action(index, spot, None, fresh)]
         return [self._action(index, spot, before, after)]
+
+    def _fresh(self, name: str, target: Hashable) -> Any:
+        """What a port sees at a target that lies at or beneath a fresh mount."""
+        fresh, place = self.hooks[name].fresh, _place(target)
+        above = next((up for up in (place, *ancestors(place)) if up in self.fresh), "")
+        return fresh(target, above, self.fresh[above]) if fresh is not None and above else None
 
     def _action(self, index: int, spot: Spot, before: Any, after: Any) -> Action:
         name, target = spot
@@ -287,6 +311,7 @@ class Planner:
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
         new = [a for a in actions if a.before is None and _missing(a) != a.target]
         made = {a.target for a in new if (a.port, a.target) in self.owner}
+        told: set[int] = set()  # units of which it was said already what they miss
         implied = {a.target for a in new}  # in no order, but for who stands on the unit that provides them
         for action in actions:
             if action.before is UNKNOWN:
@@ -296,14 +321,24 @@ class Planner:
             error = refuse(action.target, action.before, action.after, gone) if refuse else None
             if error is None:
                 error = guard.consented(action, unit, self.world.ports[action.port])
-            missing = _missing(action)
+            missing = _missing(action) or self._buried(action)
             brought = missing in made or (missing in implied and self._stands_on(action.unit, ("path", missing)))
-            if error is None and missing and not brought and not self._behind_doors(action.unit):
+            if error is None and missing and not (brought or action.unit in told or self._behind_doors(action.unit)):
+                told.add(action.unit)
                 error = StorageError(
                     "not_found", "%s does not exist" % missing, "make it, or declare what makes it too"
                 )
             if error is not None:
                 self.errors.append(error.at(unit.entry))
+
+    def _buried(self, action: Action) -> str:
+        """What a unit stands on and a fresh mount would hide."""
+        unit = self.units[action.unit]
+        for kind, name in unit.needs if self.fresh and action.before is None else ():
+            doors = {self.doors[up] for up in ancestors(str(name)) if up in self.doors}
+            if kind == "path" and doors == {EMPTY} and (kind, name) not in unit.provides:
+                return str(name)
+        return ""
 
     def _stands_on(self, index: int, spot: Spot) -> bool:
         return any(spot in self.units[need].provides for need in self.needs[index])
@@ -321,6 +356,12 @@ def predicted(plan: Plan) -> dict[str, dict[Hashable, Any]]:
             rows[action.port].pop(action.target, None)
         else:
             rows[action.port][action.target] = action.after
+        tells = getattr(plan.world.ports[action.port], "tells", None)
+        if tells is not None and isinstance(action.after, dict):
+            port, target, fields = tells(action.target, action.after)
+            row = rows.get(port, {}).get(target)
+            if row is not None:
+                rows[port][target] = {**row, **{k: v for k, v in fields.items() if k in row}}
     for name in {action.port for action in plan.actions}:
         foresee = getattr(plan.world.ports[name], "foresee", None)
         if foresee is not None:  # what is seen of one row may follow from others

@@ -41,8 +41,11 @@ def apply(
     stage = first
     while stage.conditional and runner.run(stage, stage.now):
         stage = look()
-        if stage.errors:
-            errors = runner.errors + stage.errors
+        refused = [
+            error for error in stage.errors if error.entry not in runner.lost()
+        ]  # else the cause is told already
+        if refused:
+            errors = runner.errors + refused
             left = runner.close()
             if left:
                 errors[0].details["kept"] = left
@@ -104,6 +107,10 @@ class Runner:
     def errors(self) -> list[StorageError]:
         """In the order of the declaration, however the threads ran."""
         return [error for _index, error in sorted(self.failed, key=lambda pair: pair[0])]
+
+    def lost(self) -> set[str]:
+        """The entries whose units failed, or stand on one that did."""
+        return {unit.entry for unit in self.stage.units if unit.key in self.bad}
 
     def run(self, stage: Plan, actions: list[Action]) -> bool:
         """Tear down from the top, build up from the bottom. False when nothing was tried that was not tried before.

@@ -401,6 +401,21 @@ def test_failures_before_a_refusal_are_told_with_it(ground: Ground) -> None:
     assert report.errors[0].details == {} and set(ground.rows) == {("room", 1)}
 
 
+def test_what_failed_is_not_refused_besides_and_the_rest_goes_on(ground: Ground) -> None:
+    gate = Rows("gate", ground, door="unknown")
+
+    def fault(count: int, spot: Any) -> None:
+        if spot == ("gate", 1):
+            gate.unreadable[1] = StorageError("unreadable", "nor can it be looked at now")
+            raise StorageError("no_space", "it fails")
+
+    ground.before_put = fault
+    lost = unit("far", ("a", 1, {}), on=("gate",))
+    report = run(ground, unit("gate", ("gate", 1, {})), lost, DOOR, INSIDE, unit("free", ("a", 2, {})))
+    assert [(e.entry, e.code) for e in report.errors] == [("gate", "no_space")]
+    assert set(ground.rows) >= {("a", 2), ("door", "d")} and report.summary["failed"] == 1
+
+
 def test_a_door_that_falls_shut_is_not_opened_for_ever(ground: Ground) -> None:
     def shut(count: int, spot: Any) -> None:
         if spot == ("door", "d"):
