@@ -204,10 +204,14 @@ options:
         description:
           - V(fstab) keeps one line in O(mounts[].fstab), every other byte of which stays as
             it is. Where systemd runs, it is told of a change of C(/etc/fstab).
-          - V(none) does not look at O(mounts[].fstab) at all.
+          - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, enabled, with what
+            systemd-fstab-generator(8) would make of the line. In a unit that somebody else
+            wrote only source, type and options change. A masked one is a C(conflict).
+          - V(none) looks at neither.
         type: str
         choices:
           - fstab
+          - unit
           - none
         default: fstab
       fstab:
@@ -245,11 +249,11 @@ options:
       state:
         description:
           - V(mounted) mounts and persists it.
-          - V(unmounted) unmounts it. The line stays.
-          - V(present) writes the line only.
-          - V(absent) unmounts it and removes the line. Where several mounts lie over each other,
-            all of them go. The mount point goes when it was made by this collection and is
-            empty.
+          - V(unmounted) unmounts it. The line or unit stays.
+          - V(present) writes the line or unit only.
+          - V(absent) unmounts it and removes the line and the unit. Where several mounts lie
+            over each other, all of them go. The mount point goes when it was made by this collection
+            and is empty.
           - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use),
             which names them.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
@@ -331,8 +335,9 @@ options:
           - Where the mount is written down for the next boot.
           - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it
             is. Where systemd runs, it is told of a change.
-          - V(none) does not look at C(/etc/fstab) at all.
-          - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
+          - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, as M(bulkhead.storage.mount)
+            does.
+          - V(none) looks at neither.
         type: str
         choices:
           - fstab
@@ -342,10 +347,10 @@ options:
       state:
         description:
           - V(mounted) mounts it, or changes what is mounted, and persists it.
-          - V(unmounted) unmounts it. Its content is lost. The line in C(/etc/fstab) stays,
-            the mount point too.
-          - V(absent) unmounts it and removes the line. Where several tmpfs lie over each other,
-            all of them go.
+          - V(unmounted) unmounts it. Its content is lost. The line or unit stays, the mount
+            point too.
+          - V(absent) unmounts it and removes the line and the unit. Where several tmpfs lie
+            over each other, all of them go.
           - A tmpfs that is used by a process, or has mounts beneath it, is refused with C(in_use),
             which names them.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
