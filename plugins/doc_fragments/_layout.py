@@ -487,7 +487,7 @@ options:
         description:
           - For O(quotas[].kind=project) the trees that are charged together. When it is not
             given, O(quotas[].path).
-          - Other trees than O(quotas[].path) are not supported yet and refused with C(unsupported).
+          - All are on one filesystem. More than one is C(unsupported) on Btrfs.
         type: list
         elements: path
       kind:
@@ -501,22 +501,27 @@ options:
         default: project
       name:
         description:
-          - Name of the project, user or group. Not supported yet, refused with C(unsupported).
+          - Name of the project (when not given, its path), user or group. A user or group needs
+            this or O(quotas[].id).
+          - C(unsupported) on Btrfs.
         type: str
       id:
         description:
-          - Number of the project, user or group. Not supported yet, refused with C(unsupported).
+          - Number of the project (when not given, a free one from 100000 on), user or group,
+            in 1..4294967294.
+          - C(unsupported) on Btrfs.
         type: int
       soft:
         description:
           - Bytes that may be exceeded for the time of O(quotas[].grace), such as C(8GiB), or
-            V(none) to lift the limit. At least 4096.
+            V(none) to lift the limit. At least 4096, and no more than O(quotas[].hard).
           - C(unsupported) on Btrfs.
         type: str
       hard:
         description:
           - Bytes that are never exceeded, such as C(10GiB), or V(none) to lift the limit. At
             least 4096.
+          - Rounded down to a KiB on ext4, to a block on XFS.
           - At least one limit is required when O(quotas[].state=present).
         type: str
       inodes_soft:
@@ -531,9 +536,9 @@ options:
         type: str
       grace:
         description:
-          - How long a soft limit may be exceeded. It holds for a whole filesystem and O(quotas[].kind),
-            so all entries must agree.
-          - Not supported yet, refused with C(unsupported).
+          - How long a soft limit may be exceeded, in seconds or such as V(12h), V(7d).
+          - It holds for a whole filesystem and O(quotas[].kind), so all entries must agree.
+            C(unsupported) on Btrfs.
         type: str
       parent:
         description:
