@@ -46,13 +46,13 @@ def put(record: Record, target: Target, before: Any, after: Any) -> None:
             _save(record.base)
 
 
-def foresee(rows: dict[Target, Any], actions: list[Action]) -> None:
+def foresee(rows: dict[Any, Any], actions: list[Action]) -> None:
     """How many volumes a pool will hold, and what they were promised. ``rows``: as planned, by target."""
-    for action in actions:
-        for value, one in ((action.before, -1), (action.after, 1)):
-            pool = ("pool", value.get("pool")) if action.target[0] == "volume" and value else None
-            row = rows.get(pool) if pool else None
-            if isinstance(row, dict):
+    for _unit, _port, target, before, after, _risk in actions:
+        for value, one in ((before, -1), (after, 1)):
+            pool = ("pool", value.get("pool")) if value else ()
+            row = rows.get(pool)
+            if isinstance(row, dict) and isinstance(target, tuple) and target[0] == "volume":
                 count, promised = row.get("_volume_count", 0) + one, row.get("_provisioned", 0) + one * value["size"]
                 rows[pool] = {**row, "_volume_count": count, "_provisioned": promised}
 
