@@ -35,7 +35,7 @@ LATE = {
     "no_space": "",
 }
 WORLD_S = ("used_bytes", "used_inodes", "usage", "created_at", "last_used", "id", "device", "ratio", "changed_paths")
-WORLD_S += ("provisioned_bytes", "volumes", "capacity_bytes")
+WORLD_S += ("capacity_bytes",)
 
 
 class Wrong(Exception):

@@ -362,6 +362,10 @@ def predicted(plan: Plan) -> dict[str, dict[Hashable, Any]]:
             row = rows.get(port, {}).get(target)
             if row is not None:
                 rows[port][target] = {**row, **{k: v for k, v in fields.items() if k in row}}
+    for name in {action.port for action in plan.actions}:
+        foresee = getattr(plan.world.ports[name], "foresee", None)
+        if foresee is not None:  # what is seen of one row may follow from others
+            foresee(rows[name], [action for action in plan.actions if action.port == name])
     return rows
 
 

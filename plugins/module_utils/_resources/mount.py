@@ -51,6 +51,9 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     live: Any = None
     line: Any = None
     needs = [("above", path)]
+    seen = look.look("mount", ()).get(path) if state == "present" else None
+    if isinstance(seen, Exception):
+        raise seen
     kept = p["persist"] != "none" and state != "unmounted"
     before = look.look("fstab", ()).get((fstab, path)) if kept else None
     unit_too = kept and (p["persist"] == "unit" or before is None or state == "absent")
