@@ -1,11 +1,10 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the mounts of a declaration cover up of the rest of it, and show of it in another way. Only refusals."""
+"""What the mounts of a declaration cover up of the rest of it, and show of it in another way."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Iterator
+from typing import Any, Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import ancestors
@@ -16,11 +15,12 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render im
 def refusals(planner: Planner, order: list[int]) -> Iterator[StorageError]:
     yield from _disagreeing(planner)
     if planner.openers:
-        yield from _made_too_early(planner, order)
+        yield from _too_early(planner, order)
         for index, unit in enumerate(planner.units):
-            buried = _buried(planner, index)
-            if buried:
-                planner.buried[index] = buried
+            for kind, name in unit.needs:
+                over = {planner.doors[up] for up in ancestors(str(name)) if up in planner.doors}
+                if kind == "path" and over == {EMPTY} and (kind, name) not in unit.provides:
+                    planner.buried[index] = str(name)
 
 
 def _disagreeing(planner: Planner) -> Iterator[StorageError]:
@@ -30,15 +30,14 @@ def _disagreeing(planner: Planner) -> Iterator[StorageError]:
         port, where, fields = tells(target, value) if tells is not None and value is not None else ("", "", {})
         other, said = planner.owner.get((port, where), (index, None))
         if other != index and any((said or fields).get(k, v) != v for k, v in fields.items()):
-            about = planner.units[other]
-            text = "%s %s is declared by %s too, as something else" % (name, target, about.entry or about.key)
+            text = "%s %s is declared by %s too" % (name, target, planner.units[other].entry)
             yield StorageError("conflict", text, "declare it once").at(planner.units[index].entry)
 
 
-def _made_too_early(planner: Planner, order: list[int]) -> Iterator[StorageError]:
-    """What is made first and then lies beneath a mount that stands on it would never be seen."""
+def _too_early(planner: Planner, order: list[int]) -> Iterator[StorageError]:
+    """What is made before the mount that it lies beneath."""
     turn = {index: number for number, index in enumerate(order)}
-    first: dict[str, tuple[int, Hashable]] = {}
+    first: dict[str, tuple[int, Any]] = {}
     for (name, target), (index, value) in planner.owner.items():
         path = path_of(target) if value is not None and planner.hooks[name].behind else ""
         for up in ancestors(path or "/"):
@@ -47,22 +46,9 @@ def _made_too_early(planner: Planner, order: list[int]) -> Iterator[StorageError
     for door, opener in planner.openers.items():
         number, target = first.get(door, (len(order), ""))
         if number < turn[opener]:
-            text = "%s lies beneath %s, a mount of this declaration that stands on what declares it"
-            hint = "give it a tree of its own with root: %s" % door
-            error = StorageError("conflict", text % (target_text(target), door), hint)
-            yield error.at(planner.units[order[number]].entry)
+            yield hidden(target_text(target), door).at(planner.units[order[number]].entry)
 
 
-def _buried(planner: Planner, index: int) -> str:
-    """What a unit stands on and a fresh mount would hide."""
-    unit = planner.units[index]
-    for kind, name in unit.needs if planner.fresh else ():
-        opened = {planner.doors[up] for up in ancestors(str(name)) if up in planner.doors}
-        if kind == "path" and opened == {EMPTY} and (kind, name) not in unit.provides:
-            return str(name)
-    return ""
-
-
-def hidden(target: Hashable) -> StorageError:
-    text = "%s is a mount point of this declaration: its rights are those of what is mounted" % (target,)
-    return StorageError("conflict", text, "give it a tree of its own with root: %s and path: ." % (target,))
+def hidden(target: Any, door: Any) -> StorageError:
+    text = "%s is a mount point of this declaration, which would hide %s" % (door, target)
+    return StorageError("conflict", text, "give it a tree of its own with root: %s" % door)

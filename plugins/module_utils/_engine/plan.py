@@ -40,10 +40,10 @@ class Planner:
         self.cells: list[list[Wanted]] = [[] for _unit in self.units]  # per unit: declared and implied, bottom first
         self.view: list[int] = []
         self.far: list[int] = []  # the same, of doors that are no places: who knows what lies behind those?
-        self.openers: dict[str, int] = {}  # the unit that opens each
+        self.openers: dict[str, int] = {}  # who opens each
         self.doors: dict[str, int] = {}  # those that are: what lies behind them lies beneath them
-        self.buried: dict[int, str] = {}  # what a unit stands on and a fresh mount would hide
-        self.fresh: dict[str, Any] = {}  # those that open on nothing, and what is put there
+        self.buried: dict[int, str] = {}  # what a unit stands on, and would not find
+        self.fresh: dict[str, Any] = {}  # those that open on nothing
 
     def run(self) -> Plan:
         self._stand_on_implied()

@@ -196,7 +196,7 @@ class Gathering:
         if value is not None and value.keys() - {"type"}:
             from ansible_collections.bulkhead.storage.plugins.module_utils._engine import cover
 
-            self.errors.append(cover.hidden(target).at(unit.entry))
+            self.errors.append(cover.hidden(target, target).at(unit.entry))
         return name
 
     def _declare(self, index: int, unit: Unit) -> None:
