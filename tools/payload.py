@@ -36,8 +36,8 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4450, 111.0)
-COMPOSITE = Budget(4000, 76.0, 6000, 153.0)
+PRIMITIVE = Budget(1500, 30.0, 4650, 121.0)  # a new record also looks whether there is a unit
+COMPOSITE = Budget(4000, 76.0, 6120, 170.0)
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")
 # A real call: a program that sets the module's arguments, runs it as __main__, and names what of ours was executed.

@@ -204,10 +204,14 @@ options:
         description:
           - V(fstab) keeps one line in O(mounts[].fstab), every other byte of which stays as
             it is. Where systemd runs, it is told of a change of C(/etc/fstab).
-          - V(none) does not look at O(mounts[].fstab) at all.
+          - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, enabled, with what
+            systemd-fstab-generator(8) would make of the line. In a unit that somebody else
+            wrote only source, type and options change. A masked one is a C(conflict).
+          - V(none) looks at neither.
         type: str
         choices:
           - fstab
+          - unit
           - none
         default: fstab
       fstab:
@@ -245,11 +249,11 @@ options:
       state:
         description:
           - V(mounted) mounts and persists it.
-          - V(unmounted) unmounts it. The line stays.
-          - V(present) writes the line only.
-          - V(absent) unmounts it and removes the line. Where several mounts lie over each other,
-            all of them go. The mount point goes when it was made by this collection and is
-            empty.
+          - V(unmounted) unmounts it. The line or unit stays.
+          - V(present) writes the line or unit only.
+          - V(absent) unmounts it and removes the line and the unit. Where several mounts lie
+            over each other, all of them go. The mount point goes when it was made by this collection
+            and is empty.
           - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use),
             which names them.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
@@ -331,8 +335,9 @@ options:
           - Where the mount is written down for the next boot.
           - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it
             is. Where systemd runs, it is told of a change.
-          - V(none) does not look at C(/etc/fstab) at all.
-          - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
+          - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, as M(bulkhead.storage.mount)
+            does.
+          - V(none) looks at neither.
         type: str
         choices:
           - fstab
@@ -342,10 +347,10 @@ options:
       state:
         description:
           - V(mounted) mounts it, or changes what is mounted, and persists it.
-          - V(unmounted) unmounts it. Its content is lost. The line in C(/etc/fstab) stays,
-            the mount point too.
-          - V(absent) unmounts it and removes the line. Where several tmpfs lie over each other,
-            all of them go.
+          - V(unmounted) unmounts it. Its content is lost. The line or unit stays, the mount
+            point too.
+          - V(absent) unmounts it and removes the line and the unit. Where several tmpfs lie
+            over each other, all of them go.
           - A tmpfs that is used by a process, or has mounts beneath it, is refused with C(in_use),
             which names them.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
@@ -482,7 +487,7 @@ options:
         description:
           - For O(quotas[].kind=project) the trees that are charged together. When it is not
             given, O(quotas[].path).
-          - Other trees than O(quotas[].path) are not supported yet and refused with C(unsupported).
+          - All are on one filesystem. More than one is C(unsupported) on Btrfs.
         type: list
         elements: path
       kind:
@@ -496,22 +501,27 @@ options:
         default: project
       name:
         description:
-          - Name of the project, user or group. Not supported yet, refused with C(unsupported).
+          - Name of the project (when not given, its path), user or group. A user or group needs
+            this or O(quotas[].id).
+          - C(unsupported) on Btrfs.
         type: str
       id:
         description:
-          - Number of the project, user or group. Not supported yet, refused with C(unsupported).
+          - Number of the project (when not given, a free one from 100000 on), user or group,
+            in 1..4294967294.
+          - C(unsupported) on Btrfs.
         type: int
       soft:
         description:
           - Bytes that may be exceeded for the time of O(quotas[].grace), such as C(8GiB), or
-            V(none) to lift the limit. At least 4096.
+            V(none) to lift the limit. At least 4096, and no more than O(quotas[].hard).
           - C(unsupported) on Btrfs.
         type: str
       hard:
         description:
           - Bytes that are never exceeded, such as C(10GiB), or V(none) to lift the limit. At
             least 4096.
+          - Rounded down to a KiB on ext4, to a block on XFS.
           - At least one limit is required when O(quotas[].state=present).
         type: str
       inodes_soft:
@@ -526,9 +536,9 @@ options:
         type: str
       grace:
         description:
-          - How long a soft limit may be exceeded. It holds for a whole filesystem and O(quotas[].kind),
-            so all entries must agree.
-          - Not supported yet, refused with C(unsupported).
+          - How long a soft limit may be exceeded, in seconds or such as V(12h), V(7d).
+          - It holds for a whole filesystem and O(quotas[].kind), so all entries must agree.
+            C(unsupported) on Btrfs.
         type: str
       parent:
         description:

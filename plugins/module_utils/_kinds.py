@@ -123,13 +123,15 @@ def resource(name: str) -> Any:
 def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
-    makers.update(fstab=_fstab, quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
+    makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
+    ports = Ports(makers)
+    makers.update(fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     if {"pools", "volumes", "filesystems"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
-    return Ports(makers)
+    return ports
 
 
 def _node() -> Any:
@@ -160,6 +162,12 @@ def _fstab() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 
     return Fstab()
+
+
+def _unit(fstab: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
+
+    return Units(fstab)
 
 
 def _quota() -> Any:

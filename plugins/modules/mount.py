@@ -18,8 +18,8 @@ description:
   - What the kernel was asked for is read back. An option that it took and did not keep is a failure, C(not_enforced).
   - An unmount is never lazy and never forced. Users of the mount are named in the refusal.
 notes:
-  - The sources are mount(2), fsconfig(2), move_mount(2), mount_setattr(2), umount2(2), mount_namespaces(7) and
-    fstab(5).
+  - The sources are mount(2), fsconfig(2), move_mount(2), mount_setattr(2), umount2(2), mount_namespaces(7),
+    fstab(5) and systemd.mount(5).
   - Directories that are missing on the way to O(path) are made, owned by root with mode 0755.
   - An image file gets a loop device that goes with its mount.
 seealso:
@@ -78,9 +78,12 @@ options:
     description:
       - V(fstab) keeps one line in O(fstab), every other byte of which stays as it is. Where systemd runs, it is told of
         a change of C(/etc/fstab).
-      - V(none) does not look at O(fstab) at all.
+      - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, enabled, with what systemd-fstab-generator(8)
+        would make of the line. In a unit that somebody else wrote only source, type and options change. A masked one
+        is a C(conflict).
+      - V(none) looks at neither.
     type: str
-    choices: [fstab, none]
+    choices: [fstab, unit, none]
     default: fstab
   fstab:
     description:
@@ -113,10 +116,10 @@ options:
   state:
     description:
       - V(mounted) mounts and persists it.
-      - V(unmounted) unmounts it. The line stays.
-      - V(present) writes the line only.
-      - V(absent) unmounts it and removes the line. Where several mounts lie over each other, all of them go. The mount
-        point goes when it was made by this collection and is empty.
+      - V(unmounted) unmounts it. The line or unit stays.
+      - V(present) writes the line or unit only.
+      - V(absent) unmounts it and removes the line and the unit. Where several mounts lie over each other, all of them
+        go. The mount point goes when it was made by this collection and is empty.
       - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use), which names them.
     type: str
     choices: [mounted, unmounted, present, absent]
@@ -143,6 +146,7 @@ EXAMPLES = r"""
     bind: true
     read_only: true
     options: [nosuid, nodev]
+    persist: unit
 
 - name: An image file, for this boot only
   bulkhead.storage.mount:
@@ -185,15 +189,6 @@ actions:
   returned: success, or when an action failed
   type: list
   elements: dict
-  sample:
-    - kind: mount
-      entry: mount (/mnt/data)
-      port: mount
-      target: /mnt/data
-      verb: create
-      risk: reversible
-      before: null
-      after: {source: /dev/disk/by-id/virtio-data-0001, fstype: ext4, nosuid: true, nodev: true, atime: noatime}
 plan_digest:
   description: SHA-256 of the whole list of actions as planned. Equal in check mode and in the real run.
   returned: success, or when an action failed
@@ -209,7 +204,6 @@ journal:
     - A plan that only removes goes on without where the disk is too full for it, with a warning.
   returned: success, or when an action failed
   type: str
-  sample: /var/lib/bulkhead/journal/20260102T030405.678901-0a1b2c3d.jsonl
 resource:
   description: The mount as it stands now. In check mode, as it would stand.
   returned: success
@@ -233,7 +227,7 @@ resource:
       elements: str
       returned: always
     persisted:
-      description: Whether O(fstab) has a line for it.
+      description: Whether O(fstab), or a unit, has it.
       type: bool
       returned: always
     drift:
@@ -265,7 +259,6 @@ hint:
   description: What to do about the first error.
   returned: failure
   type: str
-  sample: unmount them first, or declare them unmounted too
 errors:
   description:
     - Every refusal or failure, all at once, each with C(entry), C(code), C(message), C(hint) and C(details).
@@ -276,7 +269,6 @@ errors_total:
   description: How many errors there are, should RV(errors) have been cut to fit into a result.
   returned: failure
   type: int
-  sample: 1
 """
 
 from typing import Any
@@ -288,13 +280,19 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    def node() -> Any:
-        """Asked only where the mount differs: what is mounted has a mount point."""
+    def node() -> Any:  # asked only where the mount differs
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 
         return Node()
 
-    _shell.run(mount, {"node": node, "mount": Mounts, "fstab": Fstab})
+    fstab = Fstab()  # systemd is told of both at once
+
+    def unit() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
+
+        return Units(fstab)
+
+    _shell.run(mount, {"node": node, "mount": Mounts, "fstab": lambda: fstab, "unit": unit})
 
 
 if __name__ == "__main__":

@@ -16,10 +16,14 @@ description:
     back.
   - On Btrfs a project is a subvolume, limited by simple quota (Linux 6.7) or by a qgroup, together with every subvolume
     nested in it.
+  - On XFS and ext4 a project is an id that the whole tree carries, and that new files inherit.
   - A limit that cannot be enforced is a failure, C(not_enforced), never a silent success.
 notes:
-  - The sources are quotactl(2), btrfs-quota(8), btrfs-qgroup(8) and C(fs/btrfs/qgroup.c) of the kernel.
-  - XFS and ext4 are not supported yet and refused with C(unsupported) or C(not_enforced).
+  - The sources are quotactl(2), ioctl_xfs_fsgetxattr(2), btrfs-quota(8), btrfs-qgroup(8) and C(fs/btrfs/qgroup.c) of
+    the kernel.
+  - XFS and ext4 enforce what their mount options say (V(prjquota)), ext4 with the features C(quota) and C(project).
+  - Its owner can take a file out of a project (C(chattr -p)), but not from a user namespace. Run tenants with
+    C(PrivateUsers=yes). See R(the guide, ansible_collections.bulkhead.storage.docsite.guide_quota).
   - Accounting is never turned off again, because limits of others may count on it.
 seealso:
   - module: bulkhead.storage.quota_info
@@ -36,7 +40,7 @@ options:
   paths:
     description:
       - For O(kind=project) the trees that are charged together. When it is not given, O(path).
-      - Other trees than O(path) are not supported yet and refused with C(unsupported).
+      - All are on one filesystem. More than one is C(unsupported) on Btrfs.
     type: list
     elements: path
   kind:
@@ -47,21 +51,24 @@ options:
     default: project
   name:
     description:
-      - Name of the project, user or group. Not supported yet, refused with C(unsupported).
+      - Name of the project (when not given, its path), user or group. A user or group needs this or O(id).
+      - C(unsupported) on Btrfs.
     type: str
   id:
     description:
-      - Number of the project, user or group. Not supported yet, refused with C(unsupported).
+      - Number of the project (when not given, a free one from 100000 on), user or group, in 1..4294967294.
+      - C(unsupported) on Btrfs.
     type: int
   soft:
     description:
       - Bytes that may be exceeded for the time of O(grace), such as C(8GiB), or V(none) to lift the limit. At least
-        4096.
+        4096, and no more than O(hard).
       - C(unsupported) on Btrfs.
     type: str
   hard:
     description:
       - Bytes that are never exceeded, such as C(10GiB), or V(none) to lift the limit. At least 4096.
+      - Rounded down to a KiB on ext4, to a block on XFS.
       - At least one limit is required when O(state=present).
     type: str
   inodes_soft:
@@ -74,8 +81,8 @@ options:
     type: str
   grace:
     description:
-      - How long a soft limit may be exceeded. It holds for a whole filesystem and O(kind), so all entries must agree.
-      - Not supported yet, refused with C(unsupported).
+      - How long a soft limit may be exceeded, in seconds or such as V(12h), V(7d).
+      - It holds for a whole filesystem and O(kind), so all entries must agree. C(unsupported) on Btrfs.
     type: str
   parent:
     description:
@@ -204,6 +211,10 @@ resource:
           description: Inodes that are never exceeded.
           type: int
           returned: always
+    grace:
+      description: Seconds for which a soft limit may be exceeded, null where there is no such thing.
+      type: int
+      returned: always
     used_bytes:
       description: The bytes charged, null when that is not known.
       type: int
@@ -217,7 +228,9 @@ resource:
       type: float
       returned: always
     enforced_by:
-      description: What enforces it, V(simple_quota) or V(qgroup) on Btrfs. Null when there is no limit.
+      description:
+        - What enforces it, V(simple_quota), V(qgroup), V(project_quota), V(user_quota) or V(group_quota). Null when
+          there is no limit.
       type: str
       returned: always
 msg:

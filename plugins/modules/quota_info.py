@@ -32,6 +32,14 @@ options:
     type: str
     choices: [project, user, group]
     default: project
+  name:
+    description:
+      - Name of the user or group. O(kind=user) and O(kind=group) need this or O(id). Not used for a project.
+    type: str
+  id:
+    description:
+      - Number of the user or group, in 1..4294967294. Not used for a project.
+    type: int
 extends_documentation_fragment:
   - bulkhead.storage._attributes.info
 """
@@ -93,6 +101,10 @@ quotas:
           description: Inodes that are never exceeded.
           type: int
           returned: always
+    grace:
+      description: Seconds for which a soft limit may be exceeded, null where there is no such thing.
+      type: int
+      returned: always
     used_bytes:
       description: The bytes charged, null when that is not known.
       type: int
@@ -106,7 +118,9 @@ quotas:
       type: float
       returned: always
     enforced_by:
-      description: What enforces it, V(simple_quota) or V(qgroup) on Btrfs. Null when there is no limit.
+      description:
+        - What enforces it, V(simple_quota) or V(qgroup) on Btrfs, V(project_quota), V(user_quota) or V(group_quota)
+          elsewhere. Null when there is no limit.
       type: str
       returned: always
 msg:

@@ -18,8 +18,8 @@ description:
   - A tmpfs that is already mounted is changed in place. Its content stays.
   - What the kernel was asked for is read back. A bound that it did not keep is a failure, C(not_enforced).
 notes:
-  - The sources are tmpfs(5), C(Documentation/filesystems/tmpfs.rst) of the kernel, fsconfig(2), mount_setattr(2) and
-    fstab(5).
+  - The sources are tmpfs(5), C(Documentation/filesystems/tmpfs.rst) of the kernel, fsconfig(2), mount_setattr(2),
+    fstab(5) and systemd.mount(5).
   - Directories that are missing above O(path) are made, owned by root with mode 0755. They go again when the tmpfs
     goes, if they were made by this collection and are empty.
 seealso:
@@ -82,16 +82,17 @@ options:
       - Where the mount is written down for the next boot.
       - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it is. Where systemd runs, it is
         told of a change.
-      - V(none) does not look at C(/etc/fstab) at all.
-      - V(unit), a systemd mount unit, is not supported yet and refused with C(unsupported).
+      - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, as M(bulkhead.storage.mount) does.
+      - V(none) looks at neither.
     type: str
     choices: [fstab, unit, none]
     default: fstab
   state:
     description:
       - V(mounted) mounts it, or changes what is mounted, and persists it.
-      - V(unmounted) unmounts it. Its content is lost. The line in C(/etc/fstab) stays, the mount point too.
-      - V(absent) unmounts it and removes the line. Where several tmpfs lie over each other, all of them go.
+      - V(unmounted) unmounts it. Its content is lost. The line or unit stays, the mount point too.
+      - V(absent) unmounts it and removes the line and the unit. Where several tmpfs lie over each other, all of them
+        go.
       - A tmpfs that is used by a process, or has mounts beneath it, is refused with C(in_use), which names them.
     type: str
     choices: [mounted, unmounted, absent]
@@ -267,7 +268,14 @@ def main() -> None:
 
         return Node()
 
-    _shell.run(tmpfs, {"node": node, "mount": Mounts, "fstab": Fstab})
+    fstab = Fstab()  # systemd is told of both at once
+
+    def unit() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
+
+        return Units(fstab)
+
+    _shell.run(tmpfs, {"node": node, "mount": Mounts, "fstab": lambda: fstab, "unit": unit})
 
 
 if __name__ == "__main__":

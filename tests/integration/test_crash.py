@@ -25,7 +25,8 @@ from ansible_collections.bulkhead.storage.tests.support import crashing
 
 # Points of each scene up and down; fewer are a scene that has lost something, or eyes that have.
 FLOORS = {
-    "tree": (28, 17), "tmpfs": (36, 28), "mount of an image": (36, 26), "mount of a folder": (31, 26),
+    "tree": (28, 17), "tmpfs": (36, 28), "tmpfs with a unit": (30, 20),
+    "unit instead of a line": (20, 20), "mount of an image": (36, 26), "mount of a folder": (31, 26),
     "quota": (19, 13), "ext4": (85, 60), "xfs": (85, 60), "btrfs": (85, 60), "pool of images": (64, 34),
     "pool of subvolumes": (64, 34), "image": (120, 55), "subvolume": (61, 51), "memory": (76, 40),
     "growth of an image": (45, 45), "clone of an image": (45, 36), "layout": (400, 240),

@@ -67,6 +67,7 @@ _GONE = {"name": "fast", "confirm": "fast", "state": "absent"}
 _VOLUME = {"name": "data", "size": "8MiB", "pool": "fast", "owner": "1000", "mode": "0750"}
 _IMAGE = {"path": "/mnt/deep/image", "source": "/srv/images/tools.img", "fstype": "ext4", "options": ["noatime"]}
 _BIND = {"path": "/mnt/b/public", "source": "/srv/data/public", "bind": True, "options": ["nosuid", "nodev"]}
+_UNIT = {"path": "/mnt/u", "size": "64KiB", "persist": "unit"}
 _TMPFS = {"path": "/mnt/a/scratch", "size": "1MiB", "owner": "1000", "mode": "0700"}
 
 
@@ -77,6 +78,14 @@ def _absent(entry: dict[str, Any], *more: str) -> dict[str, Any]:
 SCENES = {
     "tree": Scene("tree", _TREE, _TREE_GONE),
     "tmpfs": Scene("tmpfs", _TMPFS, _absent(_TMPFS)),
+    "tmpfs with a unit": Scene("tmpfs", _UNIT, _absent(_UNIT)),
+    "unit instead of a line": Scene(
+        "mount",
+        {**_BIND, "persist": "unit"},
+        _BIND,
+        {"mounts": [_BIND]},
+        {"mounts": [_absent(_BIND)]},
+    ),
     "mount of an image": Scene("mount", _IMAGE, _absent(_IMAGE)),
     "mount of a folder": Scene("mount", _BIND, _absent(_BIND)),
     "quota": Scene(
@@ -175,6 +184,11 @@ def world() -> dict[str, Any]:
     seen["rows"] = {" ".join(key): row for key, row in seen["rows"].items()}
     seen["tree"].pop("/var/lib/bulkhead/catalogue.reserve", None)  # there is one or not
     seen["etc"] = sorted(os.listdir(_upper()))
+    seen["units"] = {
+        os.path.join(at, name): _unit(os.path.join(at, name))
+        for at, folders, files in os.walk("/etc/systemd/system")
+        for name in folders + files
+    }
     seen["run"] = sorted(os.listdir("/run/bulkhead"))
     seen["loops"] = _loops()
     seen["subvolumes"] = sorted(line.split()[-1] for line in _said("btrfs", "subvolume", "list", "/srv").splitlines())
@@ -188,6 +202,13 @@ def world() -> dict[str, Any]:
     seen["disks"] = [_disk(path) for path in (_BLANK % 1, _BLANK % 2, "/srv/images/pool.img")]
     seen["implied"] = sorted(path for path in seen["tree"] if _IMPLIED in os.listxattr(path, follow_symlinks=False))
     return seen
+
+
+def _unit(path: str) -> str:
+    if os.path.islink(path) or os.path.isdir(path):
+        return os.readlink(path) if os.path.islink(path) else "/"
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
 
 
 def _disk(path: str) -> str:
@@ -259,6 +280,7 @@ def swept(seen: dict[str, Any]) -> dict[str, Any]:
         **seen,
         "tree": {path: row for path, row in seen["tree"].items() if not private.fullmatch(path)},
         "etc": [name for name in seen["etc"] if not private.fullmatch(name)],
+        "units": {path: text for path, text in seen["units"].items() if not private.fullmatch(path)},
         "implied": [path for path in seen["implied"] if not private.fullmatch(path)],
         "limits": [row for row in seen["limits"] if row[1:] != ("none", "none")],
     }

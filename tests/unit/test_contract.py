@@ -280,7 +280,7 @@ class TestRefusals:
         ("name", "options", "code"),
         [
             ("tmpfs", {"path": "relative", "size": "1MiB"}, "invalid"),
-            ("tmpfs", {"path": "/mnt/x", "size": "1MiB", "persist": "unit"}, "unsupported"),
+            ("tmpfs", {"path": "/mnt/" + "-" * 63, "size": "1MiB", "persist": "unit"}, "invalid"),
             ("tree", {"root": "/srv/t", "entries": [{"path": "../x"}]}, "invalid"),
             ("mount", {"path": "/mnt/x", "source": "/srv/images/tools.img", "fstype": "tmpfs"}, "invalid"),
             ("quota", {"path": "/srv/projects", "hard": "1GiB"}, "unsupported"),

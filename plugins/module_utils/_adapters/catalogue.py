@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN, Action
 
 if TYPE_CHECKING:
     import sqlite3
@@ -78,12 +78,8 @@ class Record:
 
     def scan(self, targets: Iterable[Target] | None) -> dict[Target, Any]:
         found: dict[Target, Any] = {}
-        try:
-            os.stat(self.path)
-        except FileNotFoundError:
+        if not self._there():
             return found
-        except OSError as error:
-            raise failure(error, "cannot read %s" % self.path) from error
         with self._session("ro") as db:
             if targets is None:
                 targets = db.execute("SELECT kind, key FROM rows").fetchall()
@@ -102,6 +98,14 @@ class Record:
                     found[kind, key].update(_contents(db, key))
         return found
 
+    def ids(self, space: str) -> dict[str, dict[str, Any]]:
+        """Every name of an id space, such as ``project``, with its number (``id``) and what is kept beside it."""
+        if not self._there():
+            return {}
+        with self._session("ro") as db:
+            rows = db.execute("SELECT key, value FROM rows WHERE kind = 'id' AND grp = ?", (space,)).fetchall()
+        return {key[len(space) + 1 :]: json.loads(value) for key, value in rows}
+
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
         born = {"id": UNKNOWN, "created_at": UNKNOWN} if now is None and target[0] in BORN_WITH_ID else {}
         used = {"last_used": UNKNOWN} if was_used(now, declared) else {}
@@ -112,6 +116,11 @@ class Record:
 
     def risk(self, target: Target, before: Any, after: Any) -> str:
         return REVERSIBLE
+
+    def foresee(self, rows: dict[Target, Any], actions: list[Action]) -> None:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cataloguewrite
+
+        cataloguewrite.foresee(rows, actions)
 
     def put(self, target: Target, before: Any, after: Any) -> None:
         """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer."""
@@ -124,6 +133,15 @@ class Record:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cataloguewrite
 
         return cataloguewrite.allocate(self, kind, name, low, high)
+
+    def _there(self) -> bool:
+        try:
+            os.stat(self.path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise failure(error, "cannot read %s" % self.path) from error
+        return True
 
     @contextlib.contextmanager
     def _session(self, mode: str) -> Iterator[sqlite3.Connection]:

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import catalogue
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import (
@@ -23,7 +23,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Action, state_of
 
 RESERVE = 256 << 10  # for SQLite's rollback journal (a row takes some 30 KiB) and what a filesystem wants beside it
 
@@ -44,6 +44,17 @@ def put(record: Record, target: Target, before: Any, after: Any) -> None:
     else:
         if after is not None:
             _save(record.base)
+
+
+def foresee(rows: dict[Any, Any], actions: list[Action]) -> None:
+    """How many volumes a pool will hold, and what they were promised. ``rows``: as planned, by target."""
+    for _unit, _port, target, before, after, _risk in actions:
+        for value, one in ((before, -1), (after, 1)):
+            pool = ("pool", value.get("pool")) if value else ()
+            row = rows.get(pool)
+            if isinstance(row, dict) and isinstance(target, tuple) and target[0] == "volume":
+                count, promised = row.get("_volume_count", 0) + one, row.get("_provisioned", 0) + one * value["size"]
+                rows[pool] = {**row, "_volume_count": count, "_provisioned": promised}
 
 
 def _save(base: str) -> None:
@@ -87,21 +98,48 @@ def _put(record: Record, target: Target, before: Any, after: Any) -> None:
 
 def allocate(record: Record, kind: str, name: str, low: int, high: int) -> int:
     """The number of ``name`` in the id space ``kind``: the recorded one, else the lowest free one, recorded."""
-    target = ("id", "%s:%s" % (kind, name))
+    return claim(record, kind, name, None, {}, (low, high), None)
+
+
+def claim(
+    record: Record,
+    space: str,
+    name: str,
+    number: int | None,
+    value: dict[str, Any],
+    between: tuple[int, int],
+    usable: Callable[[int], bool] | None,
+) -> int:
+    """The number of ``name`` in an id space, with ``value`` kept beside it, on disk.
+
+    The recorded one, else ``number``, else the lowest one ``between`` that nobody has and that is ``usable``.
+    ``conflict`` when another name has it.
+    """
+    target = ("id", "%s:%s" % (space, name))
     with record._session("rw") as db:
-        row = db.execute("SELECT number FROM rows WHERE kind = ? AND key = ?", target).fetchone()
-        if row:
-            return int(row[0])
-        taken = "SELECT number FROM rows WHERE kind = 'id' AND grp = ? AND number >= ? ORDER BY number"
-        free = low
-        for (number,) in db.execute(taken, (kind, low)):
-            if number != free:
-                break
-            free += 1
-        if free > high:
-            raise StorageError("limit_exceeded", "every %s id from %d to %d is taken" % (kind, low, high))
-        store(db, target, 1, {"id": free})
-        return free
+        rev, text = db.execute("SELECT rev, value FROM rows WHERE kind = ? AND key = ?", target).fetchone() or (0, "{}")
+        kept = json.loads(text)
+        if number is None and "id" not in kept:
+            number = _lowest(db, space, *between, usable or (lambda _number: True))
+        row = {**kept, **value, "id": kept.get("id", number)}
+        if row != kept:
+            store(db, target, rev + 1, row)
+        return int(row["id"])
+
+
+def _lowest(db: sqlite3.Connection, space: str, low: int, high: int, usable: Callable[[int], bool]) -> int:
+    taken = db.execute("SELECT number FROM rows WHERE kind = 'id' AND grp = ? AND number >= ?", (space, low))
+    known = {number for (number,) in taken}
+    for number in range(low, high + 1):
+        if number not in known and usable(number):
+            return number
+    raise StorageError("limit_exceeded", "every %s id from %d to %d is taken" % (space, low, high))
+
+
+def release(record: Record, space: str, name: str) -> None:
+    """The number of ``name`` may be another's."""
+    with record._session("rw") as db:
+        db.execute("DELETE FROM rows WHERE kind = 'id' AND key = ?", ("%s:%s" % (space, name),))
 
 
 def create(base: str, path: str) -> None:

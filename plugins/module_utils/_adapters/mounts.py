@@ -36,7 +36,7 @@ class Mounts:
     covers = ("node", "mounted")  # what others declare of that directory they mean of what is mounted
 
     def __init__(self) -> None:
-        self.wanted: dict[str, dict[str, Any]] = {}
+        self.wanted: Any = {}
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
@@ -92,7 +92,8 @@ class Mounts:
             raise AttributeError(hook)
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
 
-        return partial(mountplan.refuse, self.wanted) if hook == "refuse" else getattr(mountplan, hook)
+        found = getattr(mountplan, hook)
+        return partial(found, self.wanted) if hook == "refuse" else found
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi

@@ -122,6 +122,9 @@ def look_inside(value: Value, at: int, name: bytes, fd: int) -> None:
 
 
 def put(port: Node, target: str, before: Value | None, after: Value | None) -> None:
+    if target in port.again and port.again[target] == after:
+        del port.again[target]
+        return  # walked back: by the name by which it was done
     with Walk() as walk:
         fd, now, tenant = -1, None, True
         try:
@@ -137,6 +140,9 @@ def put(port: Node, target: str, before: Value | None, after: Value | None) -> N
                 port.adopted.add(target)  # the root of a mount that was made a moment ago came with it
                 before = now
             if not _as_expected(now, before, after):
+                if now and after and _other_name(port, target, now, after):
+                    port.again[target] = before
+                    return
                 raise StorageError("moved", "%s is no longer as it was when the plan was made" % target, "run again")
             if now is not None and after is not None:
                 _change(port, walk, target, fd, now, after)
@@ -174,6 +180,11 @@ def _as_expected(now: Value | None, before: Value | None, after: Value | None) -
     return all(value is UNKNOWN or now.get(key) == value for key, value in wanted.items())
 
 
+def _other_name(port: Node, target: str, now: Value, after: Value) -> bool:
+    """Did this run make it so a moment ago, by another name that a bind gives it?"""
+    return port.put_at.get((now["_dev"], now["_ino"]), target) != target and _as_expected(now, after, after)
+
+
 def _change(port: Node, walk: Walk, target: str, fd: int, now: Value, after: Value) -> None:
     problem = _unchangeable(target, now, after)
     if problem is not None:
@@ -188,6 +199,7 @@ def _change(port: Node, walk: Walk, target: str, fd: int, now: Value, after: Val
             os.fsync(writable)
         finally:
             os.close(writable)
+    port.put_at[now["_dev"], now["_ino"]] = target
     apply(port, target, fd, now, after)
     with contextlib.suppress(OSError):  # somebody has declared what it shall be: it is no longer merely implied
         os.removexattr(fd, IMPLIED)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import stat
 import struct
-from typing import Any, Iterable, NamedTuple
+from typing import Any, Container, Iterable, NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.foreign import peek
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2, refused
@@ -71,7 +71,8 @@ class ProjectTag:
 class Tagged(NamedTuple):
     tagged: int  # got another id
     right: int  # had it already
-    left: list[str]  # not touched: hard links (they may be somebody else's file), devices, fifos, sockets, links
+    left: list[str]  # not touched: devices, fifos, sockets, links, and ``shared``
+    shared: list[str]  # files that have a name outside of the tree too: they may be somebody else's
 
 
 def tag(fd: int, where: str) -> dict[str, Any]:
@@ -87,13 +88,22 @@ def set_tag(fd: int, project: int, inherit: bool, where: str) -> None:
     _ioctl(fd, _SET, data, where)
 
 
-def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> Tagged:
+def tag_tree(
+    fd: int,
+    project: int,
+    limit: int = 1000000,
+    depth: int = 128,
+    inherit: bool = True,
+    skip: Container[str] = (),
+) -> Tagged:
     """Tag what lies in a directory, by descriptor, on this mount only; ``limit_exceeded`` past so many entries, levels.
 
-    Directories get the id before their content does, so that what is made meanwhile inherits it. Can be repeated.
+    Directories get the id before their content does, so that what is made meanwhile inherits it. Can be repeated. What
+    is in ``skip`` (paths beneath it) is left as it is. A file of many names is tagged when all of them were seen.
     """
-    tagged, seen = 0, 0
+    tagged, seen, skipped = 0, 0, 0
     left: list[str] = []
+    linked: dict[int, list[str]] = {}
     here = os.open(".", _OPEN | os.O_DIRECTORY, dir_fd=fd)
     above: list[tuple[int, list[str], str]] = []  # what is left to see there
     names, path = os.listdir(here), ""
@@ -101,13 +111,17 @@ def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> T
         while True:
             while not names:
                 if not above:
-                    return Tagged(tagged, seen - tagged - len(left), left)
+                    shared = [name for names in linked.values() for name in names]
+                    return Tagged(tagged, seen - tagged - len(left + shared) - skipped, left + shared, shared)
                 os.close(here)
                 here, names, path = above.pop()
             name = names.pop()
             where, seen = os.path.join(path, name), seen + 1
             if seen > limit or len(above) >= depth:
                 raise StorageError("limit_exceeded", "more than %d entries or %d levels beneath" % (limit, depth))
+            if where in skip:
+                skipped += 1
+                continue
             try:
                 mode = peek(here, name).st_mode
                 if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):  # to open a device or a fifo may do something
@@ -121,11 +135,16 @@ def tag_tree(fd: int, project: int, limit: int = 1000000, depth: int = 128) -> T
             try:
                 found = os.fstat(child)
                 folder = stat.S_ISDIR(found.st_mode)
-                if not folder and (not stat.S_ISREG(found.st_mode) or found.st_nlink != 1):
+                if not folder and not stat.S_ISREG(found.st_mode):
                     left.append(where)
                     continue
-                if tag(child, where) != {"id": project, "inherit": folder}:
-                    set_tag(child, project, folder, where)
+                if not folder and found.st_nlink > 1:
+                    linked.setdefault(found.st_ino, []).append(where)
+                    if len(linked[found.st_ino]) < found.st_nlink:
+                        continue
+                    skipped += len(linked.pop(found.st_ino)) - 1
+                if tag(child, where) != {"id": project, "inherit": folder and inherit}:
+                    set_tag(child, project, folder and inherit, where)
                     tagged += 1
                 if folder:
                     above.append((here, names, path))

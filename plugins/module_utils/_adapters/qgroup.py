@@ -1,6 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Limits on what a directory may hold. ``Quota`` and ``QuotaEnabled`` choose by type of filesystem; here is Btrfs.
+XFS and ext4 are in ``quotactl``, which is loaded when a path lies on one of them.
 
 The limit of a subvolume is on the group ``1/<its id>``, of which it and all subvolumes nested in it are members. Simple
 quota (Linux 6.7) makes what is nested later a member by itself, full quota does not. In both, whoever may create a
@@ -37,7 +38,7 @@ class BtrfsLimits:
     def place(self, fd: int, target: Target) -> tuple[Hashable, int]:
         """(its filesystem, its own number there), or a StorageError that says why it cannot be limited."""
         if target[0] != "project":
-            text = "%s: btrfs has no %s quota" % (target[1], target[0])
+            text = "%s: btrfs has no %s quota" % (target[1], target[0].partition(":")[0])
             raise StorageError("unsupported", text, "limit a subvolume with kind: project")
         if not btrfs.is_subvolume(fd):
             text = "%s is on btrfs, but not a subvolume" % target[1]
@@ -47,11 +48,10 @@ class BtrfsLimits:
     def filesystem(self, fd: int) -> Hashable:
         return btrfs.filesystem_id(fd)
 
-    def refusal(self, target: Target, after: Any) -> StorageError | None:
-        if not any(after.get(field) for field in ("soft", "inodes_hard", "inodes_soft")):
-            return None
-        text = "%s: btrfs knows neither soft limits nor limits on inodes" % target[1]
-        return StorageError("unsupported", text, "set the hard limit only")
+    def refusal(self, target: Target, before: Any, after: Any) -> StorageError | None:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroupchange
+
+        return qgroupchange.refusal(target, after)
 
     def read(self, fd: int, wanted: dict[Target, int]) -> dict[Target, Any]:
         """Every target on one filesystem in one pass of its quota tree and one of its root tree."""
@@ -135,16 +135,29 @@ class Look:
         return self.paths[subvolume]
 
 
+class _Quotactl:
+    """``QuotactlLimits``, loaded when it is asked for anything."""
+
+    magics = (0x58465342, 0xEF53)  # XFS, ext4
+
+    def __getattr__(self, name: str) -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.quotactl import QuotactlLimits
+
+        vars(self).setdefault("loaded", QuotactlLimits())
+        return getattr(vars(self)["loaded"], name)
+
+
 class Quota:
-    """Port: what may be stored in a directory. ``types`` are the filesystems it knows (default: Btrfs)."""
+    """Port: what may be stored in a directory, or by somebody. ``types``: the filesystems it knows (default: all)."""
 
     name = "quota"
     behind = True
     proves = "quota_enabled"  # where there is a group, accounting is on
 
     def __init__(self, *types: Any) -> None:
-        self._types = {magic: each for each in types or (BtrfsLimits(),) for magic in each.magics}
+        self._types = {magic: each for each in types or (BtrfsLimits(), _Quotactl()) for magic in each.magics}
         self._seen: dict[Target, Any] = {}
+        self._said: dict[Target, Any] = {}
         self.nowhere: dict[Target, StorageError | None] = {}  # no such directory, and why it could not be limited
 
     def scan(self, targets: Iterable[Target] | None) -> dict[Target, Any]:
@@ -168,7 +181,9 @@ class Quota:
                     if error.code != "not_found":
                         found[target] = error
                     else:
-                        self.nowhere[target] = self._problem(walk, target)
+                        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroupchange
+
+                        self._seen[target], self.nowhere[target] = qgroupchange.above(self._types, walk, target)
         for limits, fd, wanted in together.values():
             try:
                 found.update(limits.read(fd, wanted))
@@ -183,36 +198,33 @@ class Quota:
 
         qgroupchange.put(self._types, target, before, after)
 
+    def resolve(self, target: Target, value: Any) -> Any:
+        self._said[target] = value
+        return value
+
     def same(self, target: Target, now: Any, declared: Any) -> bool:
-        return bool(now["nested"]) and agree(now, declared)
+        own = getattr(self._seen.get(target), "same", None)
+        return bool(own(now, declared) if own else now["nested"] and agree(now, declared))
 
     def merge(self, target: Target, now: Any, declared: Any) -> Any:
-        kept: dict[str, Any] = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroupchange
+
+        after = qgroupchange.merge(self._seen.get(target), target, now, declared)
         if target in self.nowhere:
-            kept["_missing"] = target[1]  # the plan says whether something else brings it
-        return {**kept, **declared, "nested": True}
+            after["_missing"] = target[1]  # the plan says whether something else brings it
+        return after
 
     def refuse(self, target: Target, before: Any, after: Any, gone: Any) -> StorageError | None:
-        limits = self._seen.get(target)
         if after and self.nowhere.get(target):
             return self.nowhere[target]
-        return limits.refusal(target, after) if limits is not None and after else None
+        limits = self._seen.get(target)
+        getattr(limits, "said", {}).update(self._said)  # what is beside it may contradict it
+        return limits.refusal(target, before, after) if limits is not None else None
 
     def fresh(self, target: Target, place: str, mount: Any) -> StorageError | None:
         """What is seen there once a memory filesystem is mounted at ``place``: it knows no limits of ours."""
         self.nowhere[target] = nowhere_held(self._types, target[1])
         return self.nowhere[target] if target[1] == place else None
-
-    def _problem(self, walk: Walk, target: Target) -> StorageError | None:
-        try:
-            fd, _there = walk.nearest(target[1])
-            try:
-                self._seen[target] = type_of(self._types, fd, target[1])
-            finally:
-                os.close(fd)
-        except StorageError as error:
-            return error
-        return None
 
     def lowers(self, target: Target, before: Any, after: Any) -> bool:
         return after is None
@@ -231,7 +243,7 @@ class QuotaEnabled:
     behind = True
 
     def __init__(self, *types: Any) -> None:
-        self._types = {magic: each for each in types or (BtrfsLimits(),) for magic in each.magics}
+        self._types = {magic: each for each in types or (BtrfsLimits(), _Quotactl()) for magic in each.magics}
 
     def canon(self, target: str) -> str:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroupchange
@@ -282,7 +294,7 @@ def type_of(types: dict[int, Any], fd: int, path: str) -> Any:
 
 def nowhere_held(types: dict[int, Any], path: str) -> StorageError:
     text = "%s is on a filesystem that cannot hold anybody to a limit here" % path
-    return StorageError("not_enforced", text, "use a btrfs subvolume", supported=sorted(types))
+    return StorageError("not_enforced", text, "use btrfs, XFS or ext4", supported=sorted(types))
 
 
 def agree(now: Any, said: Any) -> bool:

@@ -23,6 +23,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import (
     DIRECTORY,
+    FIELDS,
     MARK,
     BtrfsLimits,
     Look,
@@ -45,11 +46,47 @@ def put(types: dict[int, Any], target: Target, before: Any, after: Any) -> None:
             if there:
                 limits.changes().write(fd, target, before, after)
             elif after is None:
-                limits.changes().forget(fd)  # the limit went with its directory
+                limits.changes().forget(fd, target)  # the limit went with its directory
             else:
                 raise StorageError("moved", "%s is not there any more" % target[1], "run it again")
         finally:
             os.close(fd)
+
+
+def merge(limits: Any, target: Target, now: Any, declared: Any) -> dict[str, Any]:
+    own = getattr(limits, "merge", None)
+    if own is not None:
+        return dict(own(target, now, declared))
+    kept: dict[str, Any] = {field: now[field] for field in FIELDS} if now else dict.fromkeys(FIELDS)
+    return {**kept, **declared, "nested": True}
+
+
+def above(types: dict[int, Any], walk: Walk, target: Target) -> tuple[Any, StorageError | None]:
+    """What could limit a directory that is not there yet, by the nearest one above it; or why nothing could."""
+    limits = None
+    try:
+        fd, _there = walk.nearest(target[1])
+        try:
+            limits = type_of(types, fd, target[1])
+            if hasattr(limits, "above"):
+                limits.above(fd, target)
+        finally:
+            os.close(fd)
+    except StorageError as error:
+        return limits, error
+    return limits, None
+
+
+def refusal(target: Target, after: Any) -> StorageError | None:
+    """What no limit of Btrfs can be."""
+    for option in ("id", "name", "paths", "grace") if after else ():
+        if after.get(option) is not None:
+            text = "%s: a quota of btrfs has no %s, it is that of the subvolume" % (target[1], option)
+            return StorageError("unsupported", text, "leave %s out" % option, option=option)
+    if not after or not any(after.get(field) for field in ("soft", "inodes_hard", "inodes_soft")):
+        return None
+    text = "%s: btrfs knows neither soft limits nor limits on inodes" % target[1]
+    return StorageError("unsupported", text, "set the hard limit only")
 
 
 def switch(types: dict[int, Any], path: str) -> str:
@@ -104,7 +141,7 @@ class BtrfsChanges:
 
     def write(self, fd: int, target: Target, before: Any, after: Any) -> None:
         _fs, me = self.limits.place(fd, target)
-        error = self.limits.refusal(target, after) if after else None
+        error = self.limits.refusal(target, before, after)
         if error is not None:
             raise error
         paths = _parent(fd, after)
@@ -169,7 +206,7 @@ class BtrfsChanges:
         if status is not None and (status.inconsistent or status.rescanning):
             btrfschange.rescan(fd, self.limits.rescan_timeout)
 
-    def forget(self, fd: int) -> None:
+    def forget(self, fd: int, target: Target) -> None:
         """A limited directory is gone: so may be what was kept for it."""
         with outside(fd) as out:
             self._sweep(out)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
 
 KIND, LIST = "mount", "mounts"
@@ -20,7 +19,7 @@ OPTIONS: dict[str, Any] = {
     "recursive": {"type": "bool"},
     "read_only": {"type": "bool"},
     "propagation": {"type": "str", "choices": ["private", "slave", "shared"]},
-    "persist": {"type": "str", "choices": ["fstab", "none"], "default": "fstab"},
+    "persist": {"type": "str", "choices": ["fstab", "unit", "none"], "default": "fstab"},
     "fstab": {"type": "path", "default": "/etc/fstab"},
     "dump": {"type": "int"},
     "passno": {"type": "int", "no_log": False},
@@ -39,8 +38,9 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     """The line, since what is not declared of it stays; and what is mounted though only the line is declared."""
     path = names.path(p["path"])
     asked: list[tuple[str, Any]] = [("mount", path)] if p["state"] == "present" else []
-    if p["persist"] == "fstab" and p["state"] != "unmounted":
+    if p["persist"] != "none" and p["state"] != "unmounted":
         asked.append(("fstab", (names.path(p["fstab"], "fstab"), path)))
+        asked += [("unit", path)] * (p["persist"] == "unit")
     return asked
 
 
@@ -51,20 +51,30 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     live: Any = None
     line: Any = None
     needs = [("above", path)]
+    seen = look.look("mount", ()).get(path) if state == "present" else None
+    if isinstance(seen, Exception):
+        raise seen
+    kept = p["persist"] != "none" and state != "unmounted"
+    before = look.look("fstab", ()).get((fstab, path)) if kept else None
+    unit_too = kept and (p["persist"] == "unit" or before is None or state == "absent")
+    if unit_too:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_record
+
+        before = mount_record.before(path, before, look)
     if state in ("mounted", "present"):
-        live, line = declared(p, look.look("fstab", ()).get((fstab, path)))
+        live, line = declared(p, before)
         source = live["source"]
         needs += [("content", source), ("device", source)]
         needs += [("path", source)] if source.startswith("/") else []
-        if p["recursive"]:  # what is mounted beneath its source comes along
-            over = [where for kind, where in look.declared if kind in ("mount", "tmpfs") and where != path]
-            needs += [("path", where) for where in over if names.within(where, source)]
-        if p["bind"] and source != path and names.within(source, path):
-            text = "source %s lies beneath its own mount point, which would hide it" % source
-            raise StorageError("unsupported", text, "mount it somewhere else")
+        if p["recursive"] or (p["bind"] and names.within(source, path)):
+            from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
+
+            needs += mount_line.along(p, source, path, look.declared)
     cells = []
-    if p["persist"] == "fstab" and state != "unmounted":
+    if kept:
         cells.append(Cell("fstab", (fstab, path), line))
+    if unit_too:
+        cells = mount_record.cells(p["persist"], path, cells[0], before, look)
     if state == "unmounted":
         cells.append(Cell("node", path, {"type": "directory"}, True))
     if state != "present":
@@ -108,13 +118,14 @@ def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dic
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     path = names.path(p["path"])
     found = rows["mount"].get(path) or {}
+    found = found if p["bind"] else {**found, **found.get("_fs", {})}
     drift: list[str] = []
     done = rows["done"].get(("mount", path), [])
     if found and (done or p["state"] == "present"):
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_drift
 
         drift = mount_drift.named(found, declared(p)[0] if p["state"] == "present" else {}, done)
-    line = rows["fstab"].get((names.path(p["fstab"]), path))
+    line = rows["unit"].get(path) if p["persist"] == "unit" else rows["fstab"].get((names.path(p["fstab"]), path))
     words = ["ro" if found.get("read_only") is True else "rw"] if found else []  # a bind's are UNKNOWN beforehand
     words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]
     words += [found["atime"]] if isinstance(found.get("atime"), str) else []

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
 
@@ -23,6 +24,15 @@ def of_mount(p: dict[str, Any], fstype: str, before: str) -> tuple[dict[str, Any
         ("nofail", {True: "nofail", False: "", None: None}[p["nofail"]]),
     )
     return fields, mount_options.line(before, None if p["options"] is None else words, (("r?bind", kind),), tail)
+
+
+def along(p: dict[str, Any], source: str, path: str, others: Any) -> list[tuple[str, str]]:
+    """What a bind stands on besides its source: what is mounted beneath that comes along."""
+    if p["bind"] and source != path and names.within(source, path):
+        text = "source %s lies beneath its own mount point, which would hide it" % source
+        raise StorageError("unsupported", text, "mount it somewhere else")
+    over = [where for kind, where in others if kind in ("mount", "tmpfs") and where != path]
+    return [("path", where) for where in over if p["recursive"] and names.within(where, source)]
 
 
 def refused(source: str, fstype: Any) -> StorageError:

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A limit the kernel enforces. On btrfs a project is a subvolume; XFS and ext4 come with their kernels."""
+"""A limit the kernel enforces. On btrfs a project is a subvolume, on XFS and ext4 an id that directories carry."""
 
 from __future__ import annotations
 
@@ -25,23 +25,37 @@ OPTIONS: dict[str, Any] = {
     "parent": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
-FILTERS = {"path": {"type": "list", "elements": "path", "required": True}, "kind": OPTIONS["kind"]}
+FILTERS = {
+    "path": {"type": "list", "elements": "path", "required": True},
+    "kind": OPTIONS["kind"],
+    "name": OPTIONS["name"],
+    "id": OPTIONS["id"],
+}
 RULES: dict[str, Any] = {
     "required_if": [("state", "present", ["soft", "hard", "inodes_soft", "inodes_hard"], True)],
 }
 
 
 def label(p: dict[str, Any]) -> str:
-    return str(p["path"])
+    who = p["name"] if p["id"] is None else p["id"]
+    return str(p["path"]) if who is None else "%s %s" % (p["path"], who)
+
+
+def target_of(p: dict[str, Any], path: str) -> tuple[str, str]:
+    """A project is known by its first directory, a user or group by name or number on a filesystem."""
+    return ("project" if p["kind"] == "project" else _words().somebody(p), path)
+
+
+def _words() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota_words
+
+    return quota_words
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     path = names.path(p["path"])
-    if p["paths"] not in (None, [path]):
-        raise StorageError("unsupported", "paths other than path need project ids", "declare one quota a subvolume")
-    for option in ("name", "id", "grace"):
-        if p[option] is not None:
-            raise StorageError("unsupported", "%s of a quota is not supported yet" % option, "leave it out")
+    paths = [path] if p["paths"] is None else _words().paths(p)
+    target = target_of(p, paths[0])
     value: Any = None
     if p["state"] == "present":
         value = {}
@@ -50,36 +64,34 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
                 value[option] = None if p[option] == "none" else size.parse(p[option], option, minimum=4096)
         for option in ("inodes_soft", "inodes_hard"):
             if p[option] is not None:
-                value[option] = None if p[option] == "none" else _count(p[option], option)
+                value[option] = None if p[option] == "none" else _words().count(p[option], option)
         if p["parent"] is not None:
             value["parent"] = names.path(p["parent"], "parent")
             if value["parent"] == path:
                 raise StorageError("invalid", "%s cannot be its own parent" % path, "name another", option="parent")
-    return Unit((KIND, "%s %s" % (p["kind"], path)), (Cell("quota", (p["kind"], path), value),), (("path", path),))
-
-
-def _count(value: str, what: str) -> int:
-    if value.isascii() and value.isdigit() and 1 <= int(value) < 2**63:
-        return int(value)
-    raise StorageError(
-        "invalid", "%s %.80r is not a number of inodes" % (what, value), "an integer or none", option=what
-    )
+        if p["grace"] is not None or p["kind"] == "project" and (p["name"], p["id"], p["paths"]) != (None, None, None):
+            value.update(_words().about(p, paths))
+    needs = tuple(("path", each) for each in paths)
+    return Unit((KIND, "%s %s" % target), (Cell("quota", target, value),), needs)
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    path = names.path(p["path"])
-    return describe(path, rows["quota"].get((p["kind"], path)))
+    target = target_of(p, names.path((p["paths"] or [p["path"]])[0]))
+    return describe(target, rows["quota"].get(target))
 
 
-def describe(path: str, found: Any) -> dict[str, Any]:
+def describe(target: tuple[str, str], found: Any) -> dict[str, Any]:
     found = found or {}
     limits = {k: found.get(k) for k in ("soft", "hard", "inodes_soft", "inodes_hard")}
     used, hard = found.get("_used_bytes"), found.get("hard")
+    name = found.get("name") if target[0] == "project" else target[0].partition(":")[2]
+    number = found.get("id", found.get("_id"))
     return {
-        "path": path,
-        "id": found.get("_id"),
-        "name": found.get("name"),
+        "path": target[1],
+        "id": number,
+        "name": None if name is None or name[:1] == "/" or name.isdigit() else name,
         "limits": limits,
+        "grace": found.get("grace"),
         "used_bytes": used,
         "used_inodes": found.get("_used_inodes"),
         "ratio": round(used / hard, 4) if used is not None and hard else None,
@@ -89,11 +101,5 @@ def describe(path: str, found: Any) -> dict[str, Any]:
 
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
     """Limits and usage of the paths, in their order. Raises where a path cannot be looked at."""
-    targets = [(p["kind"], names.path(path)) for path in p["path"]]
-    rows = ports["quota"].scan(targets)
-    for target in targets:
-        if isinstance(rows.get(target), StorageError):
-            raise rows[target].at(target[1])
-        if target in ports["quota"].nowhere:  # which is not the same as being there without a limit
-            raise StorageError("not_found", "%s does not exist" % target[1], "name a path that exists")
-    return {"quotas": [describe(target[1], rows.get(target)) for target in targets]}
+    found: dict[str, Any] = _words().gather(p, ports["quota"])
+    return found

@@ -35,8 +35,9 @@ def label(p: dict[str, Any]) -> str:
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     path = names.path(p["path"])
-    line = p["persist"] == "fstab" and p["state"] != "unmounted"
-    return [("mount", path)] + [("fstab", ("/etc/fstab", path))] * line
+    kept = p["persist"] != "none" and p["state"] != "unmounted"
+    unit_too = kept and p["persist"] == "unit"
+    return [("mount", path)] + [("fstab", ("/etc/fstab", path))] * kept + [("unit", path)] * unit_too
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
@@ -52,17 +53,23 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         raise StorageError("conflict", text, "unmount both with the mount module")
     line: Any = None
     live: Any = None
-    if p["persist"] == "unit":
-        raise StorageError("unsupported", "persist: unit is not supported yet", "use persist: fstab")
+    kept = p["persist"] != "none" and p["state"] != "unmounted"
+    before = look.look("fstab", ()).get(("/etc/fstab", path)) if kept else None
+    unit_too = kept and (p["persist"] == "unit" or before is None or p["state"] == "absent")
+    if unit_too:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_record
+
+        before = mount_record.before(path, before, look)
     if p["state"] == "mounted":
         live, words = bounds(p)
-        if p["persist"] == "fstab":
-            before = look.look("fstab", ()).get(("/etc/fstab", path))
+        if kept:
             options = _line(p, live, words, there, before if isinstance(before, dict) else {})
             line = {"source": "tmpfs", "fstype": "tmpfs", "options": options}
     cells = [Cell("mount", path, live)]
-    if p["persist"] == "fstab" and p["state"] != "unmounted":
+    if kept:
         cells.insert(0, Cell("fstab", ("/etc/fstab", path), line))
+    if unit_too:
+        cells[:1] = mount_record.cells(p["persist"], path, cells[0], before, look)
     if p["state"] == "unmounted":
         cells.insert(0, Cell("node", path, {"type": "directory"}, True))
     return Unit(

@@ -92,15 +92,22 @@ def test_tree(tree):
     os.symlink("/etc/passwd", xfs + "/a/link")
     open(xfs + "/a/h1", "w").close()
     os.link(xfs + "/a/h1", xfs + "/h2")
+    os.mkdir(xfs + "/skip")
+    open(xfs + "/skip/h3", "w").close()
+    os.link(xfs + "/skip/h3", xfs + "/a/h4")
     before = len(os.listdir("/proc/self/fd"))
-    done = tag_tree(fd, 77)
-    assert (done.tagged, done.right, sorted(done.left)) == (6, 0, ["a/fifo", "a/h1", "a/link", "a/null", "h2"])
+    done = tag_tree(fd, 77, skip={"skip"})
+    assert (done.tagged, done.right) == (7, 0), "two names of one file are one"
+    assert sorted(done.left) == ["a/fifo", "a/h4", "a/link", "a/null"] and done.shared == ["a/h4"]
+    assert seen(xfs + "/skip") == (0, False)
     for name in ("a", "a/b\n", "a/b\n/c"):
         assert seen("%s/%s" % (xfs, name)) == (77, True)
     assert seen(xfs + "/a/f")[0] == seen(xfs + "/a/b\n/c/g")[0] == 77
-    assert seen(xfs + "/a/h1")[0] == 0 and seen(xfs)[0] == 0
-    again = tag_tree(fd, 77)
-    assert (again.tagged, again.right, len(again.left)) == (0, 6, 5)
+    assert seen(xfs + "/a/h1")[0] == 77 and seen(xfs)[0] == 0 and seen(xfs + "/a/h4")[0] == 0
+    again = tag_tree(fd, 77, skip={"skip"})
+    assert (again.tagged, again.right, len(again.left)) == (0, 7, 4)
+    away = tag_tree(fd, 0, inherit=False)
+    assert (away.tagged, len(away.left)) == (7, 3) and seen(xfs + "/a") == (0, False)
     assert len(os.listdir("/proc/self/fd")) == before
 
 

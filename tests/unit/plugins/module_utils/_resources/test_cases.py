@@ -34,6 +34,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
@@ -117,6 +118,11 @@ class CaseFstab(Seen, Fstab):
         return {"fstype": "auto", "options": "defaults", "dump": 0, "passno": 0, **row}
 
 
+class CaseUnits(Seen, Units):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"options": "defaults", "fsck": False, "enabled": True, "intact": True, **row}
+
+
 class CaseRecord(Seen, Record):
     def target(self, text: str) -> Any:
         return tuple(text.split(" "))
@@ -183,6 +189,7 @@ class CaseFsInfo(Seen, FsInfo):
 
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
+    made += [CaseUnits(made[4])]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
 
