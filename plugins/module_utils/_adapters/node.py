@@ -352,7 +352,14 @@ class MountedRoot(Node):
     def fresh(self, target: str, place: str, mount: Value) -> Value | None:
         """What is seen there once a memory filesystem is mounted at ``place``."""
         rights = {name: mount["o:" + name] for name in _SHARED}
-        root = {"type": "directory", **rights, "acl": (), "default_acl": (), "_mounted": True, "_trusted": True}
+        root = {
+            "type": "directory",
+            **rights,
+            "acl": (),
+            "default_acl": (),
+            "_mounted": True,
+            "_trusted": "_theirs" not in mount,
+        }
         return root if target == place else None
 
     def tells(self, target: str, value: Value) -> tuple[str, str, Value]:

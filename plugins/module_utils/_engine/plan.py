@@ -272,6 +272,9 @@ class Planner:
         """What a port sees at a target that lies at or beneath a fresh mount."""
         fresh, place = self.hooks[name].fresh, _place(target)
         above = next((up for up in (place, *ancestors(place)) if up in self.fresh), "")
+        if above not in (place, "") and "_theirs" in self.fresh[above]:
+            text = "%s would lie in a mount at %s, where others than root can write" % (place, above)
+            return StorageError("unsafe_path", text, "nobody looks beneath such a mount: mount it elsewhere")
         return fresh(target, above, self.fresh[above]) if fresh is not None and above else None
 
     def _action(self, index: int, spot: Spot, before: Any, after: Any) -> Action:
