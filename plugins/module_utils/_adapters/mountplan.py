@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
     FLAGS,
@@ -84,29 +83,11 @@ def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> S
             return StorageError("in_use", text, "declare them unmounted too", mounts=over)
     elif before is not None:
         return too_small(target, before, after)
-    elif after is not None and after.get("bind") and after.get("read_only") is False:
-        return _sealed(port.wanted, target, after["source"])
+    elif after is not None and str(after.get("source"))[:1] == "/" and "_missing" not in after:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountable
+
+        return mountable.refuse(port.wanted, target, after)
     return None
-
-
-def _sealed(wanted: dict[str, dict[str, Any]], target: str, source: str) -> StorageError | None:
-    """A filesystem that nobody can write to stays so through a bind, unless this declaration opens it."""
-    try:
-        if not os.statvfs(names.encode(source)).f_flag & os.ST_RDONLY:
-            return None
-    except OSError:
-        return None  # it is not there yet, and what is told of that
-    table = Table(mountinfo.parse(mountinfo.read()))
-    row = table.over(source)
-    if row is None or b"ro" not in row.super_options.split(b","):
-        return None
-    for path, said in wanted.items():
-        other = table.at(path)
-        opened = other is not None and other.dev == row.dev and said.get("read_only") is False and path != target
-        if opened or (names.within(source, path) and len(path) > len(row.path)):
-            return None
-    text = "%s: read_only is True instead of False" % target
-    return StorageError("not_enforced", text, "%s is mounted read-only for everybody" % row.path, fields=["read_only"])
 
 
 def opens(target: str, before: Any, after: Any) -> str | None:
@@ -166,7 +147,7 @@ def linkless_so_far(source: str) -> None:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
     up = next(above for above in names.ancestors(source) if os.path.lexists(names.encode(above)))
-    goal = mountsource.reached(up)
+    goal = mountsource.real(up)
     if goal not in (None, names.encode(up)) and not source.startswith("/dev/"):
         whole = goal.decode("utf-8", "surrogateescape").rstrip("/") + source[len(up.rstrip("/")) :]
         raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % whole)

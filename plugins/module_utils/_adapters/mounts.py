@@ -36,7 +36,7 @@ class Mounts:
     covers = ("node", "mounted")  # what others declare of that directory they mean of what is mounted
 
     def __init__(self) -> None:
-        self.wanted: dict[str, dict[str, Any]] = {}
+        self.wanted: Any = {}
         self.theirs: set[str] = set()
 
     # -- what is there ---------------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dic
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     path = names.path(p["path"])
     found = rows["mount"].get(path) or {}
+    found = found if p["bind"] else {**found, **found.get("_fs", {})}
     drift: list[str] = []
     done = rows["done"].get(("mount", path), [])
     if found and (done or p["state"] == "present"):
