@@ -90,17 +90,15 @@ def _row(number: int) -> Mount | None:
 
 
 def clone(held: ExitStack, fd: int, more: int = 0) -> int:
-    """A detached copy of a mount from the directory or file of a descriptor on; ``more``: RECURSIVE."""
+    """A detached copy of a mount from a descriptor on."""
     return own(held, syscall(_OPEN_TREE, fd, b"", 1 | os.O_CLOEXEC | _EMPTY_PATH | more))
 
 
 def move(tree: int, point: int) -> None:
-    """Attach a detached mount at a descriptor of its mount point."""
     syscall(_MOVE_MOUNT, tree, b"", point, b"", _ONTO)
 
 
 def join(peer: int, root: int) -> None:
-    """Make the mount of ``root`` a peer, or a slave, of whoever ``peer`` is one of."""
     syscall(_MOVE_MOUNT, peer, b"", root, b"", _INTO_GROUP)
 
 

@@ -107,7 +107,7 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
 def behind_links(table: Table, targets: list[str], theirs: set[str]) -> dict[str, Any]:
     """No mount points as they are written: links of root above them are followed, a link itself is refused.
 
-    Those where others than root can write go to ``theirs``: beneath such a mount nobody looks.
+    Those where others can write go to ``theirs``: nobody looks beneath such a mount.
     """
     found: dict[str, Any] = {}
     missing: set[str] = set()  # directories: nothing can be mounted beneath
@@ -135,7 +135,6 @@ def behind_links(table: Table, targets: list[str], theirs: set[str]) -> dict[str
 
 
 def _theirs(walk: Walk, folder: str) -> bool:
-    """Can others write to a directory, or to the one in which it will be made?"""
     try:
         return not walk.parent(names.join(folder, "x"))[2]
     except StorageError as error:
