@@ -511,6 +511,10 @@ REFUSED: dict[str, tuple[str, Move]] = {
         "not_enforced",
         {"tmpfs": [MEMORY], "quotas": [{"path": "/srv/m", "hard": "1MiB"}]},
     ),
+    "what a mount will hide": (
+        "conflict",
+        {"tmpfs": [MEMORY], "trees": [{"root": "/srv", "entries": [{"path": "m/a"}]}]},
+    ),
     "a link to what is to come": ("unsafe_path", {"tmpfs": [MEMORY], **_bind("/srv/link/m")}),
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
     FLAGS,
@@ -84,10 +85,30 @@ def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> S
     elif before is not None:
         return too_small(target, before, after)
     elif after is not None and str(after.get("source"))[:1] == "/" and "_missing" not in after:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountable
-
-        return mountable.refuse(port.wanted, target, after)
+        return _unusable(port.wanted, target, after)
     return None
+
+
+def _unusable(wanted: Any, target: str, after: dict[str, Any]) -> StorageError | None:
+    """Why a source that is there cannot be mounted, unless this declaration mounts something over it first."""
+    source, bind = after["source"], after.get("bind")
+    if any(names.within(source, path) for path in wanted if path != target):
+        return None
+    try:
+        with Walk() as walk:
+            fd = walk.open(source, os.O_PATH) if bind else walk.content(source, os.O_RDONLY)
+    except StorageError as error:
+        return error if error.code != "not_found" else None
+    sealed = os.fstatvfs(fd).f_flag & os.ST_RDONLY and bind and after.get("read_only") is False
+    os.close(fd)
+    if not sealed:
+        return None
+    table = Table(mountinfo.parse(mountinfo.read()))
+    row = table.over(source)  # a filesystem that nobody can write to stays so, unless this declaration opens it
+    opened = [table.at(path) for path, said in wanted.items() if said.get("read_only") is False and path != target]
+    if not row or b"ro" not in row.super_options.split(b",") or any(at and at.dev == row.dev for at in opened):
+        return None
+    return StorageError("not_enforced", "%s: read_only is True instead of False" % target, "%s is read-only" % row.path)
 
 
 def opens(target: str, before: Any, after: Any) -> str | None:
