@@ -17,7 +17,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import encode
 
 _TEMPORARY = re.compile(rb"\.bulkhead-[0-9a-f]{16}")
-_LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _SEALS = ("security.ima", "security.evm")  # signatures over the old content: the kernel makes new ones
 
 
@@ -66,7 +65,7 @@ def _write(at: int, name: bytes, data: bytes, mode: int | None, keep_from: bytes
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # says: not stale
         try:
-            old = os.open(keep_from or name, _LOOK, dir_fd=at)
+            old = os.open(keep_from or name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
         except FileNotFoundError:
             os.fchmod(fd, 0o644 if mode is None else mode)
         else:

@@ -98,7 +98,7 @@ def _apart(old: bytes, new: bytes, place: int) -> tuple[bytes, bytes]:
 
 
 def walked(file: str) -> int:
-    """Elsewhere a tenant's link could lead to the host's own table, and a fifo of theirs is no empty one."""
+    """Elsewhere a tenant's link could lead to the host's own table."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
     try:

@@ -126,10 +126,7 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
 
 
 def behind_links(table: Table, targets: list[str], theirs: set[str]) -> dict[str, Any]:
-    """No mount points as they are written: links of root above them are followed, a link itself is refused.
-
-    Those where others can write go to ``theirs``: nobody looks beneath such a mount.
-    """
+    """No mount points as they are written: links of root above them are followed, a link itself is refused."""
     found: dict[str, Any] = {}
     missing: set[str] = set()  # directories: nothing can be mounted beneath
     with Walk() as walk:
@@ -157,7 +154,7 @@ def behind_links(table: Table, targets: list[str], theirs: set[str]) -> dict[str
 
 def _theirs(walk: Walk, folder: str) -> bool:
     try:
-        return not walk.parent(names.join(folder, "x"))[2]
+        return not walk.parent(folder + "/x")[2]
     except StorageError as error:
         return error.code == "not_found" and _theirs(walk, names.parent(folder))
 

@@ -67,8 +67,8 @@ class Node:
         self.want_entries: set[Hashable] = set()
         self.swept: set[tuple[int, int]] = set()
         self.adopted: set[str] = set()
-        self.put_at: dict[tuple[int, int], str] = {}  # what this run made or changed: the name by which it did
-        self.again: dict[str, Any] = {}  # other names of such, and what was there before
+        self.put_at: dict[tuple[int, int], str] = {}  # the name this run used
+        self.again: dict[str, Any] = {}  # others, and what was there
         self.subvolumes: dict[str, bool] = {}  # declared as one: would it lie on Btrfs?
 
     # -- what is declared, pure ------------------------------------------------------------------------------------
