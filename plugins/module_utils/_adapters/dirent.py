@@ -12,8 +12,8 @@ import errno
 import fcntl
 import hashlib
 import os
-from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import clone
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import LOOK, Node, Value
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nodechange import IMPLIED, OURS, apply
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, check, libc, openat2
@@ -68,7 +68,7 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
             rename(folder, temporary, name)
         except BaseException:
             with contextlib.suppress(StorageError):  # the first failure is the one to tell; a later run sweeps
-                _clone().remove(folder, temporary, target)
+                clone.remove(folder, temporary, target)
             raise
         if lasts:
             os.fsync(folder)
@@ -79,12 +79,6 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
     finally:
         for fd in reversed(open_fds):
             os.close(fd)
-
-
-def _clone() -> Any:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import clone
-
-    return clone
 
 
 def _make(folder: int, name: bytes, source: int, after: Value) -> int:
@@ -107,9 +101,9 @@ def _make(folder: int, name: bytes, source: int, after: Value) -> int:
 
 def _fill(fd: int, source: int, after: Value) -> None:
     if after["type"] == "file":
-        _clone().file(source, fd)
+        clone.file(source, fd)
     elif after["type"] == "directory" or after.get("copy"):
-        _clone().tree(source, fd, share=not after.get("copy"))
+        clone.tree(source, fd, share=not after.get("copy"))
     else:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import btrfschange
 
@@ -163,19 +157,19 @@ def _remove_empty(port: Node, folder: int, name: bytes) -> None:
 
 def _remove_tree(walk: Walk, folder: int, name: bytes, target: str, now: Value) -> None:
     away = encode(trash(target).rpartition("/")[2])
-    _clone().no_mounts(walk.real(trash(target) if "_trash" in now else target))
+    clone.no_mounts(walk.real(trash(target) if "_trash" in now else target))
     if "_trash" not in now:
-        if now["type"] == "subvolume" and _clone().destroyed(folder, name):
+        if now["type"] == "subvolume" and clone.destroyed(folder, name):
             return
-        _clone().remove(folder, away, target)  # of a killed removal, before another directory took its place
+        clone.remove(folder, away, target)  # of a killed removal, before another directory took its place
         rename(folder, name, away)
     fd = openat2(folder, away, _FOLDER)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _clone().unlock(fd)
+        clone.unlock(fd)
         os.fchown(fd, 0, 0)
         os.fchmod(fd, 0o700)  # nobody comes in any more
-        _clone().remove(folder, away, target)
+        clone.remove(folder, away, target)
     finally:
         os.close(fd)
 
@@ -214,7 +208,7 @@ def _sweep_one(folder: int, name: bytes) -> None:
         return os.unlink(name, dir_fd=folder)  # a link or a socket: nothing that a living run holds
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _clone().remove(folder, name, "a leftover")
+        clone.remove(folder, name, "a leftover")
     finally:
         os.close(fd)
 

@@ -67,8 +67,8 @@ class Node:
         self.want_entries: set[Hashable] = set()
         self.swept: set[tuple[int, int]] = set()
         self.adopted: set[str] = set()
-        self.put_at: dict[tuple[int, int], str] = {}  # the name this run used
-        self.again: dict[str, Any] = {}  # others, and what was there
+        self.put_at: dict[tuple[int, int], str] = {}  # by which name
+        self.again: dict[str, Any] = {}
         self.subvolumes: dict[str, bool] = {}  # declared as one: would it lie on Btrfs?
 
     # -- what is declared, pure ------------------------------------------------------------------------------------
