@@ -240,7 +240,7 @@ class Node:
             if target in self.want_entries and value["type"] == "directory" and not self.empties:
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
 
-                nodechange.look_inside(value, at, name, fd)
+                nodechange.look_inside(value, at, name, fd, target)
         except OSError as exc:
             os.close(fd)
             raise refused(exc, target, not trusted) from exc

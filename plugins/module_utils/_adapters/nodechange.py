@@ -26,7 +26,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node im
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import (
     Walk,
-    check,
     openat2,
     refused,
     syscall,
@@ -99,13 +98,14 @@ def _unchangeable(target: str, now: Value, after: Value) -> StorageError | None:
     return None
 
 
-def look_inside(value: Value, at: int, name: bytes, fd: int) -> None:
+def look_inside(value: Value, at: int, name: bytes, fd: int, path: str) -> None:
     """``_entries``, without our own leftovers, and ``_implied``; beneath a mount those of the hidden directory."""
     tree = -1
     if value["_mounted"]:  # a private copy of the mount above it, without the mounts on it: open_tree(2)
         tree = syscall(_SYS_OPEN_TREE, at, b"", _AT_EMPTY_PATH | _OPEN_TREE_CLONE | os.O_CLOEXEC, 0)
-        if tree < 0 and ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
-            check(tree)
+        if tree < 0 and ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):  # ENOSPC: fs.mount-max is reached
+            text = "cannot look beneath the mount at %s: %s" % (path, os.strerror(ctypes.get_errno()))
+            raise StorageError("unreadable", text, "sysctl fs.mount-max bounds the mounts of a namespace")
         if tree < 0 or name == b".":
             return  # not known, so it stays
         fd = openat2(tree, name, LOOK | os.O_DIRECTORY)
