@@ -98,7 +98,7 @@ def _apart(old: bytes, new: bytes, place: int) -> tuple[bytes, bytes]:
 
 
 def walked(file: str) -> int:
-    """Elsewhere a tenant's link could lead to the host's own table."""
+    """Elsewhere a tenant's link could lead to the host's table."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
     try:

@@ -67,7 +67,7 @@ class Node:
         self.want_entries: set[Hashable] = set()
         self.swept: set[tuple[int, int]] = set()
         self.adopted: set[str] = set()
-        self.put_at: dict[tuple[int, int], str] = {}  # by which name
+        self.put_at: dict[tuple[int, int], str] = {}
         self.again: dict[str, Any] = {}
         self.subvolumes: dict[str, bool] = {}  # declared as one: would it lie on Btrfs?
 

@@ -124,7 +124,7 @@ def look_inside(value: Value, at: int, name: bytes, fd: int, path: str) -> None:
 def put(port: Node, target: str, before: Value | None, after: Value | None) -> None:
     if target in port.again and port.again[target] == after:
         del port.again[target]
-        return  # walked back
+        return
     with Walk() as walk:
         fd, now, tenant = -1, None, True
         try:
