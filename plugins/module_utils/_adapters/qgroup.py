@@ -218,7 +218,8 @@ class Quota:
         if after and self.nowhere.get(target):
             return self.nowhere[target]
         limits = self._seen.get(target)
-        getattr(limits, "said", {}).update(self._said)  # what is beside it may contradict it
+        if hasattr(limits, "beside"):
+            limits.beside(self._said)  # which may contradict it
         return limits.refusal(target, before, after) if limits is not None else None
 
     def fresh(self, target: Target, place: str, mount: Any) -> StorageError | None:
