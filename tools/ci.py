@@ -3,22 +3,26 @@
 """The checks of this collection, run by `make test` and its smaller siblings.
 
 `python3 tools/ci.py test` makes what it needs (Debian packages, environments, trees), runs every step, goes on
-after a step that failed, and ends with the seconds each took and one line that counts the tests.
+after a step that failed, and ends with the seconds each took and one line that counts the tests. What leaves this
+host's kernel alone (linters, mutants, guests) runs beside the tests that do not.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable, Iterator, NamedTuple
 from xml.etree import ElementTree
 
 import environments
@@ -40,6 +44,7 @@ class Step(NamedTuple):
     run: Callable[[], None]
     targets: str
     needs: tuple[str, ...] = ()
+    beside: bool = False  # runs while the others do: nothing it makes is seen by a test of this host's kernel
 
 
 class Workshop:
@@ -51,7 +56,6 @@ class Workshop:
         self.venv = trees.CACHE / "venv-test"
         self.copy = trees.CACHE / "copy" / trees.PLACE
         self.reports = reports
-        self.building: subprocess.Popen[bytes] | None = None
 
     # what the steps stand on
 
@@ -134,22 +138,8 @@ class Workshop:
         more.update(extra)
         self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT, **more)
 
-    def lab_begun(self) -> None:
-        """The lab's image is made in the background: that waits for a mirror, and for one guest to boot."""
-        argv = ["setpriv", "--pdeathsig", "KILL", sys.executable, "tests/lab", "build"]
-        with open(self.lab_log(), "wb") as log:
-            self.building = subprocess.Popen(argv, cwd=trees.ROOT, stdin=-3, stdout=log, stderr=log)
-
-    def lab_log(self) -> Path:
-        return trees.CACHE / "lab-build.log"
-
-    def lab_built(self) -> None:
-        if self.building is None:
-            raise Failed("nobody has begun it")
-        status = self.building.wait(environments.DEADLINE)
-        print(self.lab_log().read_text(encoding="utf-8", errors="replace"), end="")
-        if status:
-            raise Failed("tests/lab build ended with %d" % status)
+    def lab_image(self) -> None:
+        environments.call([sys.executable, "tests/lab", "build"], trees.ROOT, dict(os.environ))
 
     def benchmark(self) -> None:
         """Not a test: it measures, keeps the figures and writes a page. Mitogen is measured where it can be had."""
@@ -174,30 +164,39 @@ class Workshop:
 def steps(shop: Workshop) -> list[Step]:
     """All steps, cheap ones first; `targets` are the words of the command line that run them."""
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
-    cores, image = "environments of the cores", "lab image, done"
+    cores, image = "environments of the cores", "lab image"
     return [
         Step(debian, shop.debian, "test unit integration benchmark soak lab-test"),
-        Step("lab image, begun", shop.lab_begun, "test lab-test soak", (debian,)),
         Step(tools, shop.tools, "test lint unit integration benchmark soak format lab-test"),
         Step(cores, shop.ansibles, "test integration"),
-        Step("format", shop.reformat, "format", (tools,)),
-        Step("ruff check", shop.ruff, "test lint", (tools,)),
-        Step("ruff format", shop.layout, "test lint", (tools,)),
-        Step("mypy", shop.mypy, "test lint", (tools,)),
         Step(tree, shop.tree, "test lint sanity"),
-        Step("reuse lint", shop.licences, "test lint", (tools, tree)),
-        Step("antsibull-changelog lint", shop.changelog, "test lint", (tools, tree)),
-        Step("ansible-lint", shop.ansible_lint, "test lint", (tools, tree)),
-        Step("antsibull-docs lint", shop.documentation, "test lint", (tools, tree)),
-        Step(archive, shop.build, "test lint", (tools, tree)),
-        Step("galaxy-importer", shop.importer, "test lint", (tools, archive)),
+        Step("format", shop.reformat, "format", (tools,)),
+        Step("ruff check", shop.ruff, "test lint", (tools,), beside=True),
+        Step("ruff format", shop.layout, "test lint", (tools,), beside=True),
+        Step("mypy", shop.mypy, "test lint", (tools,), beside=True),
+        Step("reuse lint", shop.licences, "test lint", (tools, tree), beside=True),
+        Step("antsibull-changelog lint", shop.changelog, "test lint", (tools, tree), beside=True),
+        Step("ansible-lint", shop.ansible_lint, "test lint", (tools, tree), beside=True),
+        Step("antsibull-docs lint", shop.documentation, "test lint", (tools, tree), beside=True),
+        Step(archive, shop.build, "test lint", (tools, tree), beside=True),
+        Step("galaxy-importer", shop.importer, "test lint", (tools, archive), beside=True),
+        Step(image, shop.lab_image, "test lab-test soak", (debian,), beside=True),
+        Step("lab tests", partial(shop.pytest, "tests/lab"), "test lab-test", (tools, debian, image), beside=True),
+        *(
+            Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,), beside=True)
+            for core in shop.cores
+        ),
+        Step(
+            "mutants, a sample",
+            partial(shop.mutants, "--sample", "100", "--seed", "1"),
+            "test",
+            (tools,),
+            beside=True,
+        ),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
         Step(
             "integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian, cores)
         ),
-        Step(image, shop.lab_built, "test lab-test soak", ("lab image, begun",)),
-        Step("lab tests", partial(shop.pytest, "tests/lab"), "test lab-test", (tools, debian, image)),
-        Step("mutants, a sample", partial(shop.mutants, "--sample", "100", "--seed", "1"), "test", (tools,)),
         Step("lab killed", partial(shop.pytest, "tests/lab/test_lab.py", BULKHEAD_SOAK="1"), "soak", (tools, image)),
         Step("mutants", shop.mutants, "soak", (tools,)),
         Step("benchmark", shop.benchmark, "benchmark", (tools, debian)),
@@ -213,13 +212,32 @@ def steps(shop: Workshop) -> list[Step]:
             "soak",
             (tools, debian),
         ),
-        *(Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,)) for core in shop.cores),
     ]
 
 
-def perform(chosen: list[Step]) -> dict[str, tuple[str, float]]:
-    """Run the steps in order; what each came to, and its seconds."""
-    results: dict[str, tuple[str, float]] = {}
+Results = dict[str, tuple[str, float]]
+
+
+def perform(chosen: list[Step], together: bool = True) -> Results:
+    """Run the steps; what each came to, and its seconds.
+
+    They run in order. With `together`, from the first one on that may, those that may run beside the others do.
+    """
+    results: Results = {}
+    split = next((index for index, step in enumerate(chosen) if step.beside), len(chosen))
+    beside = [step for step in chosen[split:] if step.beside]
+    rest = [step for step in chosen[split:] if not step.beside]
+    _in_turn(chosen[:split], results)
+    if not (together and beside and rest):
+        _in_turn(chosen[split:], results)
+        return results
+    with _second(beside, results) as theirs:
+        _in_turn(rest, results)
+        results.update(theirs())
+    return {step.name: results[step.name] for step in chosen}
+
+
+def _in_turn(chosen: list[Step], results: Results) -> None:
     for step in chosen:
         print("\n== %s" % step.name, flush=True)
         start = time.monotonic()
@@ -237,7 +255,64 @@ def perform(chosen: list[Step]) -> dict[str, tuple[str, float]]:
             outcome = "FAILED (%s)" % error
         results[step.name] = (outcome, time.monotonic() - start)
         print("-- %s: %s, %.1f s" % (step.name, *results[step.name]), flush=True)
-    return results
+
+
+@contextlib.contextmanager
+def _second(chosen: list[Step], results: Results) -> Iterator[Callable[[], Results]]:
+    """Steps in a process of their own, which is interrupted when we end; a call waits for what they came to."""
+    sys.stdout.flush()
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            os.close(reading)
+            ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG, linux/prctl.h
+            if os.getppid() == parent:
+                for step in chosen:
+                    with _gathered():
+                        _in_turn([step], results)
+                os.write(writing, json.dumps({step.name: results[step.name] for step in chosen}).encode())
+                status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+
+    def told() -> Results:
+        text = stream.read()
+        if not text:
+            raise Failed("the second process ended without a word")
+        return {name: (outcome, seconds) for name, (outcome, seconds) in json.loads(text).items()}
+
+    with open(reading, encoding="utf-8") as stream:
+        try:
+            yield told
+        except BaseException:
+            os.kill(pid, signal.SIGINT)
+            raise
+        finally:
+            os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def _gathered() -> Iterator[None]:
+    """What is printed meanwhile, by us and by our programs, comes out in one piece."""
+    kept = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        for fd in (1, 2):
+            os.dup2(log.fileno(), fd)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for fd, before in zip((1, 2), kept):
+                os.dup2(before, fd)
+                os.close(before)
+            log.seek(0)
+            while part := log.read(1 << 16):
+                os.write(1, part)
 
 
 def counted(reports: Path) -> str:
@@ -257,10 +332,11 @@ def main() -> int:
     target = parser.parse_args().target
     apart = environments.locked("copy") if target in ("test", "lint", "sanity") else contextlib.nullcontext()
     with apart, tempfile.TemporaryDirectory() as reports:
-        shop = Workshop(Path(reports))
-        results = perform([step for step in steps(shop) if target in step.targets.split()])
+        shop, start = Workshop(Path(reports)), time.monotonic()
+        # a soak looks for what is rare: nothing beside it
+        results = perform([step for step in steps(shop) if target in step.targets.split()], together=target == "test")
         tests = counted(shop.reports)
-    print("\n== %.0f s in all" % sum(seconds for _outcome, seconds in results.values()))
+    print("\n== %.0f s in all" % (time.monotonic() - start))
     for name, (outcome, seconds) in results.items():
         print("%8.1f s  %-26s %s" % (seconds, name, outcome))
     if target not in ("lint", "sanity", "format"):

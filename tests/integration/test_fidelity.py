@@ -35,7 +35,7 @@ LATE = {
     "no_space": "",
 }
 WORLD_S = ("used_bytes", "used_inodes", "usage", "created_at", "last_used", "id", "device", "ratio", "changed_paths")
-WORLD_S += ("provisioned_bytes", "volumes", "capacity_bytes")
+WORLD_S += ("capacity_bytes",)
 
 
 class Wrong(Exception):
@@ -118,7 +118,7 @@ def declared(move: Move, counts: collections.Counter[str]) -> Move:
         hold(blind, "P2 check foresaw what the run refuses", check, run)
         counts["refused behind a door " + run["code"]] += 1
         if not any("kept" in error["details"] for error in run["errors"]):
-            same(books(before), books(after), "P9 a run refused behind a door changed", run)
+            same(mountless(check, before), mountless(check, after), "P9 a run refused behind a door changed", run)
         return run
     keys = ("actions", "plan_digest")
     hold(all(check[k] == run[k] for k in keys), "P2 check and run differ", check, run)
@@ -207,6 +207,13 @@ def same(before: Move, after: Move, name: str, answer: Move) -> None:
     hold(not lost, name, [(path, before.get(path), after.get(path)) for path in lost[:6]], answer)
 
 
+def mountless(check: Move, seen: Move) -> Move:
+    """``books`` without the content of images that a run mounts: a filesystem writes down that it was mounted."""
+    values = [row["after"] for row in check["actions"] if row["port"] == "mount" and isinstance(row["after"], dict)]
+    images = {value["source"] for value in values if not value.get("bind") and value["source"] in seen}
+    return {k: v[:6] if k in images else v for k, v in books(seen).items()}
+
+
 def books(seen: Move) -> Move:
     """A picture without what every run that begins leaves behind: journal, catalogue, lock."""
     ours = ("/var/lib/bulkhead/journal", "/var/lib/bulkhead/catalogue.", "/run/bulkhead/")
@@ -284,7 +291,7 @@ def failed_as_told(check: Move, run: Move, before: Move, after: Move) -> None:
         found = eyes.wrong(row, row[side], rows)
         hold(not found, "P5 a failed run left something else (%s)" % side, found, words, run)
     if not (done - undone) and not half:
-        same(books(before), books(after), "P5 a failed run that kept nothing changed", run)
+        same(mountless(check, before), mountless(check, after), "P5 a failed run that kept nothing changed", run)
 
 
 def places(rows: list[Any], answer: Move) -> tuple[set[Any], ...]:
@@ -371,6 +378,83 @@ def foreseen(said: Any, seen: Any, answer: Move, at: str = "") -> None:
         hold(said == seen or said in ("UNKNOWN", None), "P3 resources" + at, said, seen, answer)
 
 
+# -- what stood before makes no difference (P6) ------------------------------------------------------------------------
+
+
+def succeed(base: str, case: Move) -> Move:
+    """The last declaration on a blank host, or after the first one: what it answered, and the counts."""
+    counts: collections.Counter[str] = collections.Counter()
+    answer: Move = {"wrong": None, "run": {}}
+    worlds.enter(base, case["srv"])
+    try:
+        for move in case["images"]:
+            worlds.do(base, move, [])
+        if "blank" in case:
+            declared({"declare": case["first"]}, counts)
+        counts.clear()
+        answer["run"] = declared({"declare": case["last"]}, counts)
+        if "blank" in case and not answer["run"].get("failed"):
+            for row in decided(case):
+                found = eyes.wrong(row, row["after"], eyes.mounts())
+                hold(not found, "P6 what stood before makes a difference", found, answer["run"])
+            counts["decided"] += len(decided(case))
+    except Wrong as error:
+        answer["wrong"] = list(error.args)
+    finally:
+        worlds.leave(base)
+    return {**answer, "counts": counts}
+
+
+def decided(case: Move) -> list[Move]:
+    """The last word on everything that the last declaration names, as it was on the blank host."""
+    document, run = case["last"], case["blank"]
+    named = {path.rstrip("/") or "/" for kind in ("tmpfs", "mounts", "quotas") for path in _paths(document, kind)}
+    trees = [(tree, entry) for tree in document.get("trees", ()) for entry in tree["entries"]]
+    named |= {os.path.normpath("%s/%s" % (tree["root"], entry["path"])) for tree, entry in trees}
+    mounted = {row["target"] for row in run["actions"] if row["port"] == "mount" and row["after"]}
+    rows = {(row["port"], row["target"]): row for row in run["actions"]}
+    found = []
+    for (port, target), row in rows.items():
+        path = target.partition(" ")[2] if port in ("fstab", "quota") else target
+        if path not in named or port not in ("node", "mounted", "mount", "fstab", "quota") or not row["after"]:
+            continue
+        if port == "node" and target in mounted:
+            continue  # it is hidden, and nobody says more of it than that it is there
+        after = dict(row["after"])
+        if port == "mount":
+            after = dressed(run, row, after)
+        found.append({**row, "after": after})
+    return found
+
+
+def _paths(document: Move, kind: str) -> list[str]:
+    return [entry["path"] for entry in document.get(kind, ())]
+
+
+def succeeded(base: str, case: Move, how: str) -> Move:
+    answer: Move = worlds.forked(lambda: succeed(base, case))
+    assert not answer["wrong"], "%s: %s\n%s" % (how, json.dumps(case), "\n".join(answer["wrong"]))
+    return answer
+
+
+def test_what_stood_before_makes_no_difference(base: str) -> None:
+    """Run the first, then the second: as the second alone on a blank host, or refused, in check mode too (P6)."""
+    seed = int(os.environ.get("BULKHEAD_SEED", "1"))
+    wanted = max(1, int(os.environ.get("BULKHEAD_SEQUENCES", "500")) // 10)
+    counts: collections.Counter[str] = collections.Counter()
+    for number in range(seed, seed + wanted):
+        case = cases.succession(number)
+        blank = succeeded(base, case, "on a blank host")
+        if blank["run"].get("failed"):
+            counts["not to be had: " + blank["run"]["code"]] += 1
+            for error in blank["run"]["errors"] if os.environ.get("BULKHEAD_TELL") else ():
+                print("BLANK", error["code"], error["message"][:300], file=sys.stderr)
+            continue
+        counts.update(succeeded(base, {**case, "blank": blank["run"]}, "after another")["counts"])
+    print(dict(sorted(counts.items())))
+    assert counts["decided"], "nothing was compared"
+
+
 # -- many ------------------------------------------------------------------------------------------------------------
 
 
@@ -428,6 +512,10 @@ REFUSED: dict[str, tuple[str, Move]] = {
     "a limit that memory cannot hold": (
         "not_enforced",
         {"tmpfs": [MEMORY], "quotas": [{"path": "/srv/m", "hard": "1MiB"}]},
+    ),
+    "what a mount will hide": (
+        "conflict",
+        {"tmpfs": [MEMORY], "trees": [{"root": "/srv", "entries": [{"path": "m/a"}]}]},
     ),
     "a link to what is to come": ("unsafe_path", {"tmpfs": [MEMORY], **_bind("/srv/link/m")}),
 }
@@ -522,6 +610,9 @@ def test_check_mode_says_what_a_run_does(base: str) -> None:
         case = cases.case(number)
         answer = tried(base, case)
         counts.update(answer["counts"])
+        counts["hosts"] += 1
+        if counts["hosts"] % 250 == 0:
+            print(counts["hosts"], "hosts, %.0f s" % (time.monotonic() - start), file=sys.stderr)
         if answer["wrong"]:
             name = answer["wrong"][0]
             counts["WRONG " + name] += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -233,3 +234,40 @@ def test_a_result_stays_small_however_much_is_asked_for(host: None) -> None:
         assert len(shown["tmpfs"]) == 1 and 50 < len(shown["trees"]) < 400
         beneath = ["/srv/t/001/" + path for path in paths[:-1]]
         assert shown["trees"][1]["changed_paths"] == sorted(["/srv/t/001", *beneath])
+
+
+def test_one_directory_under_two_names_is_made_and_changed_once(host: None) -> None:
+    """What is done to it by one name is done by the other; and it is taken back once."""
+    for name in ("one", "two", "zz/fixed"):
+        os.makedirs("/srv/two_names/" + name)
+    subprocess.run(["mount", "--bind", "/srv/two_names/one", "/srv/two_names/two"], check=True)
+    subprocess.run(["mount", "--bind", "-o", "ro", "/srv/two_names/zz/fixed", "/srv/two_names/zz/fixed"], check=True)
+    entries = [{"path": name, "mode": "0750"} for name in ("one", "two")]
+    entries += [{"path": name + "/new", "mode": "0700", "acl": ["u:1000:r-x"]} for name in ("one", "two")]
+    tree = {"root": "/srv/two_names", "entries": entries}
+    try:
+        reconciling.run(
+            {"trees": [{"root": "/srv/first", "entries": [{"path": "."}]}]}
+        )  # for the folder of the journal
+        before = reconciling.snapshot()
+        failed = reconciling.run({"trees": [{**tree, "entries": [*entries, {"path": "zz/fixed", "mode": "0700"}]}]})
+        assert [error["code"] for error in failed["errors"]] == ["denied"], failed
+        assert (failed["summary"]["undone"], failed["summary"]["kept"]) == (4, 0), failed
+        assert reconciling.snapshot() == before
+        done = reconciling.run({"trees": [tree]})
+        assert done.get("errors") == [] and done["summary"]["applied"] == done["summary"]["planned"] == 4, done
+        assert [stat("/srv/two_names/" + name) for name in ("one", "one/new")] == ["750", "750"]
+        assert reconciling.run({"trees": [tree]})["actions"] == []
+    finally:
+        for name in ("two", "zz/fixed"):
+            subprocess.run(["umount", "/srv/two_names/" + name], check=True)
+        shutil.rmtree("/srv/two_names")
+        os.rmdir("/srv/first")
+
+
+def test_a_line_for_a_mount_point_that_is_a_link_is_refused(host: None) -> None:
+    os.symlink("/mnt/b", "/srv/link")
+    line = {"path": "/srv/link", "source": "/mnt", "bind": True, "state": "present"}
+    for check in (True, False):
+        assert module.run("mount", line, check=check).result["code"] == "unsafe_path"
+    os.unlink("/srv/link")

@@ -616,6 +616,26 @@ def test_a_pool_holds_to_its_limits(host: None) -> None:
     made(removed("b", "c", "blue/c"))
 
 
+def test_what_a_pool_will_hold_is_foreseen_with_the_volumes_declared_beside_it(host: None) -> None:
+    def told(*entries: dict[str, Any], check: bool) -> tuple[int, int]:
+        sent = {**volumes(LOOP, *entries), "return_resources": True}
+        pool = module.run("layout", sent, check=check).result["resources"]["pools"][0]
+        return pool["volumes"], pool["provisioned_bytes"] >> 20
+
+    def foretold(*entries: dict[str, Any]) -> tuple[int, int]:
+        found = told(*entries, check=True)
+        assert told(*entries, check=False) == told(*entries, check=True) == found
+        return found
+
+    assert foretold({"name": "a", "size": "8MiB"}, {"name": "m", "pool": None, "type": "memory", "size": "1MiB"}) == (
+        1,
+        8,
+    )
+    assert foretold({"name": "a", "size": "16MiB"}, {"name": "b", "namespace": "blue", "size": "8MiB"}) == (2, 24)
+    assert foretold({"name": "a", "state": "absent"}, {"name": "c", "size": "4MiB"}) == (2, 12)
+    made({**removed("blue/b", "c"), "volumes": [*removed("blue/b", "c")["volumes"], {"name": "m", "state": "absent"}]})
+
+
 def test_the_default_pool_needs_no_word(host: None) -> None:
     """The first volume a newcomer types, on a folder that cannot hold anybody to a limit: an image."""
     made({"volumes": [{"name": "a", "size": "8MiB", "state": "attached", "target": "/mnt/a"}]})

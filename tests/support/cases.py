@@ -293,6 +293,50 @@ def _absent(kind: str, entry: Move, consenting: bool) -> Move:
     return kept
 
 
+def succession(seed: int) -> Move:
+    """Two declarations, of which the second says everything of what it names: the first makes no difference to it."""
+    maker = Maker(random.Random(seed))
+    srv = maker.r.choices(("tmpfs", "plain", "simple", "ext4"), (40, 15, 35, 10))[0]
+    maker.btrfs = srv in ("plain", "simple")
+    images = [maker._image_made() for _move in range(maker.r.choice((0, 1, 2)))]
+    first, last = maker._document(), maker._document()
+    for document in (first, last):
+        document.pop("gadgets", None)
+    return {"srv": srv, "images": images, "first": first, "last": complete(last)}
+
+
+def complete(document: Move) -> Move:
+    """The same with every option that could stay as somebody else has left it."""
+    rights = {"mode": "0755", "owner": "0", "group": "0"}
+    said: Move = {**document}
+    for tree in said.get("trees", ()):
+        for entry in tree["entries"]:
+            entry.update({**rights, "acl": [], "default_acl": [], **entry})
+    for entry in said.get("tmpfs", ()):
+        entry.update({**rights, "inodes": 64, "noexec": True, "options": [], **entry})
+        entry["options"] = _all_flags(entry["options"], ("suid", "dev", "exec"))
+    for entry in said.get("mounts", ()):
+        entry.update({"options": [], "on_drift": "replace", "propagation": "private", "nofail": False, **entry})
+        entry["options"] = _all_flags(entry["options"])
+        if entry.get("read_only") is None and not {"ro", "rw"} & set(entry["options"]):
+            entry["read_only"] = False
+        if entry.get("bind"):
+            entry.setdefault("recursive", False)
+    for entry in said.get("volumes", ()):
+        entry.update({**rights, "labels": {}, **entry})
+    for entry in said.get("pools", ()):
+        names = ("max_volume_size", "max_volumes_per_namespace", "overcommit")
+        entry.update({**dict.fromkeys(names, "none"), **entry})
+    return said
+
+
+def _all_flags(words: list[str], but: tuple[str, ...] = ()) -> list[str]:
+    """One word of each kind of flag."""
+    flags = [("suid", "nosuid"), ("dev", "nodev"), ("exec", "noexec"), ("diratime", "nodiratime")]
+    kinds = [*flags, ("relatime", "noatime", "strictatime")]
+    return [*words, *(kind[0] for kind in kinds if kind[0] not in but and not set(kind) & set(words))]
+
+
 def smaller(case: Move) -> Iterator[Move]:
     """Cases with something less: a move, an entry, an option, a path of a tree."""
     moves = case["moves"]

@@ -128,4 +128,85 @@ KNOWN: dict[str, dict[str, Any]] = {
             },
         ],
     },
+    "a bind of somebody's mount in somebody's directory": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "dir", "path": "/srv/x y", "acl": "u:1001:rwx,g:1002:r-x", "default_acl": "u:1001:rwx"},
+            {
+                "do": "tmpfs",
+                "path": "/srv/x y/b/a",
+                "options": "mode=0700,uid=1000",
+                "flags": 1,
+                "source": "other thing",
+            },
+            {"declare": {"mounts": [{"path": "/mnt/x y", "source": "/srv/x y/b/a", "bind": True}]}},
+        ],
+    },
+    "a bind from an image that does not hold its source": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "image", "path": "/mnt/img/c.img", "what": "ext4", "size": 1048576, "more": 0},
+            {
+                "declare": {
+                    "mounts": [
+                        {"path": "/srv/'q", "source": "/mnt/a/t\\040", "bind": True},
+                        {"path": "/mnt/a", "source": "/mnt/img/c.img", "fstype": "ext4"},
+                    ]
+                }
+            },
+        ],
+    },
+    "an image that is mounted elsewhere already": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "image", "path": "/mnt/img/b.img", "what": "ext4", "size": 16777216, "more": 0},
+            {"do": "image mount", "path": "/srv/#h", "image": "/mnt/img/b.img", "options": ",nosuid"},
+            {"declare": {"trees": [{"root": "/srv/a", "entries": [{"path": "a/#h"}]}]}},
+            {
+                "declare": {
+                    "tmpfs": [
+                        {"path": "/srv/c/'q", "size": "4096", "inodes": 64, "mode": "0755", "persist": "none"},
+                        {
+                            "path": "/srv/é/c/x y",
+                            "size": "2MiB",
+                            "inodes": 1000,
+                            "noexec": False,
+                            "options": ["noatime"],
+                            "state": "unmounted",
+                        },
+                    ],
+                    "mounts": [
+                        {"path": "/srv/c/é/t\\040", "source": "/srv/a/a/#h", "bind": True},
+                        {"path": "/mnt/b/'q", "source": "/mnt/img/b.img", "fstype": "ext4"},
+                    ],
+                }
+            },
+        ],
+    },
+    "an entry of a tree beneath a mount in that tree": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "trees": [{"root": "/srv", "entries": [{"path": "é/t\\040"}]}],
+                    "tmpfs": [{"path": "/srv/é", "size": "4096"}],
+                }
+            }
+        ],
+    },
+    "one image mounted twice": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "image", "path": "/mnt/img/b.img", "what": "ext4", "size": 0, "more": 0},
+            {
+                "declare": {
+                    "mounts": [
+                        {"path": "/mnt/x y", "source": "/mnt/img/b.img", "fstype": "ext4"},
+                        {"path": "/srv/a/a", "source": "/mnt/img/b.img", "fstype": "ext4"},
+                    ],
+                    "trees": [{"root": "/mnt/b", "entries": [{"path": "a/c"}]}],
+                }
+            },
+        ],
+    },
 }

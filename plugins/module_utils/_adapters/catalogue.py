@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN, Action
 
 if TYPE_CHECKING:
     import sqlite3
@@ -116,6 +116,11 @@ class Record:
 
     def risk(self, target: Target, before: Any, after: Any) -> str:
         return REVERSIBLE
+
+    def foresee(self, rows: dict[Target, Any], actions: list[Action]) -> None:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cataloguewrite
+
+        cataloguewrite.foresee(rows, actions)
 
     def put(self, target: Target, before: Any, after: Any) -> None:
         """``moved`` when the row is not ``before``; ``conflict`` when an id is taken; ``locked`` by a writer."""

@@ -23,7 +23,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Action, state_of
 
 RESERVE = 256 << 10  # for SQLite's rollback journal (a row takes some 30 KiB) and what a filesystem wants beside it
 
@@ -44,6 +44,17 @@ def put(record: Record, target: Target, before: Any, after: Any) -> None:
     else:
         if after is not None:
             _save(record.base)
+
+
+def foresee(rows: dict[Any, Any], actions: list[Action]) -> None:
+    """How many volumes a pool will hold, and what they were promised. ``rows``: as planned, by target."""
+    for _unit, _port, target, before, after, _risk in actions:
+        for value, one in ((before, -1), (after, 1)):
+            pool = ("pool", value.get("pool")) if value else ()
+            row = rows.get(pool)
+            if isinstance(row, dict) and isinstance(target, tuple) and target[0] == "volume":
+                count, promised = row.get("_volume_count", 0) + one, row.get("_provisioned", 0) + one * value["size"]
+                rows[pool] = {**row, "_volume_count": count, "_provisioned": promised}
 
 
 def _save(base: str) -> None:

@@ -75,6 +75,7 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
         seen = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if (seen.st_dev, seen.st_ino) != (now["_dev"], now["_ino"]):
             raise StorageError("moved", "%s was exchanged while it was published" % target, "somebody interferes")
+        port.put_at[seen.st_dev, seen.st_ino] = target
     finally:
         for fd in reversed(open_fds):
             os.close(fd)
@@ -207,7 +208,7 @@ def _sweep_one(folder: int, name: bytes) -> None:
         return os.unlink(name, dir_fd=folder)  # a link or a socket: nothing that a living run holds
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return clone.remove(folder, name, "a leftover")
+        clone.remove(folder, name, "a leftover")
     finally:
         os.close(fd)
 

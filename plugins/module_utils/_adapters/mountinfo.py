@@ -49,12 +49,12 @@ def options(raw: bytes) -> dict[str, str | bool]:
 
 
 def served(fstype: str) -> bool:
-    """Does somebody else's program or machine answer for it? Of FUSE there are subtypes: ``fuse.x``, ``fuseblk.x``."""
+    """Does a program or another machine answer for it? Subtypes too: ``fuseblk.x``."""
     return fstype.partition(".")[0] in _SERVED
 
 
 def mount_id(fd: int) -> int:
-    """Which row a descriptor lies in: the kernel says so by itself, whoever serves the filesystem."""
+    """The row that a descriptor lies in."""
     with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
         return int(f.read().partition(b"mnt_id:")[2].split()[0])
 

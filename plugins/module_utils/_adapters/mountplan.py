@@ -29,7 +29,7 @@ _FRESH = {**dict.fromkeys(FLAGS, False), "atime": "relatime", "propagation": UNK
 _TMPFS = {"source": "tmpfs", "o:mode": 0o1777, "o:uid": 0, "o:gid": 0}
 
 
-def merge(target: str, now: Any, declared: Any) -> Any:
+def merge(port: Any, target: str, now: Any, declared: Any) -> Any:
     declared = as_shown(declared)
     if now is not None:
         seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
@@ -45,7 +45,8 @@ def merge(target: str, now: Any, declared: Any) -> Any:
             return after
     if declared.get("bind"):
         return {**dict.fromkeys(_FRESH, UNKNOWN), **declared}  # what is not declared, a bind takes from its source
-    return {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
+    fresh = {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
+    return {**fresh, "_theirs": True} if target in port.theirs else fresh
 
 
 def replaces(target: str, before: Any, after: Any) -> bool:
@@ -75,7 +76,7 @@ def consent(target: str, before: Any, after: Any) -> tuple[str, Any] | None:
     return ("absent", True) if risk(target, before, after) == DESTROYS else None
 
 
-def refuse(wanted: Any, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
+def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
     if before is not None and after is None:
         over = [path for path in before.get("_below", ()) if ("mount", path) not in gone]
         if over:
@@ -83,29 +84,31 @@ def refuse(wanted: Any, target: str, before: Any, after: Any, gone: set[Any]) ->
             return StorageError("in_use", text, "declare them unmounted too", mounts=over)
     elif before is not None:
         return too_small(target, before, after)
-    elif after is not None and after.get("bind") and after.get("read_only") is False:
-        return _sealed(wanted, target, after["source"])
+    elif after is not None and str(after.get("source"))[:1] == "/" and "_missing" not in after:
+        return _unusable(port.wanted, target, after)
     return None
 
 
-def _sealed(wanted: dict[str, dict[str, Any]], target: str, source: str) -> StorageError | None:
-    """A filesystem that nobody can write to stays so through a bind, unless this declaration opens it."""
-    try:
-        if not os.statvfs(names.encode(source)).f_flag & os.ST_RDONLY:
-            return None
-    except OSError:
-        return None  # it is not there yet, and what is told of that
-    table = Table(mountinfo.parse(mountinfo.read()))
-    row = table.over(source)
-    if row is None or b"ro" not in row.super_options.split(b","):
+def _unusable(wanted: Any, target: str, after: dict[str, Any]) -> StorageError | None:
+    """Why a source that is there cannot be mounted, unless this declaration mounts something over it first."""
+    source, bind = after["source"], after.get("bind")
+    if any(names.within(source, path) for path in wanted if path != target):
         return None
-    for path, said in wanted.items():
-        other = table.at(path)
-        opened = other is not None and other.dev == row.dev and said.get("read_only") is False and path != target
-        if opened or (names.within(source, path) and len(path) > len(row.path)):
-            return None
-    text = "%s: read_only is True instead of False" % target
-    return StorageError("not_enforced", text, "%s is mounted read-only for everybody" % row.path, fields=["read_only"])
+    try:
+        with Walk() as walk:
+            fd = walk.open(source, os.O_PATH) if bind else walk.content(source, os.O_RDONLY)
+    except StorageError as error:
+        return error if error.code != "not_found" else None
+    sealed = os.fstatvfs(fd).f_flag & os.ST_RDONLY and bind and after.get("read_only") is False
+    os.close(fd)
+    if not sealed:
+        return None
+    table = Table(mountinfo.parse(mountinfo.read()))
+    row = table.over(source)  # a filesystem that nobody can write to stays so, unless this declaration opens it
+    opened = [table.at(path) for path, said in wanted.items() if said.get("read_only") is False and path != target]
+    if not row or b"ro" not in row.super_options.split(b",") or any(at and at.dev == row.dev for at in opened):
+        return None
+    return StorageError("not_enforced", "%s: read_only is True instead of False" % target, "%s is read-only" % row.path)
 
 
 def opens(target: str, before: Any, after: Any) -> str | None:
@@ -122,7 +125,7 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
     return None
 
 
-def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
+def behind_links(table: Table, targets: list[str], theirs: set[str]) -> dict[str, Any]:
     """No mount points as they are written: links of root above them are followed, a link itself is refused."""
     found: dict[str, Any] = {}
     missing: set[str] = set()  # directories: nothing can be mounted beneath
@@ -145,7 +148,15 @@ def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
                     found[target] = error
             except OSError as exc:
                 found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
+        theirs.update(target for target in targets if _theirs(walk, names.parent(target)))
     return found
+
+
+def _theirs(walk: Walk, folder: str) -> bool:
+    try:
+        return not walk.parent(folder + "/x")[2]
+    except StorageError as error:
+        return error.code == "not_found" and _theirs(walk, names.parent(folder))
 
 
 def linkless_so_far(source: str) -> None:
@@ -153,7 +164,7 @@ def linkless_so_far(source: str) -> None:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
     up = next(above for above in names.ancestors(source) if os.path.lexists(names.encode(above)))
-    goal = mountsource.reached(up)
+    goal = mountsource.real(up)
     if goal not in (None, names.encode(up)) and not source.startswith("/dev/"):
         whole = goal.decode("utf-8", "surrogateescape").rstrip("/") + source[len(up.rstrip("/")) :]
         raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % whole)

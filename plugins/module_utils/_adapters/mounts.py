@@ -36,7 +36,8 @@ class Mounts:
     covers = ("node", "mounted")  # what others declare of that directory they mean of what is mounted
 
     def __init__(self) -> None:
-        self.wanted: dict[str, dict[str, Any]] = {}
+        self.wanted: Any = {}
+        self.theirs: set[str] = set()
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
@@ -48,7 +49,7 @@ class Mounts:
         if targets is not None and absent:
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
 
-            rows = mountplan.behind_links(table, absent)
+            rows = mountplan.behind_links(table, absent, self.theirs)
         for target, row in found.items():
             try:
                 row = rows.pop(target, row)
@@ -92,7 +93,8 @@ class Mounts:
             raise AttributeError(hook)
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
 
-        return partial(mountplan.refuse, self.wanted) if hook == "refuse" else getattr(mountplan, hook)
+        found = getattr(mountplan, hook)
+        return partial(found, self) if hook in ("merge", "refuse") else found
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi

@@ -73,19 +73,19 @@ def _linkless(source: str, device: bool = False) -> None:
 
     A device has links, but root's own, and lies where only root can exchange it.
     """
-    if _DEVICES.fullmatch(source) if device else reached(source) == encode(source):
+    if _DEVICES.fullmatch(source) if device else real(source) == encode(source):
         return
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
     with Walk() as walk:
-        goal = walk.follow(source)
-        real, trusted = walk.real(goal), walk.parent(goal)[2]
-    if not trusted if device else real != source:
-        raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % real)
+        at = walk.follow(source)
+        path, trusted = walk.real(at), walk.parent(at)[2]
+    if not trusted if device else path != source:
+        raise StorageError("unsafe_path", "source %s is reached through a symbolic link" % source, "name it %s" % path)
 
 
-def reached(source: str) -> bytes | None:
-    """Where the kernel ends up: realpath(3), but in three calls however deep it lies."""
+def real(source: str) -> bytes | None:
+    """realpath(3), in three calls however deep it lies."""
     try:
         fd = os.open(encode(source), os.O_PATH | os.O_CLOEXEC)
         try:

@@ -51,6 +51,9 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     live: Any = None
     line: Any = None
     needs = [("above", path)]
+    seen = look.look("mount", ()).get(path) if state == "present" else None
+    if isinstance(seen, Exception):
+        raise seen
     kept = p["persist"] != "none" and state != "unmounted"
     before = look.look("fstab", ()).get((fstab, path)) if kept else None
     unit_too = kept and (p["persist"] == "unit" or before is None or state == "absent")
@@ -115,6 +118,7 @@ def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dic
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     path = names.path(p["path"])
     found = rows["mount"].get(path) or {}
+    found = found if p["bind"] else {**found, **found.get("_fs", {})}
     drift: list[str] = []
     done = rows["done"].get(("mount", path), [])
     if found and (done or p["state"] == "present"):

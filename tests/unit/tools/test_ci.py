@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import ci
@@ -105,6 +106,72 @@ def test_a_failed_step_fails_what_needs_it_and_nothing_else() -> None:
         "FAILED (acl)",
         "FAILED (exit status 2)",
     ]
+
+
+def test_steps_run_beside_the_others_and_are_told_in_one_piece(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here = os.getpid()
+
+    def wait_for(name: str) -> None:
+        for _turn in range(500):
+            if (tmp_path / name).exists():
+                return
+            time.sleep(0.01)
+        raise ci.Failed("nobody made " + name)
+
+    def beside() -> None:
+        assert os.getpid() != here
+        (tmp_path / "beside").touch()
+        wait_for("rest")
+        raise ci.Failed("as it should")
+
+    def rest() -> None:
+        assert os.getpid() == here
+        wait_for("beside")
+        (tmp_path / "rest").touch()
+
+    chosen = [
+        ci.Step("base", lambda: None, "test"),
+        ci.Step("beside", beside, "test", ("base",), beside=True),
+        ci.Step("upon", lambda: None, "test", ("beside",), beside=True),
+        ci.Step("rest", rest, "test", ("base",)),
+    ]
+    results = ci.perform(chosen)
+    assert [(name, outcome) for name, (outcome, _seconds) in results.items()] == [
+        ("base", "ok"),
+        ("beside", "FAILED (as it should)"),
+        ("upon", "FAILED (not run, because this failed before: beside)"),
+        ("rest", "ok"),
+    ]
+
+
+def test_what_runs_beside_is_told_in_one_piece() -> None:
+    script = """if True:
+        import subprocess, time, ci
+        def slow():
+            subprocess.run(["echo", "from a program"], check=True)
+            time.sleep(0.5)
+        steps = [ci.Step("beside", slow, "test", beside=True), ci.Step("rest", lambda: time.sleep(0.2), "test")]
+        ci.perform(steps)
+    """
+    env = dict(os.environ, PYTHONPATH=str(trees.ROOT / "tools"))
+    told = subprocess.run([sys.executable, "-c", script], env=env, stdout=-1, encoding="utf-8", check=True).stdout
+    assert "\n== beside\nfrom a program\n-- beside: ok" in told
+    assert "\n== rest\n-- rest: ok" in told
+
+
+def test_a_second_process_that_dies_is_a_failure() -> None:
+    steps = [ci.Step("dies", lambda: os._exit(3), "test", beside=True), ci.Step("rest", lambda: None, "test")]
+    with pytest.raises(ci.Failed, match="without a word"):
+        ci.perform(steps)
+
+
+def test_no_step_needs_one_that_runs_beside_it(tmp_path: Path) -> None:
+    chosen = [step for step in ci.steps(ci.Workshop(tmp_path)) if "test" in step.targets.split()]
+    split = next(index for index, step in enumerate(chosen) if step.beside)
+    lane = {step.name: step.beside for step in chosen[split:]}
+    assert all(lane[need] is step.beside for step in chosen[split:] for need in step.needs if need in lane)
 
 
 def test_the_last_line_counts_all_reports(tmp_path: Path) -> None:
