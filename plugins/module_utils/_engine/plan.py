@@ -266,6 +266,9 @@ class Planner:
         """What a port sees in a fresh mount."""
         fresh, place = self.hooks[name].fresh, path_of(target)
         above = next((up for up in (place, *ancestors(place)) if up in self.fresh), "")
+        if above not in (place, "") and "_theirs" in self.fresh[above]:
+            text = "%s would lie in a mount at %s, where others can write" % (place, above)
+            return StorageError("unsafe_path", text, "mount it elsewhere")
         return fresh(target, above, self.fresh[above]) if fresh is not None and above else None
 
     def _action(self, index: int, spot: Spot, before: Any, after: Any) -> Action:
@@ -349,7 +352,7 @@ def predicted(plan: Plan) -> dict[str, dict[Hashable, Any]]:
                 rows[port][target] = {**row, **{k: v for k, v in fields.items() if k in row}}
     for name in {action.port for action in plan.actions}:
         foresee = getattr(plan.world.ports[name], "foresee", None)
-        if foresee is not None:  # what is seen of one row may follow from others
+        if foresee is not None:
             foresee(rows[name], [action for action in plan.actions if action.port == name])
     return rows
 
