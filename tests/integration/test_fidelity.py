@@ -446,7 +446,9 @@ def test_what_stood_before_makes_no_difference(base: str) -> None:
         case = cases.succession(number)
         blank = succeeded(base, case, "on a blank host")
         if blank["run"].get("failed"):
-            counts["not to be had"] += 1
+            counts["not to be had: " + blank["run"]["code"]] += 1
+            for error in blank["run"]["errors"] if os.environ.get("BULKHEAD_TELL") else ():
+                print("BLANK", error["code"], error["message"][:300], file=sys.stderr)
             continue
         counts.update(succeeded(base, {**case, "blank": blank["run"]}, "after another")["counts"])
     print(dict(sorted(counts.items())))
@@ -510,6 +512,10 @@ REFUSED: dict[str, tuple[str, Move]] = {
     "a limit that memory cannot hold": (
         "not_enforced",
         {"tmpfs": [MEMORY], "quotas": [{"path": "/srv/m", "hard": "1MiB"}]},
+    ),
+    "what a mount will hide": (
+        "conflict",
+        {"tmpfs": [MEMORY], "trees": [{"root": "/srv", "entries": [{"path": "m/a"}]}]},
     ),
     "a link to what is to come": ("unsafe_path", {"tmpfs": [MEMORY], **_bind("/srv/link/m")}),
 }
@@ -604,6 +610,9 @@ def test_check_mode_says_what_a_run_does(base: str) -> None:
         case = cases.case(number)
         answer = tried(base, case)
         counts.update(answer["counts"])
+        counts["hosts"] += 1
+        if counts["hosts"] % 250 == 0:
+            print(counts["hosts"], "hosts, %.0f s" % (time.monotonic() - start), file=sys.stderr)
         if answer["wrong"]:
             name = answer["wrong"][0]
             counts["WRONG " + name] += 1

@@ -11,11 +11,14 @@ ended through a descriptor of its own after that was read again.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
+import select
 import shlex
 import shutil
 import signal
@@ -98,8 +101,6 @@ def end(name: str) -> None:
 
 
 def _gone(process: int) -> None:
-    import select
-
     if not select.select([process], [], [], 30)[0]:
         raise Refused("a QEMU process did not end within 30 s of SIGKILL")
 
@@ -172,14 +173,14 @@ class Shell:
     def __call__(self, script: str, deadline: float, every: float = 0.0) -> str:
         """Run a script, its output. With `every` seconds it is sent again until an answer comes (at boot)."""
         word = secrets.token_hex(8)
-        # an echo of what we send must not look like the answer
-        sent = "\necho @'<%s'; { %s\n} </dev/null 2>&1; echo \"@@$?@\"'@%s'\n" % (word, script, word)
+        line = b"\nlab %s %s\n" % (word.encode(), base64.b64encode(script.encode()))
+        answer = re.compile(b"@<%s\n(.*?)@>%s ([0-9]+)\n" % (word.encode(), word.encode()), re.DOTALL)
         until = time.monotonic() + deadline
         again = 0.0
         seen = b""
         while time.monotonic() < until:
             if not again or (every and time.monotonic() > again):
-                self.socket.sendall(sent.encode())
+                self.socket.sendall(line)
                 again = time.monotonic() + every
             self.socket.settimeout(min(max(until - time.monotonic(), 0.01), every or deadline))
             try:
@@ -189,16 +190,13 @@ class Shell:
             if not part:
                 break
             seen += part
-            before, found, after = seen.partition(("@@%s\n" % word).encode())
-            if found:
-                output, _mark, status = before.rpartition(b"@@")
-                _noise, begun, output = output.rpartition(("@<%s\n" % word).encode())
-                if every and (status != b"0" or not begun):  # a piece of what we sent before there was a reader
-                    seen = after
-                    continue
-                if status != b"0":
-                    raise Refused("a guest's shell ended with %s: %s" % (status.decode(), output.decode()[-300:]))
-                return output.decode(errors="replace")
+            found = answer.search(seen)
+            if found and found[2] == b"0":
+                return found[1].decode(errors="replace")
+            if found and not every:
+                raise Refused("a guest's shell ended with %s: %s" % (found[2].decode(), found[1].decode()[-300:]))
+            if found:  # of a line that did not arrive whole
+                seen = seen[found.end() :]
         raise Refused("%s did not answer within %d s; see %s/console.log" % (self.folder.name, deadline, self.folder))
 
 
@@ -243,10 +241,10 @@ def _argv(folder: Path, base: Path, name: str, guest: Guest, accelerator: str) -
     argv = [*image.program(base, "qemu-system-x86_64"), "-L", str(share / "qemu"), "-L", str(share / "seabios")]
     argv += ["-name", "bulkhead-lab-" + name, "-pidfile", str(folder / "pid")]
     argv += ["-kernel", str(base / "kernel"), "-initrd", str(base / "initramfs"), "-append", words]
-    argv += [
-        "-drive",
-        "file=%s,if=none,id=root,format=qcow2,cache=unsafe,discard=unmap" % (DISKS / name / "root.qcow2"),
-    ]
+    # the image is named here and not in the overlay, so that its folder can be moved
+    drive = "if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,backing.driver=raw,backing.file.driver=file"
+    drive += ",file=%s,backing.file.filename=%s" % (DISKS / name / "root.qcow2", base / "root.img")
+    argv += ["-drive", drive]
     argv += ["-netdev", "tap,id=lan,ifname=%s,script=no,downscript=no" % name]
     argv += ["-serial", "file:%s" % (folder / "console.log")]
     argv += ["-chardev", "socket,id=shell,path=%s,server=on,wait=off" % (folder / "shell"), "-serial", "chardev:shell"]

@@ -10,6 +10,7 @@ is built beside, and gets its name when it is complete.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import lzma
 import os
@@ -19,6 +20,7 @@ import stat
 import subprocess
 import time
 from pathlib import Path
+from typing import Iterator
 
 from . import network
 from .places import IMAGES, Refused, called, phase
@@ -64,11 +66,18 @@ ip address add 10.77.0.$((10 + $2))/24 dev eth0
 ip link set eth0 up
 """
 
-# A shell on the second serial line, for what must be said before there is a network.
+# Scripts over the second serial line, for what must be said before there is a network: a line each, so that one of
+# which the beginning got lost (nobody listened yet) harms no other.
 SHELL = """\
 #!/bin/sh
 stty -F /dev/ttyS1 raw -echo clocal
-cat /dev/ttyS1 | sh >/dev/ttyS1 2>&1  # a pipe: neither prompts nor job control
+exec </dev/ttyS1 >/dev/ttyS1 2>&1
+while read -r mark word script; do
+  [ "$mark" = lab ] || continue
+  echo "@<$word"
+  sh -c "$(echo "$script" | base64 -d)" </dev/null
+  echo "@>$word $?"
+done
 """
 
 INIT = """\
@@ -189,11 +198,23 @@ def built() -> Path:
         _sweep(target)
         new = target.with_name(".new-" + target.name)
         new.mkdir()
-        with phase("image in all"):
+        with phase("image in all"), _in_memory(new / "tree"):
             _build(new)
+        (new / "tree").rmdir()
         new.rename(target)
     os.utime(target)
     return target
+
+
+@contextlib.contextmanager
+def _in_memory(tree: Path) -> Iterator[None]:
+    """A tmpfs for the tree, in a mount namespace of our own: it is gone with this process, however that ends."""
+    tree.mkdir()
+    network.unshare(network.CLONE_NEWNS)
+    called(["mount", "--make-rprivate", "/"])
+    called(["mount", "-t", "tmpfs", "-o", "mode=0755,size=3g", "lab", str(tree)])
+    yield
+    called(["umount", str(tree)])
 
 
 def _sweep(target: Path) -> None:
@@ -236,7 +257,6 @@ def _build(new: Path) -> None:
         "virtio_blk.ko": lzma.decompress(driver.read_bytes()),
     }
     (new / "initramfs").write_bytes(cpio(folders, entries))
-    shutil.rmtree(tree)
 
 
 def _bootstrap(tree: Path, packages: str, variant: str, more: list[str]) -> tuple[subprocess.Popen[bytes], Path]:

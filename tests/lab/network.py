@@ -18,7 +18,7 @@ from .places import called
 
 HOST = "10.77.0.1"
 BRIDGE = "lab0"
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,7 +30,7 @@ def made() -> int:
     """A descriptor of a new namespace with the bridge in it."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call("unshare", CLONE_NEWNET)
+        unshare(CLONE_NEWNET)
         try:
             space = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         finally:
@@ -56,6 +56,11 @@ def inside(space: int) -> list[str]:
 
 def enter(space: int) -> None:
     _call("setns", space, CLONE_NEWNET)
+
+
+def unshare(flags: int) -> None:
+    """A namespace of its own for this thread."""
+    _call("unshare", flags)
 
 
 def relay(space: int, to: str, port: int) -> None:

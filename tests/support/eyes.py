@@ -115,7 +115,12 @@ def within(place: tuple[str, str], others: Collection[tuple[str, str]]) -> bool:
 def picture(times: bool = True) -> dict[str, Any]:
     """``times``: everything down to times and inodes, for a look that must change nothing at all."""
     seen: dict[str, Any] = {"mounts": _mount_rows(times), "rows": catalogue()}
-    there = {path: os.lstat(path) for path in _paths()}
+    there: dict[str, os.stat_result] = {}
+    for path in _paths():
+        try:
+            there[path] = os.lstat(path)
+        except OSError as error:  # of an image that ends before its filesystem
+            seen[path] = [error.strerror]
     seen["loops"] = sorted(loops({found.st_dev for found in there.values()}, times))
     attached = {row[-1] for row in seen["loops"]}  # what is mounted from an image may write to it at any time
     seen.update((path, _node(path, found, times, found.st_ino in attached)) for path, found in there.items())

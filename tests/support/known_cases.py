@@ -183,4 +183,30 @@ KNOWN: dict[str, dict[str, Any]] = {
             },
         ],
     },
+    "an entry of a tree beneath a mount in that tree": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "trees": [{"root": "/srv", "entries": [{"path": "é/t\\040"}]}],
+                    "tmpfs": [{"path": "/srv/é", "size": "4096"}],
+                }
+            }
+        ],
+    },
+    "one image mounted twice": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "image", "path": "/mnt/img/b.img", "what": "ext4", "size": 0, "more": 0},
+            {
+                "declare": {
+                    "mounts": [
+                        {"path": "/mnt/x y", "source": "/mnt/img/b.img", "fstype": "ext4"},
+                        {"path": "/srv/a/a", "source": "/mnt/img/b.img", "fstype": "ext4"},
+                    ],
+                    "trees": [{"root": "/mnt/b", "entries": [{"path": "a/c"}]}],
+                }
+            },
+        ],
+    },
 }

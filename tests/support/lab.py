@@ -14,8 +14,10 @@ import shlex
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 from typing import Any, Sequence
 
+import ansible
 import pytest
 import trees
 
@@ -66,11 +68,15 @@ class Guest:
     def push(self) -> None:
         """Our tree, as it is now."""
         packed = io.BytesIO()
+        core = Path(ansible.__file__).parent
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for name in trees.files():
                 if name.startswith(PUSHED):
-                    archive.add(trees.ROOT / name, name)
-        command = "rm -rf %s && mkdir -p %s && tar -xf - --no-same-owner -C %s" % (PLACE, PLACE, PLACE)
+                    archive.add(trees.ROOT / name, trees.PLACE / name)
+            # what modules import of Ansible, in the version that the tests have here
+            for path in sorted([*core.glob("*.py"), *core.glob("_vendor/*.py"), *core.glob("module_utils/**/*.py")]):
+                archive.add(path, Path("ansible", path.relative_to(core)))
+        command = "rm -rf %s && mkdir -p %s && tar -xf - --no-same-owner -C %s" % (TOP, TOP, TOP)
         self._ssh(command, True, packed.getvalue(), 300.0)
 
     def _ssh(self, command: str, check: bool, fed: bytes | None, timeout: float) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountinfo import Table
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import (
     FLAGS,
@@ -28,7 +29,7 @@ _FRESH = {**dict.fromkeys(FLAGS, False), "atime": "relatime", "propagation": UNK
 _TMPFS = {"source": "tmpfs", "o:mode": 0o1777, "o:uid": 0, "o:gid": 0}
 
 
-def merge(target: str, now: Any, declared: Any) -> Any:
+def merge(port: Any, target: str, now: Any, declared: Any) -> Any:
     declared = as_shown(declared)
     if now is not None:
         seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
@@ -44,7 +45,8 @@ def merge(target: str, now: Any, declared: Any) -> Any:
             return after
     if declared.get("bind"):
         return {**dict.fromkeys(_FRESH, UNKNOWN), **declared}  # what is not declared, a bind takes from its source
-    return {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
+    fresh = {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
+    return {**fresh, "_theirs": True} if target in port.theirs else fresh
 
 
 def replaces(target: str, before: Any, after: Any) -> bool:
@@ -74,7 +76,7 @@ def consent(target: str, before: Any, after: Any) -> tuple[str, Any] | None:
     return ("absent", True) if risk(target, before, after) == DESTROYS else None
 
 
-def refuse(wanted: Any, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
+def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
     if before is not None and after is None:
         over = [path for path in before.get("_below", ()) if ("mount", path) not in gone]
         if over:
@@ -83,10 +85,30 @@ def refuse(wanted: Any, target: str, before: Any, after: Any, gone: set[Any]) ->
     elif before is not None:
         return too_small(target, before, after)
     elif after is not None and str(after.get("source"))[:1] == "/" and "_missing" not in after:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountable
-
-        return mountable.refuse(wanted, target, after)
+        return _unusable(port.wanted, target, after)
     return None
+
+
+def _unusable(wanted: Any, target: str, after: dict[str, Any]) -> StorageError | None:
+    """Why a source that is there cannot be mounted, unless this declaration mounts something over it first."""
+    source, bind = after["source"], after.get("bind")
+    if any(names.within(source, path) for path in wanted if path != target):
+        return None
+    try:
+        with Walk() as walk:
+            fd = walk.open(source, os.O_PATH) if bind else walk.content(source, os.O_RDONLY)
+    except StorageError as error:
+        return error if error.code != "not_found" else None
+    sealed = os.fstatvfs(fd).f_flag & os.ST_RDONLY and bind and after.get("read_only") is False
+    os.close(fd)
+    if not sealed:
+        return None
+    table = Table(mountinfo.parse(mountinfo.read()))
+    row = table.over(source)  # a filesystem that nobody can write to stays so, unless this declaration opens it
+    opened = [table.at(path) for path, said in wanted.items() if said.get("read_only") is False and path != target]
+    if not row or b"ro" not in row.super_options.split(b",") or any(at and at.dev == row.dev for at in opened):
+        return None
+    return StorageError("not_enforced", "%s: read_only is True instead of False" % target, "%s is read-only" % row.path)
 
 
 def opens(target: str, before: Any, after: Any) -> str | None:
@@ -103,7 +125,7 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
     return None
 
 
-def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
+def behind_links(table: Table, targets: list[str], theirs: set[str]) -> dict[str, Any]:
     """No mount points as they are written: links of root above them are followed, a link itself is refused."""
     found: dict[str, Any] = {}
     missing: set[str] = set()  # directories: nothing can be mounted beneath
@@ -126,7 +148,15 @@ def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
                     found[target] = error
             except OSError as exc:
                 found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
+        theirs.update(target for target in targets if _theirs(walk, names.parent(target)))
     return found
+
+
+def _theirs(walk: Walk, folder: str) -> bool:
+    try:
+        return not walk.parent(folder + "/x")[2]
+    except StorageError as error:
+        return error.code == "not_found" and _theirs(walk, names.parent(folder))
 
 
 def linkless_so_far(source: str) -> None:

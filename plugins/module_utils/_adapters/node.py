@@ -67,8 +67,8 @@ class Node:
         self.want_entries: set[Hashable] = set()
         self.swept: set[tuple[int, int]] = set()
         self.adopted: set[str] = set()
-        self.put_at: dict[tuple[int, int], str] = {}  # what this run made or changed: the name by which it did
-        self.again: dict[str, Any] = {}  # other names of such, and what was there before
+        self.put_at: dict[tuple[int, int], str] = {}
+        self.again: dict[str, Any] = {}
         self.subvolumes: dict[str, bool] = {}  # declared as one: would it lie on Btrfs?
 
     # -- what is declared, pure ------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ class Node:
             if target in self.want_entries and value["type"] == "directory" and not self.empties:
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
 
-                nodechange.look_inside(value, at, name, fd)
+                nodechange.look_inside(value, at, name, fd, target)
         except OSError as exc:
             os.close(fd)
             raise refused(exc, target, not trusted) from exc
@@ -352,7 +352,14 @@ class MountedRoot(Node):
     def fresh(self, target: str, place: str, mount: Value) -> Value | None:
         """What is seen there once a memory filesystem is mounted at ``place``."""
         rights = {name: mount["o:" + name] for name in _SHARED}
-        root = {"type": "directory", **rights, "acl": (), "default_acl": (), "_mounted": True, "_trusted": True}
+        root = {
+            "type": "directory",
+            **rights,
+            "acl": (),
+            "default_acl": (),
+            "_mounted": True,
+            "_trusted": "_theirs" not in mount,
+        }
         return root if target == place else None
 
     def tells(self, target: str, value: Value) -> tuple[str, str, Value]:

@@ -40,15 +40,20 @@ class Planner:
         self.cells: list[list[Wanted]] = [[] for _unit in self.units]  # per unit: declared and implied, bottom first
         self.view: list[int] = []
         self.far: list[int] = []  # the same, of doors that are no places: who knows what lies behind those?
+        self.openers: dict[str, int] = {}  # who opens each
         self.doors: dict[str, int] = {}  # those that are: what lies behind them lies beneath them
-        self.fresh: dict[str, Any] = {}  # those that open on nothing, and what is put there
+        self.buried: dict[int, str] = {}  # what a unit stands on, and would not find
+        self.fresh: dict[str, Any] = {}  # those that open on nothing
 
     def run(self) -> Plan:
-        self._agree()
         self._stand_on_implied()
         self._stand_on_needs()
         order = self._order()
         down, build, now = self._differ(order)
+        if len(self.units) > 1:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import cover
+
+            self.errors.extend(cover.refusals(self, order))
         lower, gone = self._tear_down(order, down)
         actions = self._framed(lower, True) + self._framed(build, False)
         self._refuse(actions, gone)
@@ -56,17 +61,6 @@ class Planner:
         chosen = actions if now is None else [a for a in actions if id(a) in early]
         kept = None if self.gathered.asked else self.gathered
         return Plan(self.units, self.needs, actions, chosen, self.errors, self.world, kept)
-
-    def _agree(self) -> None:
-        """One thing that two ports show must not be declared to be two things."""
-        for (name, target), (index, value) in self.owner.items():
-            tells = self.hooks[name].tells
-            port, where, fields = tells(target, value) if tells is not None and value is not None else ("", "", {})
-            other, said = self.owner.get((port, where), (index, None))
-            if other != index and any((said or fields).get(k, v) != v for k, v in fields.items()):
-                text = "%s %s is declared by %s too, as something else"
-                about = self.units[other]
-                self.gathered.conflict(self.units[index], text % (name, target, about.entry or about.key))
 
     # -- the order -------------------------------------------------------------------------------------------------
 
@@ -207,9 +201,9 @@ class Planner:
                     elif hooks.opens is not None:
                         door = hooks.opens(spot[1], action.before, action.after)
                         kind = SHUT if door and door != "empty" else EMPTY if door else OPEN
-                        see, place = max(see, kind), _place(spot[1])
+                        see, place = max(see, kind), path_of(spot[1])
                         if kind and place:
-                            self.doors[place] = kind
+                            self.doors[place], self.openers[place] = kind, index
                         if kind == EMPTY:
                             self.fresh[place] = action.after
                         far = far if place else max(far, kind)
@@ -219,7 +213,7 @@ class Planner:
         return down, build, self._first_stage(doors, made) if blind else None
 
     def _behind(self, target: Hashable, far: int, see: int) -> int:
-        place = _place(target)
+        place = path_of(target)
         return max(far, *(self.doors.get(up, OPEN) for up in (place, *ancestors(place)))) if place else see
 
     def _first_stage(self, doors: dict[int, int], made: dict[int, list[Action]]) -> list[Action]:
@@ -270,8 +264,11 @@ class Planner:
 
     def _fresh(self, name: str, target: Hashable) -> Any:
         """What a port sees at a target that lies at or beneath a fresh mount."""
-        fresh, place = self.hooks[name].fresh, _place(target)
+        fresh, place = self.hooks[name].fresh, path_of(target)
         above = next((up for up in (place, *ancestors(place)) if up in self.fresh), "")
+        if above not in (place, "") and "_theirs" in self.fresh[above]:
+            text = "%s would lie in a mount at %s, where others can write" % (place, above)
+            return StorageError("unsafe_path", text, "mount it elsewhere")
         return fresh(target, above, self.fresh[above]) if fresh is not None and above else None
 
     def _action(self, index: int, spot: Spot, before: Any, after: Any) -> Action:
@@ -321,7 +318,7 @@ class Planner:
             error = refuse(action.target, action.before, action.after, gone) if refuse else None
             if error is None:
                 error = guard.consented(action, unit, self.world.ports[action.port])
-            missing = _missing(action) or self._buried(action)
+            missing = _missing(action) or self.buried.get(action.unit, "")
             brought = missing in made or (missing in implied and self._stands_on(action.unit, ("path", missing)))
             if error is None and missing and not (brought or action.unit in told or self._behind_doors(action.unit)):
                 told.add(action.unit)
@@ -330,15 +327,6 @@ class Planner:
                 )
             if error is not None:
                 self.errors.append(error.at(unit.entry))
-
-    def _buried(self, action: Action) -> str:
-        """What a unit stands on and a fresh mount would hide."""
-        unit = self.units[action.unit]
-        for kind, name in unit.needs if self.fresh and action.before is None else ():
-            doors = {self.doors[up] for up in ancestors(str(name)) if up in self.doors}
-            if kind == "path" and doors == {EMPTY} and (kind, name) not in unit.provides:
-                return str(name)
-        return ""
 
     def _stands_on(self, index: int, spot: Spot) -> bool:
         return any(spot in self.units[need].provides for need in self.needs[index])
@@ -364,17 +352,12 @@ def predicted(plan: Plan) -> dict[str, dict[Hashable, Any]]:
                 rows[port][target] = {**row, **{k: v for k, v in fields.items() if k in row}}
     for name in {action.port for action in plan.actions}:
         foresee = getattr(plan.world.ports[name], "foresee", None)
-        if foresee is not None:  # what is seen of one row may follow from others
+        if foresee is not None:
             foresee(rows[name], [action for action in plan.actions if action.port == name])
     return rows
 
 
-def hidden(target: Hashable) -> StorageError:
-    text = "%s is a mount point of this declaration: its rights are those of what is mounted" % (target,)
-    return StorageError("conflict", text, "give it a tree of its own with root: %s and path: ." % (target,))
-
-
-def _place(target: Hashable) -> str:
+def path_of(target: Hashable) -> str:
     """The path that a target is, or is about."""
     last = target[-1] if isinstance(target, tuple) and target else target
     return last if isinstance(last, str) and last.startswith("/") else ""

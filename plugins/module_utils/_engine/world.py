@@ -194,9 +194,9 @@ class Gathering:
         if ("path", target) in unit.needs:
             return other if value is not None else ""
         if value is not None and value.keys() - {"type"}:
-            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import plan
+            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import cover
 
-            self.errors.append(plan.hidden(target).at(unit.entry))
+            self.errors.append(cover.hidden(target, target).at(unit.entry))
         return name
 
     def _declare(self, index: int, unit: Unit) -> None:

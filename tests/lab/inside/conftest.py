@@ -54,7 +54,19 @@ RESULTS = pytest.StashKey[dict[str, dict[str, tuple[str, str]]]]()
 def run(name: str, chosen: list[str]) -> dict[str, tuple[str, str]]:
     """Outcome and text of each test; under the empty name what pytest said in all."""
     guest = lab.brought_up(name)
-    argv = ["env", "-C", lab.PLACE, "BULKHEAD_LAB_GUEST=" + name, "python3", "-m", "pytest", "-q", "--", *chosen]
+    argv = [
+        "env",
+        "-C",
+        lab.PLACE,
+        "BULKHEAD_LAB_GUEST=" + name,
+        "PYTHONPATH=" + lab.TOP,
+        "python3",
+        "-m",
+        "pytest",
+        "-q",
+        "--",
+        *chosen,
+    ]
     done = guest.run(argv, check=False, timeout=DEADLINE)
     results = {"": ("failed", "it did not run in the guest; pytest there said:\n" + done.stdout + done.stderr)}
     for line in guest.run(["cat", OUTCOMES], check=False).stdout.splitlines():

@@ -594,6 +594,14 @@ def test_entries_are_the_very_names(arena: str, name: str) -> None:
     assert row(Node(), arena + "/top")["_entries"] == (name,)
 
 
+def test_what_a_mount_hides_cannot_be_looked_at(arena: str) -> None:
+    """A private copy of a mount counts against fs.mount-max, and is refused with ENOSPC where that is reached."""
+    script = DRIVER + "port.want_entries = {sys.argv[3]}\nprint(port.scan([sys.argv[3]])[sys.argv[3]].code)\n"
+    run = [sys.executable, "-c", script, COLLECTIONS, "node", arena]
+    inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=open_tree", "-e", "inject=open_tree:error=ENOSPC"]
+    assert subprocess.run([*inject, *run], check=True, stdout=-1).stdout == b"unreadable\n"
+
+
 def test_beneath_a_mount_the_hidden_directory_counts(arena: str) -> None:
     port, top = Node(), arena + "/top"
     converge(port, top, {"type": "directory"})
