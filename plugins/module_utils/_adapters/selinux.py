@@ -142,8 +142,8 @@ class FileContexts:
     def scan(self, targets: Iterable[str] | None = None) -> dict[str, Any]:
         rules = local()
         wanted = list(rules if targets is None else targets)
-        rows = {target: self.pending.get(target, rules.get(target)) for target in wanted}
-        rows = {target: dict(row) for target, row in rows.items() if row is not None}
+        known = {**rules, **self.pending}
+        rows: dict[str, Any] = {target: dict(known[target]) for target in wanted if known.get(target) is not None}
         asked = [target for target in rows if target not in self.pending]
         if asked:
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import selinuxchange
