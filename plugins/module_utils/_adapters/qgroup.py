@@ -226,7 +226,7 @@ class Quota:
         return error
 
     def fresh(self, target: Target, place: str, mount: Any) -> StorageError | None:
-        """What is seen there once a memory filesystem is mounted at ``place``: it knows no limits of ours."""
+        """What is seen in a memory filesystem that is mounted at ``place``."""
         self.nowhere[target] = nowhere_held(self._types, target[1])
         return self.nowhere[target] if target[1] == place else None
 
