@@ -621,7 +621,11 @@ def test_check_mode_says_what_a_run_does(base: str) -> None:
             counts["WRONG " + name] += 1
             if name not in bad and len(bad) < limit:
                 small, last = shrunk(base, case, name)
-                bad[name] = "seed %d\n%s\n%s" % (number, json.dumps(small), "\n".join(last["wrong"] or ["(not again)"]))
+                bad[name] = "seed %d\n%s\n%s" % (
+                    number,
+                    json.dumps(small),
+                    "\n".join(last["wrong"] or ["(not again)", *answer["wrong"]]),
+                )
                 print(bad[name], file=sys.stderr)
             if len(bad) >= limit:
                 break
