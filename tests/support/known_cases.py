@@ -209,4 +209,23 @@ KNOWN: dict[str, dict[str, Any]] = {
             },
         ],
     },
+    "a mount point in a directory that was removed": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "bind", "path": "/mnt/a", "source": "/srv/a", "flags": 0},
+            {"do": "remove", "path": "/srv/a"},
+            {"declare": {"mounts": [{"path": "/mnt/a/a", "source": "/mnt", "bind": True}]}},
+        ],
+    },
+    "a quota in an image that is mounted beside": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "quotas": [{"path": "/srv/'q/a", "hard": "none"}],
+                    "volumes": [{"name": "v2", "size": "8MiB", "target": "/srv/'q", "state": "attached"}],
+                }
+            }
+        ],
+    },
 }

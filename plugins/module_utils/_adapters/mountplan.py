@@ -90,7 +90,7 @@ def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> S
 
 
 def _unusable(wanted: Any, target: str, after: dict[str, Any]) -> StorageError | None:
-    """Why a source that is there cannot be mounted, unless this declaration mounts something over it first."""
+    """Of a source that is there, unless this declaration mounts something over it first."""
     source, bind = after["source"], after.get("bind")
     if any(names.within(source, path) for path in wanted if path != target):
         return None
@@ -160,7 +160,7 @@ def _theirs(walk: Walk, folder: str) -> bool:
 
 
 def linkless_so_far(source: str) -> None:
-    """The same of the directory that something not there yet will lie in: what makes it would make it elsewhere."""
+    """Of what is not there yet: it would be made elsewhere."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
     up = next(above for above in names.ancestors(source) if os.path.lexists(names.encode(above)))

@@ -35,7 +35,7 @@ _DECLARED = frozenset(
 )
 CREATION = frozenset(("thick", "source", "copy"))  # matter while it is made, never compared
 _IDS = {"owner": ("u", "uid"), "group": ("g", "gid")}
-_SHARED = ("uid", "gid", "mode")  # by the root of a memory filesystem with its mount
+_SHARED = ("uid", "gid", "mode")  # by a memory filesystem's root and its mount
 RIGHTS = ("uid", "gid", "mode", "acl", "default_acl")
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -230,6 +230,10 @@ class Node:
                 elif exc.errno == errno.ENOTDIR and flags != LOOK:
                     _must_be_file(_stat(at, name, target), target)
                     flags = LOOK
+                elif (
+                    trusted and exc.errno == errno.ENOENT and not (os.fstat(at).st_nlink or target in self.want_entries)
+                ):
+                    raise StorageError("denied", "%s: its directory was removed" % target) from exc
                 else:
                     raise refused(exc, target, not trusted) from exc
         try:
@@ -350,7 +354,7 @@ class MountedRoot(Node):
         return {path: v for path, v in found.items() if isinstance(v, StorageError) or v["_mounted"]}
 
     def fresh(self, target: str, place: str, mount: Value) -> Value | None:
-        """What is seen there once a memory filesystem is mounted at ``place``."""
+        """What is seen in a memory filesystem that is mounted at ``place``."""
         rights = {name: mount["o:" + name] for name in _SHARED}
         root = {
             "type": "directory",
@@ -363,7 +367,7 @@ class MountedRoot(Node):
         return root if target == place else None
 
     def tells(self, target: str, value: Value) -> tuple[str, str, Value]:
-        """The same inode as another port shows it, as far as the two have fields in common."""
+        """What another port shows of the same inode."""
         return "mount", target, {"o:" + name: value[name] for name in _SHARED if name in value}
 
     def implies(self, target: str, value: Value | None) -> Iterable[tuple[str, str, Value]]:

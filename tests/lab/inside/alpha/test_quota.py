@@ -334,6 +334,8 @@ def test_killed_at_each_changing_call(fs, fstype, blue, going):
     rows = [line.split() for line in counted.splitlines()]
     calls = {row[0]: int(row[1]) for row in rows if row and row[0] in CHANGING}
     points = [(name, at) for name, count in calls.items() for at in range(1, count + 1)]
+    if "BULKHEAD_SOAK" not in os.environ:
+        points = points[os.getpid() % 6 :: 6]  # each takes a second and a half
     killed = 0
     for name, at in points:
         converge([start])
@@ -349,4 +351,4 @@ def test_killed_at_each_changing_call(fs, fstype, blue, going):
         else:
             assert Record().ids("project") == {}
     print("%s: killed at %d of %d calls: %s" % (fstype, killed, len(points), calls))
-    assert killed >= 20, (killed, calls)
+    assert killed == len(points) >= 8, (killed, calls)
