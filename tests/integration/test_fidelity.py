@@ -468,7 +468,10 @@ def base(private_mounts: None) -> Iterator[str]:
 
 
 def tried(base: str, case: Move) -> Move:
-    answer: Move = worlds.forked(lambda: play(base, case))
+    try:
+        answer: Move = worlds.forked(lambda: play(base, case))
+    except RuntimeError as error:
+        return {"wrong": ["P0 a host has no end", str(error)], "counts": {}}
     return answer
 
 
@@ -618,7 +621,11 @@ def test_check_mode_says_what_a_run_does(base: str) -> None:
             counts["WRONG " + name] += 1
             if name not in bad and len(bad) < limit:
                 small, last = shrunk(base, case, name)
-                bad[name] = "seed %d\n%s\n%s" % (number, json.dumps(small), "\n".join(last["wrong"] or ["(not again)"]))
+                bad[name] = "seed %d\n%s\n%s" % (
+                    number,
+                    json.dumps(small),
+                    "\n".join(last["wrong"] or ["(not again)", *answer["wrong"]]),
+                )
                 print(bad[name], file=sys.stderr)
             if len(bad) >= limit:
                 break
