@@ -32,7 +32,8 @@ options:
   backend:
     description:
       - V(directory) makes directories, bounded by project quota. It must lie on XFS or ext4 where that is enforced
-        (mount option C(prjquota)), otherwise the pool is refused with C(not_enforced). On Btrfs it is V(btrfs).
+        (mount option C(prjquota)), otherwise the pool is refused with C(not_enforced). On Btrfs it is V(btrfs). What
+        the owner of files can do about a project is told in the collection's guide on quota.
       - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
       - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
       - V(memory) is for memory volumes only and has no path.

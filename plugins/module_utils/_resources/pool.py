@@ -166,7 +166,7 @@ def choose(path: str, look: Any) -> str:
             raise found
         projects = found.get("project_quota")
     else:
-        projects = {"prjquota", "pquota"}.intersection(found["options"] or ())
+        projects = {"prjquota", "pquota"}.intersection(found.get("options") or ())
     return "btrfs" if found.get("fstype") == "btrfs" else "directory" if projects else "loop"
 
 
@@ -175,7 +175,7 @@ def covering(path: str, look: Any) -> Any:
     best = None
     for (kind, where), params in look.declared.items():
         deeper = best is None or len(where) > len(best["path"])
-        if kind == "mount" and params["state"] == "mounted" and names.within(path, where) and deeper:
+        if kind in ("mount", "tmpfs") and params["state"] == "mounted" and names.within(path, where) and deeper:
             best = params
     return best
 

@@ -11,6 +11,7 @@ import re
 
 import pytest
 
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.tests.support import namespace, quotas
 from ansible_collections.bulkhead.storage.tests.support.quotas import TENANT, as_tenant, converge, limits, project, sh
@@ -104,6 +105,12 @@ def test_a_volume_is_a_directory_with_a_project(fs, fstype):
     judged = limits(fstype, fs, "project", number)
     assert seen["usage"] == {"bytes": judged["used"], "inodes": judged["inodes"]} and seen["path"] == path
     assert (seen["enforced_by"], seen["size_bytes"], seen["status"]) == ("project_quota", 8 * MIB, "ready")
+    ports = _kinds.ports(["volumes", "pools", "quotas"])
+    listed = _kinds.resource("volumes").gather(dict.fromkeys(("name", "namespace", "pool", "job", "labels")), ports)
+    assert [row["usage"] for row in listed["volumes"]] == [seen["usage"]]
+    assert [row["enforced_by"] for row in listed["volumes"]] == ["project_quota"]
+    listed = _kinds.resource("pools").gather({"name": "fast"}, ports)["pools"][0]
+    assert (listed["enforced_by"], listed["volumes"], listed["provisioned_bytes"]) == ("project_quota", 1, 8 * MIB)
     # grown
     lists["volumes"] = [volume(size="12MiB")]
     settle(**lists)
