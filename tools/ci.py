@@ -182,6 +182,7 @@ def steps(shop: Workshop) -> list[Step]:
         Step("galaxy-importer", shop.importer, "test lint", (tools, archive), beside=True),
         Step(image, shop.lab_image, "test lab-test soak", (debian,), beside=True),
         Step("lab tests", partial(shop.pytest, "tests/lab"), "test lab-test", (tools, debian, image), beside=True),
+        Step("molecule", partial(shop.pytest, "tests/molecule"), "test lab-test", (tools, debian, image), beside=True),
         *(
             Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,), beside=True)
             for core in shop.cores

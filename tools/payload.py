@@ -36,7 +36,7 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4650, 121.0)  # a new record also looks whether there is a unit
+PRIMITIVE = Budget(1500, 30.0, 4650, 122.0)  # a new record also looks whether there is a unit
 COMPOSITE = Budget(4000, 76.0, 6120, 170.0)
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")

@@ -125,7 +125,7 @@ def ports(names: list[str]) -> Ports:
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     ports = Ports(makers)
-    makers.update(fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
+    makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     if {"pools", "volumes", "filesystems"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -162,6 +162,18 @@ def _fstab() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 
     return Fstab()
+
+
+def _label() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import Labels
+
+    return Labels()
+
+
+def _fcontext() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import FileContexts
+
+    return FileContexts()
 
 
 def _unit(fstab: Any) -> Any:

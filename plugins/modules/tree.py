@@ -83,16 +83,20 @@ options:
         elements: str
       selinux:
         description:
-          - The SELinux context. Not supported yet, refused with C(unsupported).
+          - The SELinux label, and a local file context for the directory and all beneath, so that C(restorecon) keeps
+            it. Of what lies beneath already no label changes.
+          - Refused with C(unsupported) where SELinux is not enabled, with C(invalid) where the policy does not know it.
+            Sources are selinux(8), C(/sys/fs/selinux/context) and semanage-fcontext(8).
         type: dict
         suboptions:
           type:
             description:
-              - Type of the context.
+              - Type of the label.
             type: str
+            required: true
           level:
             description:
-              - MLS or MCS level of the context.
+              - MLS or MCS level of the label. When it is not given, that of the label stays.
             type: str
       project:
         description:
@@ -268,13 +272,25 @@ errors_total:
   sample: 1
 """
 
+from typing import Any
+
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import tree
 
 
 def main() -> None:
-    _shell.run(tree, {"node": Node, "data": DataDir})
+    def label() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import Labels
+
+        return Labels()
+
+    def fcontext() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import FileContexts
+
+        return FileContexts()
+
+    _shell.run(tree, {"node": Node, "data": DataDir, "label": label, "fcontext": fcontext})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from ansible_collections.bulkhead.storage.tests.benchmark.figures import (
@@ -81,7 +82,8 @@ What stands between the figures and the goals that are not reached:
 
 def written(found: Found) -> str:
     parts = [_HEAD % {"date": found["date"], **found["machine"]}, _goals(found), _plays(found), _module(found)]
-    return "\n".join([*parts, _loops(found), _floor(found), _mitogen(found)]).rstrip("\n") + "\n"
+    parts += [_loops(found), _guest(found), _floor(found), _mitogen(found)]
+    return "\n".join(part for part in parts if part).rstrip("\n") + "\n"
 
 
 def _title(text: str) -> str:
@@ -200,6 +202,26 @@ through 10 and 100, and ours is the measured play with directories, which stands
     if changed:
         text += "%s says ``changed`` on every run.\n" % " and ".join(changed)
     return _title("Beside the loops of others") + text.lstrip() + "\n" + table(rows)
+
+
+def _guest(found: Found) -> str:
+    guest = found.get("guest")
+    if not guest:
+        return ""
+    calls, loops = guest["calls"], guest["loops"]
+    rows = [["Play with nothing to do", "N", "wall", ""], ["ping", "", seconds(median(guest["ping"])), ""]]
+    rows.append(["``layout``", "{:,}".format(guest["count"]), seconds(median(guest["layout"])), ""])
+    rows += [["``community.general.xfs_quota``", count, seconds(loops[count]), ""] for count in sorted(loops, key=int)]
+    note = times(guest["ratio"]) + " (extrapolated)"
+    rows.append(
+        ["``community.general.xfs_quota``", "{:,}".format(guest["count"]), seconds(guest["extrapolated"]), note]
+    )
+    text = """
+Project quotas on XFS, Linux {} in an emulated guest (``tests/benchmark/xfs_quota.py``). The module process walked the
+quotas once: {:,} steps, {} programs, {} limits set.
+"""
+    told = text.lstrip().format(guest["kernel"], calls["next"], calls["programs"], calls["set"])
+    return _title("Project quotas in a guest") + told + "\n" + table(rows)
 
 
 def _floor(found: Found) -> str:

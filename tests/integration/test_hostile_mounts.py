@@ -16,7 +16,7 @@ from collections import Counter
 
 import pytest
 
-from ansible_collections.bulkhead.storage.tests.support import attack
+from ansible_collections.bulkhead.storage.tests.support import attack, reconciling
 
 pytestmark = pytest.mark.usefixtures("attacked")
 
@@ -144,3 +144,25 @@ def test_a06_an_unmount_where_the_name_leads_elsewhere(theirs: str) -> None:
     os.rmdir(victim)
     assert naive[1] and outcomes["unsafe_path"] and outcomes["ok"]
     assert outcomes.keys() <= {"ok", "unsafe_path", "moved", "did_not_settle", "not_found"}, outcomes
+
+
+def test_a05_what_would_lie_in_a_mount_of_theirs_is_refused_beforehand(theirs: str) -> None:
+    """Nobody looks beneath a mount where others can write, so nothing is promised there; beside it all is well."""
+    memory = {"size": "1MiB", "persist": "none"}
+    for place in (theirs + "/a", theirs + "/new/a"):  # in a directory of theirs, and in one that is yet to be made
+        over = {"path": place, **memory}
+        for document in (
+            {"tmpfs": [over, {"path": place + "/b", **memory}]},
+            {"tmpfs": [over], "trees": [{"root": place + "/b", "entries": [{"path": "c"}]}]},
+            {"tmpfs": [over], "trees": [{"root": place, "entries": [{"path": ".", "mode": "0700"}]}]},
+        ):
+            for check in (True, False):
+                answer = reconciling.run(document, check=check)
+                assert {error["code"] for error in answer.get("refused", ())} == {"unsafe_path"}, (document, answer)
+            assert attack.mounted(theirs) == [] and os.listdir(theirs) == ["link"]
+        assert reconciling.run({"tmpfs": [over]})["errors"] == [] and attack.mounted(place) == [place]
+        assert reconciling.run({"tmpfs": [{**over, "state": "absent"}]})["errors"] == []
+    inner = {"path": "/mnt/ours/b", **memory}
+    assert reconciling.run({"tmpfs": [inner, {"path": "/mnt/ours", **memory}]})["errors"] == []
+    subprocess.run(["umount", "/mnt/ours/b", "/mnt/ours"], check=True)
+    os.rmdir("/mnt/ours")

@@ -15,6 +15,7 @@ import itertools
 import mmap
 import os
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -303,3 +305,43 @@ def test_no_attacker_outlives_a_test_that_is_killed() -> None:
     while any(os.path.exists("/proc/%d" % pid) for pid in pids):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a01_a_table_that_is_a_link_every_other_moment_gives_nobodys_rights(theirs: str) -> None:
+    """What replaces a file has its owner and mode: those of the file, not of what a link in its place leads to."""
+    path, link, tool = theirs + "/table", theirs + "/other", "/srv/victim/tool"
+    attack.write(tool, uid=0)
+    os.chmod(tool, 0o4711)
+
+    def plant() -> None:
+        for name in (path, link):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+        attack.write(path)
+        os.symlink("../victim/tool", link)
+
+    def by_path() -> bool:
+        return not os.path.islink(path) and bool(os.stat(path).st_mode & stat.S_ISUID)
+
+    def given() -> bool:
+        found = [os.lstat(theirs + "/" + name) for name in os.listdir(theirs)]
+        return any(stat.S_ISREG(seen.st_mode) and (seen.st_mode & stat.S_ISUID or not seen.st_uid) for seen in found)
+
+    plant()
+    outcomes: Counter[str] = Counter()
+    end = time.monotonic() + 4
+    with attack.tenant(attack.exchange(path, link)) as them:
+        naive = sum(by_path() for _try in range(20000))
+        while time.monotonic() < end:
+            try:
+                atomic.replace(path, b"ours")
+                outcomes["ok"] += 1
+            except StorageError as error:
+                outcomes[error.code] += 1
+            assert not given(), outcomes
+            if not any(os.path.islink(name) for name in (path, link)):
+                plant()
+        exchanges = them.count
+    line = "A1 table: %d replacements (%s), %d exchanges, naive lost %d of 20000, ours 0"
+    print(line % (outcomes.total(), attack.told(outcomes), exchanges, naive))
+    assert naive and outcomes["ok"] > 20 and outcomes["unsafe_path"] > 20

@@ -180,7 +180,11 @@ class Shell:
         seen = b""
         while time.monotonic() < until:
             if not again or (every and time.monotonic() > again):
-                self.socket.sendall(line)
+                self.socket.settimeout(deadline)
+                try:
+                    self.socket.sendall(line)
+                except TimeoutError:
+                    break
                 again = time.monotonic() + every
             self.socket.settimeout(min(max(until - time.monotonic(), 0.01), every or deadline))
             try:

@@ -24,7 +24,6 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal import Journal
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
@@ -246,6 +245,9 @@ def mounted(beneath: str) -> list[str]:
 
 def engine(document: dict[str, Any], check: bool = False, quick: bool = False) -> dict[str, Any]:
     """The engine with the real adapters in this process; ``quick``: without lock and journal, for many runs."""
+    # Ansible, which a guest of the lab does not have
+    from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
+
     entries, errors = _kinds.entries(document, {"allow_unstable_device": False}, set())
     ports = _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
     held: dict[str, Any] = {} if quick else {"lock": lambda: _shell._lock(30), "journal": Journal}

@@ -77,7 +77,7 @@ KNOWN: dict[str, dict[str, Any]] = {
         "moves": [
             {
                 "declare": {
-                    "pools": [{"name": "p1", "backend": "directory", "config": {"path": "/srv/a"}}],
+                    "pools": [{"name": "p1", "backend": "loop", "config": {"path": "/srv/a"}}],
                     "tmpfs": [{"path": "/srv/a", "size": "100KB"}],
                 }
             }
@@ -207,6 +207,25 @@ KNOWN: dict[str, dict[str, Any]] = {
                     "trees": [{"root": "/mnt/b", "entries": [{"path": "a/c"}]}],
                 }
             },
+        ],
+    },
+    "a mount point in a directory that was removed": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "bind", "path": "/mnt/a", "source": "/srv/a", "flags": 0},
+            {"do": "remove", "path": "/srv/a"},
+            {"declare": {"mounts": [{"path": "/mnt/a/a", "source": "/mnt", "bind": True}]}},
+        ],
+    },
+    "a quota in an image that is mounted beside": {
+        "srv": "tmpfs",
+        "moves": [
+            {
+                "declare": {
+                    "quotas": [{"path": "/srv/'q/a", "hard": "none"}],
+                    "volumes": [{"name": "v2", "size": "8MiB", "target": "/srv/'q", "state": "attached"}],
+                }
+            }
         ],
     },
 }

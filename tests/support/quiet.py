@@ -27,7 +27,7 @@ _CALLS = """
     lchown 94 -, fchownat 260 54, mknod 133 -, mknodat 259 33, utime 132 -, utimes 235 -, futimesat 261 -,
     utimensat 280 88, setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7, removexattr 197 14, lremovexattr 198 15,
     fremovexattr 199 16, mount 165 40, umount2 166 39, pivot_root 155 41, fsopen 430 430, fsconfig 431 431,
-    fsmount 432 432, fspick 433 433, move_mount 429 429, mount_setattr 442 442, quotactl 179 60, quotactl_fd 443 443,
+    fsmount 432 432, fspick 433 433, move_mount 429 429, mount_setattr 442 442,
     swapon 167 224, swapoff 168 225, sync 162 81, syncfs 306 267, fsync 74 82, fdatasync 75 83, flock 73 32,
     copy_file_range 326 285, sendfile 40 71, execve 59 221, execveat 322 281, fork 57 -, vfork 58 -,
     clone 56 220, clone3 435 435, unshare 272 97, setns 308 268
@@ -35,6 +35,9 @@ _CALLS = """
 _WRITES = {"write": (1, 64), "pwrite64": (18, 68), "writev": (20, 66), "pwritev": (296, 70), "pwritev2": (328, 287)}
 _OPENS = {"open": (2, None), "openat": (257, 56)}
 _IOCTL = (16, 29)
+_QUOTAS = {"quotactl": (179, 60), "quotactl_fd": (443, 443)}
+# GETFMT, GETINFO, GETQUOTA, GETNEXTQUOTA, and those of XFS: GETQUOTA, GETQSTAT, GETQSTATV, GETNEXTQUOTA
+_ASKING = (0x800004, 0x800005, 0x800007, 0x800009, 0x5803, 0x5805, 0x5808, 0x5809)
 _CREATING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_TMPFILE & ~os.O_DIRECTORY)
 # Those that only look: terminals, sizes of devices, loop status, flags and project ids, trees and subvolumes of Btrfs,
 # size and label of XFS.
@@ -42,6 +45,7 @@ _LOOKING = (0x5401, 0x5413, 0x5451, 0x80081272, 0x1268, 0x125E, 0x4C05, 0x800866
 _LOOKING += (0xC0709411, 0xD0009412, 0x8400941F, 0x80705864, 0x81009431)
 _ALLOW, _TRAP, _ARCH = 0x7FFF0000, 0x00030000, {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _EQUAL, _SET, _ABOVE, _RETURN = 0x20, 0x15, 0x45, 0x25, 0x06  # ld abs; jeq, jset, jgt with a constant; ret
+_SHIFT = 0x74  # rsh
 
 
 def _program() -> list[tuple[int, int, int, int]]:
@@ -64,6 +68,10 @@ def _program() -> list[tuple[int, int, int, int]]:
     asked = [(_LOAD, 0, 0, 24)]
     asked += [(_EQUAL, len(_LOOKING) - index, 0, each) for index, each in enumerate(_LOOKING)]
     when(_IOCTL[column], [*asked, (_RETURN, 0, 0, _TRAP), (_RETURN, 0, 0, _ALLOW)])
+    for name, pair in _QUOTAS.items():
+        asked = [(_LOAD, 0, 0, 16 + 8 * (name == "quotactl_fd")), (_SHIFT, 0, 0, 8)]  # what is left of it is whose
+        asked += [(_EQUAL, len(_ASKING) - index, 0, each) for index, each in enumerate(_ASKING)]
+        when(pair[column], [*asked, (_RETURN, 0, 0, _TRAP), (_RETURN, 0, 0, _ALLOW)])
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 

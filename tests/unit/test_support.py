@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 _WAITS = """
 import os, sys
 from ansible_collections.bulkhead.storage.tests.support import host
@@ -43,3 +45,23 @@ def test_a_host_whose_test_is_killed_leaves_no_loop_device(private_mounts: None)
     while before & attached(devices) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not before & attached(devices), before
+
+
+_ASKS = """
+import ctypes, os, sys
+from ansible_collections.bulkhead.storage.tests.support import quiet
+libc, fd, room = ctypes.CDLL(None), os.open("/", os.O_RDONLY), ctypes.create_string_buffer(256)
+quiet.look_only()
+libc.syscall(443, fd, ctypes.c_uint(int(sys.argv[1], 0) << 8 | 2), 0, room)  # quotactl_fd(2), of projects
+"""
+
+
+@pytest.mark.parametrize(
+    "command, status",
+    [("0x800007", 0), ("0x5808", 0), ("0x5803", 0), ("0x800008", 97), ("0x800002", 97), ("0x5804", 97), ("0x5801", 97)],
+)
+def test_who_may_only_look_may_ask_for_a_quota_and_set_none(command: str, status: int) -> None:
+    """Q_GETQUOTA, Q_XGETQSTATV, Q_XGETQUOTA; Q_SETQUOTA, Q_QUOTAON, Q_XSETQLIM, Q_XQUOTAON."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", _ASKS, command]
+    assert subprocess.run(argv, env=environment, check=False, stderr=subprocess.DEVNULL).returncode == status

@@ -65,7 +65,7 @@ def _write(at: int, name: bytes, data: bytes, mode: int | None, keep_from: bytes
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # says: not stale
         try:
-            old = os.open(keep_from or name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+            old = os.open(keep_from or name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
         except FileNotFoundError:
             os.fchmod(fd, 0o644 if mode is None else mode)
         else:

@@ -208,7 +208,7 @@ def _sweep_one(folder: int, name: bytes) -> None:
         return os.unlink(name, dir_fd=folder)  # a link or a socket: nothing that a living run holds
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return clone.remove(folder, name, "a leftover")
+        clone.remove(folder, name, "a leftover")
     finally:
         os.close(fd)
 

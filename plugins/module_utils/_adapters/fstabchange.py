@@ -98,12 +98,12 @@ def _apart(old: bytes, new: bytes, place: int) -> tuple[bytes, bytes]:
 
 
 def walked(file: str) -> int:
-    """Elsewhere a tenant's link could lead to the host's own table."""
+    """Elsewhere a tenant's link could lead to the host's table."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
     try:
         with Walk() as walk:
-            return walk.open(file, os.O_RDONLY | os.O_NONBLOCK)
+            return walk.content(file, os.O_RDONLY)
     except StorageError as error:
         if error.code == "unsafe_path":
             raise

@@ -43,7 +43,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _SET_FLAG, _SET_STRING, CREATE, RECONFIGURE = 0, 1, 6, 7
 _EMPTY_PATH, RECURSIVE, _UMOUNT_NOFOLLOW, _MNT_DETACH = 0x1000, 0x8000, 8, 2
-_ONTO, _INTO_GROUP = 0x44, 0x144  # from this descriptor onto that one; its peers and masters become that one's (5.15)
+INTO_GROUP = 0x144  # not onto that one: its peers and masters become that one's (5.15)
 _PROPAGATION = {"private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20, "unbindable": 1 << 17}
 _DEFAULTS = {"o:mode": 0o1777, "o:uid": 0, "o:gid": 0}  # of a tmpfs that root mounts
 _OFF = {"sync": b"async"}  # what lifts an option that is not its name after "no"
@@ -90,18 +90,11 @@ def _row(number: int) -> Mount | None:
 
 
 def clone(held: ExitStack, fd: int, more: int = 0) -> int:
-    """A detached copy of a mount from the directory or file of a descriptor on; ``more``: RECURSIVE."""
     return own(held, syscall(_OPEN_TREE, fd, b"", 1 | os.O_CLOEXEC | _EMPTY_PATH | more))
 
 
-def move(tree: int, point: int) -> None:
-    """Attach a detached mount at a descriptor of its mount point."""
-    syscall(_MOVE_MOUNT, tree, b"", point, b"", _ONTO)
-
-
-def join(peer: int, root: int) -> None:
-    """Make the mount of ``root`` a peer, or a slave, of whoever ``peer`` is one of."""
-    syscall(_MOVE_MOUNT, peer, b"", root, b"", _INTO_GROUP)
+def move(tree: int, point: int, how: int = 0x44) -> None:
+    syscall(_MOVE_MOUNT, tree, b"", point, b"", how)
 
 
 def open_at(at: int, name: bytes) -> int:
@@ -183,7 +176,7 @@ def create(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> N
         _load_all(_archive())
     if after.get("fstype") == "tmpfs" and not after.get("bind"):
         said = {k: v for k, v in after.items() if k not in _DEFAULTS or v != _DEFAULTS[k]}
-        tree = own(held, filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, said))
+        tree = filesystem(held, target, "tmpfs", {"source": after.get("source", "tmpfs")}, said)
     else:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 
@@ -233,7 +226,7 @@ def filesystem(held: ExitStack, target: str, fstype: str, source: dict[str, Any]
     bits = ATIME.get(after.get("atime", ""), 0)
     for key, (bit, _word) in FLAGS.items():
         bits |= bit if after.get(key) is True else 0
-    return syscall(_FSMOUNT, context, 1, bits)
+    return own(held, syscall(_FSMOUNT, context, 1, bits))
 
 
 def enforced(now: dict[str, Any], target: str, after: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def _restore(kept: list[_Kept]) -> list[str]:
                         if again and twin >= 0 and mount_id(fd) == mount_id(above):
                             mountapi.move(twin, fd)
                         elif not again and peer >= 0:
-                            mountapi.join(peer, fd)
+                            mountapi.move(peer, fd, mountapi.INTO_GROUP)
                 except (OSError, StorageError):
                     lost.append(mount.path)
     return lost
@@ -116,7 +116,7 @@ def bring(root: int, target: str, before: dict[str, Any], after: dict[str, Any])
                 _take(["%s/%s" % (target, rest) for rest in missing])
         finally:
             if peer >= 0:
-                mountapi.join(peer, root)
+                mountapi.move(peer, root, mountapi.INTO_GROUP)
 
 
 def _bring(target: str, source: str, missing: list[str], row: Mount, after: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ _FRESH = {**dict.fromkeys(FLAGS, False), "atime": "relatime", "propagation": UNK
 _TMPFS = {"source": "tmpfs", "o:mode": 0o1777, "o:uid": 0, "o:gid": 0}
 
 
-def merge(target: str, now: Any, declared: Any) -> Any:
+def merge(port: Any, target: str, now: Any, declared: Any) -> Any:
     declared = as_shown(declared)
     if now is not None:
         seen = now if declared.get("bind") else {**now, **now.get("_fs", {})}
@@ -45,7 +45,8 @@ def merge(target: str, now: Any, declared: Any) -> Any:
             return after
     if declared.get("bind"):
         return {**dict.fromkeys(_FRESH, UNKNOWN), **declared}  # what is not declared, a bind takes from its source
-    return {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
+    fresh = {**_FRESH, **(_TMPFS if declared.get("fstype") == "tmpfs" else {}), **declared}
+    return {**fresh, "_theirs": True} if target in port.theirs else fresh
 
 
 def replaces(target: str, before: Any, after: Any) -> bool:
@@ -75,7 +76,7 @@ def consent(target: str, before: Any, after: Any) -> tuple[str, Any] | None:
     return ("absent", True) if risk(target, before, after) == DESTROYS else None
 
 
-def refuse(wanted: Any, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
+def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
     if before is not None and after is None:
         over = [path for path in before.get("_below", ()) if ("mount", path) not in gone]
         if over:
@@ -84,12 +85,12 @@ def refuse(wanted: Any, target: str, before: Any, after: Any, gone: set[Any]) ->
     elif before is not None:
         return too_small(target, before, after)
     elif after is not None and str(after.get("source"))[:1] == "/" and "_missing" not in after:
-        return _unusable(wanted, target, after)
+        return _unusable(port.wanted, target, after)
     return None
 
 
 def _unusable(wanted: Any, target: str, after: dict[str, Any]) -> StorageError | None:
-    """Why a source that is there cannot be mounted, unless this declaration mounts something over it first."""
+    """Of a source that is there, unless this declaration mounts something over it first."""
     source, bind = after["source"], after.get("bind")
     if any(names.within(source, path) for path in wanted if path != target):
         return None
@@ -124,7 +125,7 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
     return None
 
 
-def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
+def behind_links(table: Table, targets: list[str], theirs: set[str]) -> dict[str, Any]:
     """No mount points as they are written: links of root above them are followed, a link itself is refused."""
     found: dict[str, Any] = {}
     missing: set[str] = set()  # directories: nothing can be mounted beneath
@@ -147,11 +148,19 @@ def behind_links(table: Table, targets: list[str]) -> dict[str, Any]:
                     found[target] = error
             except OSError as exc:
                 found[target] = StorageError("unreadable", "cannot look at %s: %s" % (target, exc.strerror))
+        theirs.update(target for target in targets if _theirs(walk, names.parent(target)))
     return found
 
 
+def _theirs(walk: Walk, folder: str) -> bool:
+    try:
+        return not walk.parent(folder + "/x")[2]
+    except StorageError as error:
+        return error.code == "not_found" and _theirs(walk, names.parent(folder))
+
+
 def linkless_so_far(source: str) -> None:
-    """The same of the directory that something not there yet will lie in: what makes it would make it elsewhere."""
+    """Of what is not there yet: it would be made elsewhere."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountsource
 
     up = next(above for above in names.ancestors(source) if os.path.lexists(names.encode(above)))

@@ -37,6 +37,7 @@ class Mounts:
 
     def __init__(self) -> None:
         self.wanted: Any = {}
+        self.theirs: set[str] = set()
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
@@ -48,7 +49,7 @@ class Mounts:
         if targets is not None and absent:
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
 
-            rows = mountplan.behind_links(table, absent)
+            rows = mountplan.behind_links(table, absent, self.theirs)
         for target, row in found.items():
             try:
                 row = rows.pop(target, row)
@@ -93,7 +94,7 @@ class Mounts:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountplan
 
         found = getattr(mountplan, hook)
-        return partial(found, self.wanted) if hook == "refuse" else found
+        return partial(found, self) if hook in ("merge", "refuse") else found
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi

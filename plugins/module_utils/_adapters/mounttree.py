@@ -36,7 +36,10 @@ def tree(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> int
     """A detached mount of ``after``, with its flags; it and what must live until it is attached go to ``held``."""
     source = after["source"]
     if after.get("bind"):
-        return _bind(held, walk, source, after)
+        more = mountapi.RECURSIVE if after.get("recursive") else 0
+        copy = mountapi.clone(held, mountapi.own(held, walk.open(source, os.O_PATH)), more)
+        mountapi.set_flags(copy, None, after, bool(more))
+        return copy
     device, extra = source, {}
     if source.startswith("/"):
         device, fstype = _device(held, walk, source, after.get("read_only") is True)
@@ -45,19 +48,7 @@ def tree(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> int
             raise StorageError("invalid", "%s shows no filesystem, or several" % source, "set fstype", option="fstype")
         # The filesystem itself is read-only then, or it would write to the device (replay, superblock) all the same.
         extra = {"ro": True} if after.get("read_only") is True else {}
-    made = mountapi.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
-    return mountapi.own(held, made)
-
-
-def _bind(held: ExitStack, walk: Walk, source: str, after: dict[str, Any]) -> int:
-    recursive = mountapi.RECURSIVE if after.get("recursive") else 0
-    fd = walk.open(source, os.O_PATH)
-    try:
-        clone = mountapi.clone(held, fd, recursive)
-    finally:
-        os.close(fd)
-    mountapi.set_flags(clone, None, after, bool(recursive))
-    return clone
+    return mountapi.filesystem(held, target, after.get("fstype") or source, {"source": device, **extra}, after)
 
 
 def _device(held: ExitStack, walk: Walk, source: str, read_only: bool) -> tuple[str, str]:

@@ -35,7 +35,7 @@ _DECLARED = frozenset(
 )
 CREATION = frozenset(("thick", "source", "copy"))  # matter while it is made, never compared
 _IDS = {"owner": ("u", "uid"), "group": ("g", "gid")}
-_SHARED = ("uid", "gid", "mode")  # by the root of a memory filesystem with its mount
+_SHARED = ("uid", "gid", "mode")  # by a memory filesystem's root and its mount
 RIGHTS = ("uid", "gid", "mode", "acl", "default_acl")
 _KINDS = {
     stat.S_IFLNK: "symbolic link",
@@ -67,8 +67,8 @@ class Node:
         self.want_entries: set[Hashable] = set()
         self.swept: set[tuple[int, int]] = set()
         self.adopted: set[str] = set()
-        self.put_at: dict[tuple[int, int], str] = {}  # what this run made or changed: the name by which it did
-        self.again: dict[str, Any] = {}  # other names of such, and what was there before
+        self.put_at: dict[tuple[int, int], str] = {}
+        self.again: dict[str, Any] = {}
         self.subvolumes: dict[str, bool] = {}  # declared as one: would it lie on Btrfs?
 
     # -- what is declared, pure ------------------------------------------------------------------------------------
@@ -230,6 +230,10 @@ class Node:
                 elif exc.errno == errno.ENOTDIR and flags != LOOK:
                     _must_be_file(_stat(at, name, target), target)
                     flags = LOOK
+                elif (
+                    trusted and exc.errno == errno.ENOENT and not (os.fstat(at).st_nlink or target in self.want_entries)
+                ):
+                    raise StorageError("denied", "%s: its directory was removed" % target) from exc
                 else:
                     raise refused(exc, target, not trusted) from exc
         try:
@@ -350,13 +354,20 @@ class MountedRoot(Node):
         return {path: v for path, v in found.items() if isinstance(v, StorageError) or v["_mounted"]}
 
     def fresh(self, target: str, place: str, mount: Value) -> Value | None:
-        """What is seen there once a memory filesystem is mounted at ``place``."""
+        """What is seen in a memory filesystem that is mounted at ``place``."""
         rights = {name: mount["o:" + name] for name in _SHARED}
-        root = {"type": "directory", **rights, "acl": (), "default_acl": (), "_mounted": True, "_trusted": True}
+        root = {
+            "type": "directory",
+            **rights,
+            "acl": (),
+            "default_acl": (),
+            "_mounted": True,
+            "_trusted": "_theirs" not in mount,
+        }
         return root if target == place else None
 
     def tells(self, target: str, value: Value) -> tuple[str, str, Value]:
-        """The same inode as another port shows it, as far as the two have fields in common."""
+        """What another port shows of the same inode."""
         return "mount", target, {"o:" + name: value[name] for name in _SHARED if name in value}
 
     def implies(self, target: str, value: Value | None) -> Iterable[tuple[str, str, Value]]:

@@ -124,7 +124,7 @@ def look_inside(value: Value, at: int, name: bytes, fd: int, path: str) -> None:
 def put(port: Node, target: str, before: Value | None, after: Value | None) -> None:
     if target in port.again and port.again[target] == after:
         del port.again[target]
-        return  # walked back: by the name by which it was done
+        return
     with Walk() as walk:
         fd, now, tenant = -1, None, True
         try:
@@ -140,7 +140,8 @@ def put(port: Node, target: str, before: Value | None, after: Value | None) -> N
                 port.adopted.add(target)  # the root of a mount that was made a moment ago came with it
                 before = now
             if not _as_expected(now, before, after):
-                if now and after and _other_name(port, target, now, after):
+                known = port.put_at.get((now["_dev"], now["_ino"]), target) if now and after else target
+                if now and known != target and _as_expected(now, after, after):
                     port.again[target] = before
                     return
                 raise StorageError("moved", "%s is no longer as it was when the plan was made" % target, "run again")
@@ -178,11 +179,6 @@ def _as_expected(now: Value | None, before: Value | None, after: Value | None) -
         return bool(now["type"] == before["type"])  # what the mount hid has rights of its own
     wanted = {key: value for key, value in before.items() if key[0] != "_" and key not in CREATION}
     return all(value is UNKNOWN or now.get(key) == value for key, value in wanted.items())
-
-
-def _other_name(port: Node, target: str, now: Value, after: Value) -> bool:
-    """Did this run make it so a moment ago, by another name that a bind gives it?"""
-    return port.put_at.get((now["_dev"], now["_ino"]), target) != target and _as_expected(now, after, after)
 
 
 def _change(port: Node, walk: Walk, target: str, fd: int, now: Value, after: Value) -> None:

@@ -218,11 +218,15 @@ class Quota:
         if after and self.nowhere.get(target):
             return self.nowhere[target]
         limits = self._seen.get(target)
-        getattr(limits, "said", {}).update(self._said)  # what is beside it may contradict it
-        return limits.refusal(target, before, after) if limits is not None else None
+        if limits is None:
+            return None
+        if hasattr(limits, "beside"):
+            limits.beside(self._said)  # which may contradict it
+        error: StorageError | None = limits.refusal(target, before, after)
+        return error
 
     def fresh(self, target: Target, place: str, mount: Any) -> StorageError | None:
-        """What is seen there once a memory filesystem is mounted at ``place``: it knows no limits of ours."""
+        """What is seen in a memory filesystem that is mounted at ``place``."""
         self.nowhere[target] = nowhere_held(self._types, target[1])
         return self.nowhere[target] if target[1] == place else None
 

@@ -9,9 +9,11 @@ A project is known by the id of its directory and by the row of the catalogue th
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import errno
 import fcntl
+import itertools
 import os
 import struct
 from collections.abc import Hashable
@@ -63,6 +65,8 @@ class QuotactlLimits:
         self.seen: dict[Target, dict[str, Any]] = {}  # what its filesystem can: type, unit of a limit, enforcement
         self.spots: dict[tuple[Hashable, str, int], set[Target]] = {}
         self.said: dict[Target, dict[str, Any]] = {}
+        self.shared: dict[tuple[str, Any], list[Target]] = {}  # paths, ids and names that projects are declared with
+        self.projects: Projects | None = None  # as read by the last look, and kept up to date by what changes it
         self._states: dict[Hashable, dict[str, dict[str, Any]]] = {}
 
     def place(self, fd: int, target: Target) -> tuple[Hashable, Spot]:
@@ -87,14 +91,20 @@ class QuotactlLimits:
         """A mount option turns it on, or nothing does: ``refusal`` tells for each kind where it is off."""
         return {"on": True, "mode": "mount", "_inconsistent": False}
 
-    def declare(self, target: Target, value: dict[str, Any]) -> None:
-        """Told of every target before anything is looked at."""
-        self.said[target] = value
-
     def read(self, fd: int, wanted: dict[Target, Spot]) -> dict[Target, Any]:
+        if any(spot.kind == "project" for spot in wanted.values()):
+            self.projects = Projects(self.record)
+        return self._read(fd, wanted)
+
+    def known(self) -> Projects:
+        if self.projects is None:
+            self.projects = Projects(self.record)
+        return self.projects
+
+    def _read(self, fd: int, wanted: dict[Target, Spot]) -> dict[Target, Any]:
         asked: dict[str, dict[int, Dquot]] = {}
         state = self._states.pop(self.filesystem(fd))
-        known = Projects(self.record) if any(spot.kind == "project" for spot in wanted.values()) else None
+        known = self.known() if any(spot.kind == "project" for spot in wanted.values()) else None
         where = {target: known.find(target[1], spot) if known else spot for target, spot in wanted.items()}
         for kind in {spot.kind for spot in wanted.values()}:
             if state[kind]["counts"]:
@@ -105,7 +115,7 @@ class QuotactlLimits:
     def point(self, fd: int, target: Target) -> Any:
         """The value of one target, read by its number alone."""
         _fs, spot = self.place(fd, target)
-        return self.read(fd, {target: spot}).get(target)
+        return self._read(fd, {target: spot}).get(target)
 
     def _value(
         self, fd: int, target: Target, spot: Spot, known: Projects | None, dquots: dict[int, Dquot]
@@ -154,6 +164,11 @@ class QuotactlLimits:
         grace = now["grace"] if now else UNKNOWN
         return {**kept, "grace": grace, **rounded(declared, unit), "enforced": True, "nested": True}
 
+    def beside(self, said: dict[Target, dict[str, Any]]) -> None:
+        """All that is declared together."""
+        if self.said is not said:
+            self.said, self.shared = said, {}
+
     def refusal(self, target: Target, before: Any, after: Any) -> StorageError | None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.quotactlplan import refusal
 
@@ -172,6 +187,27 @@ class Projects:
         self.names: dict[str, dict[str, Any]] = record.ids("project")
         self.owners = {row["id"]: name for name, row in self.names.items()}
         self.paths = {path: name for name, row in self.names.items() for path in row.get("paths", ())}
+        self._sorted = sorted(self.paths)
+
+    def set(self, name: str, row: dict[str, Any] | None) -> None:
+        """What was written meanwhile."""
+        old = self.names.pop(name, {"id": 0, "paths": []})
+        self.owners.pop(old["id"], None)
+        for path in old["paths"]:
+            del self.paths[path]
+            self._sorted.remove(path)
+        if row is not None:
+            self.names[name] = row
+            self.owners[row["id"]] = name
+            for path in row["paths"]:
+                self.paths[path] = name
+                bisect.insort(self._sorted, path)
+
+    def beneath(self, path: str) -> list[str]:
+        """The directories of projects within one, itself left out."""
+        start = bisect.bisect_left(self._sorted, path + "/")
+        rest = itertools.islice(self._sorted, start, None)
+        return list(itertools.takewhile(lambda other: other.startswith(path + "/"), rest))
 
     def find(self, path: str, spot: Spot) -> Spot:
         """A directory has the project that the catalogue gave it, whatever it carries; else the one that it carries.

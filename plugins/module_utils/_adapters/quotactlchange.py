@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cataloguewrite, project_tag, quotactl
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
@@ -64,7 +64,7 @@ class QuotactlChanges:
 
     def forget(self, fd: int, target: Target) -> None:
         """A limited directory is gone: so may be what was kept for it. ``fd`` is of the filesystem it was on."""
-        known = Projects(self.record)
+        known = self.limits.known()
         name = known.paths.get(target[1]) if target[0] == "project" else None
         if name is not None:
             row = known.names[name]
@@ -77,32 +77,38 @@ class QuotactlChanges:
             set_limits(fd, "project", now["id"], after)
             return
         wanted = after["id"] if after["id"] is not UNKNOWN else None
-        number = cataloguewrite.claim(
-            self.record, "project", name, wanted, {"paths": paths, "whole": False}, (LOW, HIGH), lambda n: free(fd, n)
-        )
+        number = self._claim(name, wanted, paths, False, lambda number: free(fd, number))
         set_limits(fd, "project", number, after)
-        known = Projects(self.record)
+        known = self.limits.known()
         for path in (now or {}).get("paths") or ():
             if path not in paths:
                 self._tag(fd, path, known)
         for path in paths:
             self._tag(fd, path, known, number, name)
-        cataloguewrite.claim(self.record, "project", name, number, {"paths": paths, "whole": True}, (LOW, HIGH), None)
+        self._claim(name, number, paths, True)
+
+    def _claim(
+        self, name: str, number: int | None, paths: list[str], whole: bool, usable: Callable[[int], bool] | None = None
+    ) -> int:
+        value = {"paths": paths, "whole": whole}
+        number = cataloguewrite.claim(self.record, "project", name, number, value, (LOW, HIGH), usable)
+        self.limits.known().set(name, {"id": number, **value})
+        return number
 
     def _lift(self, fd: int, target: Target, now: dict[str, Any]) -> None:
         paths = now["paths"]
-        going = {"paths": paths, "whole": False}
-        cataloguewrite.claim(self.record, "project", now["name"], now["id"], going, (LOW, HIGH), None)
-        known = Projects(self.record)
+        self._claim(now["name"], now["id"], paths, False)
+        known = self.limits.known()
         for path in paths:
             self._tag(fd, path, known, gone=now["name"])
         if self.limits.seen[target]["counts"]:
             set_limits(fd, "project", now["id"], {})
         cataloguewrite.release(self.record, "project", now["name"])
+        known.set(now["name"], None)
 
     def _tag(self, fd: int, path: str, known: Projects, number: int = 0, name: str = "", gone: str = "") -> None:
         """Charge a tree to a project, or (``number`` 0) to the one around it, if any. Projects in it stay theirs."""
-        inside = {p[len(path) :].lstrip("/") for p in known.paths if p != path and names.within(p, path)}
+        inside = {p[len(path) :].lstrip("/") for p in known.beneath(path)}
         mine = {p[len(path) :].lstrip("/") for p in (known.names.get(name or gone) or {}).get("paths", ())}
         if not number:
             around = [p for p in names.ancestors(path) if known.paths.get(p, gone) != gone]

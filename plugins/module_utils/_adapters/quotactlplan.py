@@ -8,7 +8,6 @@ import os
 from typing import Any, Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.quotactl import (
-    Projects,
     QuotactlLimits,
     Target,
 )
@@ -98,7 +97,7 @@ def _project(limits: QuotactlLimits, target: Target, before: Any, after: dict[st
         if before and before["name"] is not None and after[field] not in (UNKNOWN, before[field]):
             text = "%s is of the project %s (id %d) already" % (path, before["name"], before["id"])
             yield StorageError("conflict", text, "keep its %s, or remove it first (state: absent)" % field)
-    known = Projects(limits.record)
+    known = limits.known()
     row = known.names.get(after["name"])
     if row is not None and path not in row["paths"] and any(os.path.lexists(names.encode(p)) for p in row["paths"]):
         text = "project %s is at %s already, and %s is not of it" % (after["name"], row["paths"][0], path)
@@ -110,20 +109,28 @@ def _project(limits: QuotactlLimits, target: Target, before: Any, after: dict[st
         if known.paths.get(each, after["name"]) != after["name"]:
             text = "%s is of the project %s already" % (each, known.paths[each])
             yield StorageError("conflict", text, "remove that first (state: absent)")
-    for other, theirs in limits.said.items():
-        if other != target and other[0] == "project":
-            yield from _both(target, after, other, theirs)
+    yield from _both(limits, target, after)
 
 
 def _unsaid(before: Any, said: dict[str, Any]) -> bool:
     return bool(before and before["name"] is None and said.get("id") != before["id"])
 
 
-def _both(target: Target, after: dict[str, Any], other: Target, theirs: dict[str, Any]) -> Iterator[StorageError]:
-    shared = sorted(set(after["paths"]) & set(theirs.get("paths") or [other[1]]))
-    if shared:
-        yield StorageError("conflict", "%s is declared for two projects" % shared[0], "one quota for each directory")
-    for field in ("id", "name"):
-        if after[field] is not UNKNOWN and theirs.get(field) == after[field]:
-            text = "%s and %s are declared with the same %s %s" % (target[1], other[1], field, after[field])
+def _both(limits: QuotactlLimits, target: Target, after: dict[str, Any]) -> Iterator[StorageError]:
+    """What is declared twice, told for both."""
+    if not limits.shared:
+        for other, said in limits.said.items():
+            for word in _words(other, said) if other[0] == "project" else ():
+                limits.shared.setdefault(word, []).append(other)
+    for what, value in _words(target, after):
+        others = [other for other in limits.shared.get((what, value), ()) if other != target]
+        if others and what == "path":
+            yield StorageError("conflict", "%s is declared for two projects" % value, "one quota for each directory")
+        elif others:
+            text = "%s and %s are declared with the same %s %s" % (target[1], others[0][1], what, value)
             yield StorageError("conflict", text, "declare both as paths of one quota")
+
+
+def _words(target: Target, said: dict[str, Any]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = [("path", path) for path in said.get("paths") or [target[1]]]
+    return found + [(what, said[what]) for what in ("id", "name") if said.get(what, UNKNOWN) is not UNKNOWN]

@@ -9,7 +9,6 @@ from typing import Any, Iterator
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import ancestors
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import EMPTY, Planner, path_of
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 
 
 def refusals(planner: Planner, order: list[int]) -> Iterator[StorageError]:
@@ -24,7 +23,7 @@ def refusals(planner: Planner, order: list[int]) -> Iterator[StorageError]:
 
 
 def _disagreeing(planner: Planner) -> Iterator[StorageError]:
-    """One thing that two ports show must not be declared to be two things."""
+    """One thing that two ports show cannot be two things."""
     for (name, target), (index, value) in planner.owner.items():
         tells = planner.hooks[name].tells
         port, where, fields = tells(target, value) if tells is not None and value is not None else ("", "", {})
@@ -35,18 +34,18 @@ def _disagreeing(planner: Planner) -> Iterator[StorageError]:
 
 
 def _too_early(planner: Planner, order: list[int]) -> Iterator[StorageError]:
-    """What is made before the mount that it lies beneath."""
+    """What is made before what it lies in."""
     turn = {index: number for number, index in enumerate(order)}
     first: dict[str, tuple[int, Any]] = {}
     for (name, target), (index, value) in planner.owner.items():
         path = path_of(target) if value is not None and planner.hooks[name].behind else ""
         for up in ancestors(path or "/"):
             if up not in first or turn[index] < first[up][0]:
-                first[up] = (turn[index], target)
+                first[up] = (turn[index], path)
     for door, opener in planner.openers.items():
-        number, target = first.get(door, (len(order), ""))
+        number, path = first.get(door, (len(order), ""))
         if number < turn[opener]:
-            yield hidden(target_text(target), door).at(planner.units[order[number]].entry)
+            yield hidden(path, door).at(planner.units[order[number]].entry)
 
 
 def hidden(target: Any, door: Any) -> StorageError:

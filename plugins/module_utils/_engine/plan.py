@@ -40,7 +40,7 @@ class Planner:
         self.cells: list[list[Wanted]] = [[] for _unit in self.units]  # per unit: declared and implied, bottom first
         self.view: list[int] = []
         self.far: list[int] = []  # the same, of doors that are no places: who knows what lies behind those?
-        self.openers: dict[str, int] = {}  # who opens each
+        self.openers: dict[str, int] = {}
         self.doors: dict[str, int] = {}  # those that are: what lies behind them lies beneath them
         self.buried: dict[int, str] = {}  # what a unit stands on, and would not find
         self.fresh: dict[str, Any] = {}  # those that open on nothing
@@ -263,9 +263,12 @@ class Planner:
         return [self._action(index, spot, before, after)]
 
     def _fresh(self, name: str, target: Hashable) -> Any:
-        """What a port sees at a target that lies at or beneath a fresh mount."""
+        """What a port sees in a fresh mount."""
         fresh, place = self.hooks[name].fresh, path_of(target)
         above = next((up for up in (place, *ancestors(place)) if up in self.fresh), "")
+        if above not in (place, "") and "_theirs" in self.fresh[above]:
+            text = "%s would lie in a mount at %s, where others can write" % (place, above)
+            return StorageError("unsafe_path", text, "mount it elsewhere")
         return fresh(target, above, self.fresh[above]) if fresh is not None and above else None
 
     def _action(self, index: int, spot: Spot, before: Any, after: Any) -> Action:
@@ -305,7 +308,7 @@ class Planner:
     def _refuse(self, actions: list[Action], gone: set[Spot]) -> None:
         new = [a for a in actions if a.before is None and _missing(a) != a.target]
         made = {a.target for a in new if (a.port, a.target) in self.owner}
-        told: set[int] = set()  # units of which it was said already what they miss
+        told: set[int] = set()  # which units
         implied = {a.target for a in new}  # in no order, but for who stands on the unit that provides them
         for action in actions:
             if action.before is UNKNOWN:
@@ -349,7 +352,7 @@ def predicted(plan: Plan) -> dict[str, dict[Hashable, Any]]:
                 rows[port][target] = {**row, **{k: v for k, v in fields.items() if k in row}}
     for name in {action.port for action in plan.actions}:
         foresee = getattr(plan.world.ports[name], "foresee", None)
-        if foresee is not None:  # what is seen of one row may follow from others
+        if foresee is not None:
             foresee(rows[name], [action for action in plan.actions if action.port == name])
     return rows
 

@@ -41,9 +41,7 @@ def apply(
     stage = first
     while stage.conditional and runner.run(stage, stage.now):
         stage = look()
-        refused = [
-            error for error in stage.errors if error.entry not in runner.lost()
-        ]  # else the cause is told already
+        refused = [error for error in stage.errors if error.entry not in runner.lost()]
         if refused:
             errors = runner.errors + refused
             left = runner.close()
@@ -109,7 +107,7 @@ class Runner:
         return [error for _index, error in sorted(self.failed, key=lambda pair: pair[0])]
 
     def lost(self) -> set[str]:
-        """The entries whose units failed, or stand on one that did."""
+        """The entries that failed, or stand on one that did."""
         return {unit.entry for unit in self.stage.units if unit.key in self.bad}
 
     def run(self, stage: Plan, actions: list[Action]) -> bool:

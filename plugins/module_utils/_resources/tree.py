@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directories of one root: type, owner, mode, ACL, each by file descriptor beneath it."""
+"""Directories of one root: type, owner, mode, ACL, label, each by file descriptor beneath it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ OPTIONS: dict[str, Any] = {
             "mode": {"type": "raw"},
             "acl": {"type": "list", "elements": "str"},
             "default_acl": {"type": "list", "elements": "str"},
-            "selinux": {"type": "dict", "options": {"type": {"type": "str"}, "level": {"type": "str"}}},
+            "selinux": {
+                "type": "dict",
+                "options": {"type": {"type": "str", "required": True}, "level": {"type": "str"}},
+            },
             "project": {"type": "str"},
         },
     },
@@ -52,6 +55,9 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         value = None if gone else _value(entry)
         cells.append(Cell("data" if gone and confirmed else "node", path, value))
         paths.append(("path", path))
+        if entry["selinux"]:
+            said = {key: text for key, text in entry["selinux"].items() if text is not None}
+            cells += [Cell("label", path, said)] * (not gone) + [Cell("fcontext", path, None if gone else said)]
     if not cells:
         gone = p["state"] == "absent"
         cells.append(Cell("data" if gone and confirmed else "node", root, None if gone else {"type": "directory"}))
@@ -61,9 +67,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
 
 
 def _value(entry: dict[str, Any]) -> dict[str, Any]:
-    for option in ("selinux", "project"):
-        if entry.get(option):
-            raise StorageError("unsupported", "%s of a tree entry is not supported yet" % option, "leave it out")
+    if entry.get("project"):
+        raise StorageError("unsupported", "project of a tree entry is not supported yet", "leave it out")
     value = {"type": entry["type"]}
     if entry["mode"] is not None:
         value["mode"] = names.mode(entry["mode"])
@@ -75,5 +80,5 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     root = names.path(p["root"])
     paths = [names.join(root, entry["path"]) for entry in p["entries"] or ()] or [root]
     stands = [path for path in paths if rows["node"].get(path) or rows.get("mounted", {}).get(path)]
-    changed = rows["changed"](("node", "mounted", "data"), root)
+    changed = rows["changed"](("node", "mounted", "data", "label"), root)
     return {"counts": {"declared": len(paths), "present": len(stands)}, "changed_paths": changed}

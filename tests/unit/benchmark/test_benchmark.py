@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Any
 
@@ -226,6 +225,14 @@ def test_what_failed_is_named_on_the_page() -> None:
     assert "missing here: loops over 10 tmpfs" in page.written({**found(), "failed": {"loops over 10 tmpfs": "..."}})
 
 
+def test_quotas_of_a_guest_are_told_when_they_were_measured() -> None:
+    guest = {"count": 1000, "kernel": "6.12", "layout": [9.0, 10.0, 12.0], "loops": {"5": 15.0, "20": 60.0}}
+    guest.update(ping=[2.0], extrapolated=3000.0, ratio=300.0, calls={"programs": 0, "next": 1000, "set": 0})
+    text = page.written({**found(), "guest": guest})
+    assert "300x" in text and "10.0 s" in text and "(extrapolated)" in text and "1,000 steps, 0 programs" in text
+    assert "xfs_quota" not in page.written(found())
+
+
 def test_the_page_is_the_one_of_the_newest_figures() -> None:
     """Written by the same run, never by hand; and it is one of the guides."""
     kept = sorted((benchmark.HERE / "results").glob("*.json"))
@@ -233,4 +240,4 @@ def test_the_page_is_the_one_of_the_newest_figures() -> None:
     assert benchmark.PAGE.is_file() == bool(kept) == ("- performance\n" in guides)
     if kept:
         assert benchmark.newest() == kept[-1]
-        assert benchmark.PAGE.read_text(encoding="utf-8") == page.written(json.loads(kept[-1].read_text("utf-8")))
+        assert benchmark.PAGE.read_text(encoding="utf-8") == page.written(benchmark.kept())

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
-import tempfile
 import time
 
 import pytest
@@ -291,25 +288,7 @@ def test_beneath_a_mount_that_is_declared_with_it(arena, fs, fstype):
 
 
 def traced(entry, *strace):
-    """A run of the engine in a process of its own, under strace(1); (its status, what strace saw)."""
-    with tempfile.TemporaryFile() as said:
-        child = os.fork()
-        if child == 0:
-            status = 70
-            try:
-                os.kill(os.getpid(), signal.SIGSTOP)
-                status = len(codes(converge([entry])))
-            finally:
-                os._exit(status)
-        os.waitpid(child, os.WUNTRACED)
-        tracer = subprocess.Popen(["strace", "-f", "-p", str(child), *strace], stderr=said)
-        attached = quotas.until(lambda: "TracerPid:\t0" not in sh(["cat", "/proc/%d/status" % child]))
-        os.kill(child, signal.SIGCONT)
-        status = os.waitpid(child, 0)[1]
-        tracer.wait(timeout=60)
-        assert attached
-        said.seek(0)
-        return status, said.read().decode("utf-8", "replace")
+    return quotas.traced(lambda: len(codes(converge([entry]))), *strace)
 
 
 def test_without_quotactl_fd(fs, fstype, blue):
@@ -334,6 +313,8 @@ def test_killed_at_each_changing_call(fs, fstype, blue, going):
     rows = [line.split() for line in counted.splitlines()]
     calls = {row[0]: int(row[1]) for row in rows if row and row[0] in CHANGING}
     points = [(name, at) for name, count in calls.items() for at in range(1, count + 1)]
+    if "BULKHEAD_SOAK" not in os.environ:
+        points = points[os.getpid() % 6 :: 6]  # each takes a second and a half
     killed = 0
     for name, at in points:
         converge([start])
@@ -349,4 +330,4 @@ def test_killed_at_each_changing_call(fs, fstype, blue, going):
         else:
             assert Record().ids("project") == {}
     print("%s: killed at %d of %d calls: %s" % (fstype, killed, len(points), calls))
-    assert killed >= 20, (killed, calls)
+    assert killed == len(points) >= 8, (killed, calls)

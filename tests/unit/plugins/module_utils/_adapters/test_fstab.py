@@ -400,3 +400,22 @@ def test_what_does_not_read_back_is_never_written():
     with pytest.raises(StorageError) as caught:
         fstabchange._prove("/etc/fstab", "/m", b"a /x ext4\n", b"b /x ext4\nn /m ext4\n", VALUE)
     assert caught.value.code == "failed"
+
+
+@pytest.mark.parametrize("trap", ["fifo", "hard link", "stranger's"])
+def test_what_others_put_in_its_place_is_no_table(arena, trap):
+    """A fifo that nobody writes to reads as empty: check mode would promise a line that no run could write."""
+    folder, secret = arena + "/theirs", arena + "/secret"
+    os.mkdir(folder)
+    os.chown(folder, 1000, 1000)
+    with open(secret, "w") as f:
+        f.write("/dev/vda /x ext4 defaults 0 0\n")
+    if trap == "fifo":
+        os.mkfifo(folder + "/fstab")
+    else:
+        os.link(secret, folder + "/fstab")
+    if trap == "stranger's":
+        os.chown(secret, 1001, 1001)
+        os.unlink(secret)
+    row = Fstab().scan([(folder + "/fstab", "/x")])[folder + "/fstab", "/x"]
+    assert isinstance(row, StorageError) and row.code == "unsafe_path"

@@ -34,6 +34,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import FileContexts, Labels
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
@@ -123,6 +124,18 @@ class CaseUnits(Seen, Units):
         return {"options": "defaults", "fsck": False, "enabled": True, "intact": True, **row}
 
 
+class CaseLabels(Seen, Labels):
+    """On a host whose policy knows every label."""
+
+    def resolve(self, target: str, declared: Rows) -> Rows:
+        return declared
+
+
+class CaseFileContexts(Seen, FileContexts):
+    def resolve(self, target: str, declared: Rows) -> Rows:
+        return {"level": "s0", **declared, "effective": True}
+
+
 class CaseRecord(Seen, Record):
     def target(self, text: str) -> Any:
         return tuple(text.split(" "))
@@ -189,7 +202,7 @@ class CaseFsInfo(Seen, FsInfo):
 
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
-    made += [CaseUnits(made[4])]
+    made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts()]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
 
