@@ -87,8 +87,14 @@ options:
         type: str
       quota:
         description:
-          - The kinds of quota that it must be able to account. On V(ext4) they are chosen when
-            it is made, V(xfs) has all of them, V(btrfs) has V(project). Otherwise C(not_enforced).
+          - The kinds of quota that it must be able to account. V(xfs) has all of them, V(btrfs)
+            has V(project), neither needs anything on disk. V(ext4) has those that it is made
+            with. Otherwise C(not_enforced).
+          - An existing V(ext4) is given those that it lacks by tune2fs(8), none is ever taken
+            away. Mounted it is refused with C(in_use), and with C(unsupported) where its inodes
+            of 128 bytes have no room for V(project).
+          - To enforce them is for the mount, with the options C(prjquota), C(usrquota) and
+            C(grpquota).
         type: list
         elements: str
         choices:
@@ -573,12 +579,15 @@ options:
         required: true
       backend:
         description:
-          - V(directory) makes directories, bounded by project quota. That is not supported
-            yet, so a volume in such a pool is refused with C(not_enforced).
+          - V(directory) makes directories, bounded by project quota. It must lie on XFS or
+            ext4 where that is enforced (mount option C(prjquota)), otherwise the pool is refused
+            with C(not_enforced). On Btrfs it is V(btrfs). What the owner of files can do about
+            a project is told in the collection's guide on quota.
           - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
           - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
           - V(memory) is for memory volumes only and has no path.
-          - V(auto) is V(btrfs) on Btrfs and V(loop) anywhere else.
+          - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced and V(loop)
+            anywhere else. It is chosen once.
           - Required when O(pools[].state=present).
         type: str
         choices:

@@ -52,8 +52,11 @@ options:
     type: str
   quota:
     description:
-      - The kinds of quota that it must be able to account. On V(ext4) they are chosen when it is made, V(xfs) has all
-        of them, V(btrfs) has V(project). Otherwise C(not_enforced).
+      - The kinds of quota that it must be able to account. V(xfs) has all of them, V(btrfs) has V(project), neither
+        needs anything on disk. V(ext4) has those that it is made with. Otherwise C(not_enforced).
+      - An existing V(ext4) is given those that it lacks by tune2fs(8), none is ever taken away. Mounted it is refused
+        with C(in_use), and with C(unsupported) where its inodes of 128 bytes have no room for V(project).
+      - To enforce them is for the mount, with the options C(prjquota), C(usrquota) and C(grpquota).
     type: list
     elements: str
     choices: [project, user, group]

@@ -31,12 +31,14 @@ options:
     required: true
   backend:
     description:
-      - V(directory) makes directories, bounded by project quota. That is not supported yet, so a volume in such a pool
-        is refused with C(not_enforced).
+      - V(directory) makes directories, bounded by project quota. It must lie on XFS or ext4 where that is enforced
+        (mount option C(prjquota)), otherwise the pool is refused with C(not_enforced). On Btrfs it is V(btrfs). What
+        the owner of files can do about a project is told in the collection's guide on quota.
       - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
       - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
       - V(memory) is for memory volumes only and has no path.
-      - V(auto) is V(btrfs) on Btrfs and V(loop) anywhere else.
+      - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced and V(loop) anywhere else. It is
+        chosen once.
       - Required when O(state=present).
     type: str
     choices: [auto, directory, loop, lvm, btrfs, nfs, iscsi, ceph_rbd, cephfs, memory]
@@ -213,6 +215,12 @@ resource:
       returned: always
     backend:
       description: What holds its volumes, null when the pool is not there.
+      type: str
+      returned: always
+    enforced_by:
+      description:
+        - What enforces the sizes of its volumes. V(project_quota), V(qgroup), V(block) or V(tmpfs), null when the pool
+          is not there or its backend is still to be chosen.
       type: str
       returned: always
     path:

@@ -62,6 +62,12 @@ pools:
       description: What holds its volumes, null when the pool is not there.
       type: str
       returned: always
+    enforced_by:
+      description:
+        - What enforces the sizes of its volumes. V(project_quota), V(qgroup), V(block) or V(tmpfs), null when the pool
+          is not there or its backend is still to be chosen.
+      type: str
+      returned: always
     path:
       description: The directory that its volumes lie in, empty for a memory pool.
       type: str

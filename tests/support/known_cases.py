@@ -77,7 +77,7 @@ KNOWN: dict[str, dict[str, Any]] = {
         "moves": [
             {
                 "declare": {
-                    "pools": [{"name": "p1", "backend": "directory", "config": {"path": "/srv/a"}}],
+                    "pools": [{"name": "p1", "backend": "loop", "config": {"path": "/srv/a"}}],
                     "tmpfs": [{"path": "/srv/a", "size": "100KB"}],
                 }
             }

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any, Callable, Iterator
 
@@ -98,6 +100,11 @@ def converge(quotas: list[dict[str, Any]], check: bool = False, **lists: Any) ->
             for entry in entries
             if entry.resource.KIND == "quota"
         ],
+        "shown": {
+            entry.label: render.plain(entry.resource.show(entry.params, report.rows))
+            for entry in entries
+            if entry.resource.KIND in ("pool", "volume")
+        },
     }
 
 
@@ -141,6 +148,29 @@ def as_tenant(path: str, size: int = 0, files: int = 0, uid: int = TENANT) -> tu
     done = subprocess.run(argv, check=True, capture_output=True, user=uid, group=uid, extra_groups=[], timeout=120)
     stored, error = done.stdout.split()
     return int(stored), int(error)
+
+
+def traced(run: Callable[[], int], *strace: str) -> tuple[int, str]:
+    """Run it in a process of its own, under strace(1); (its status, what strace saw)."""
+    with tempfile.TemporaryFile() as said:
+        child = os.fork()
+        if child == 0:
+            status = 70
+            try:
+                os.kill(os.getpid(), signal.SIGSTOP)
+                status = run()
+            finally:
+                os._exit(status)
+        os.waitpid(child, os.WUNTRACED)
+        with subprocess.Popen(["strace", "-f", "-p", str(child), *strace], stderr=said) as tracer:
+            attached = until(lambda: "TracerPid:\t0" not in sh(["cat", "/proc/%d/status" % child]))
+            os.kill(child, signal.SIGCONT)
+            status = os.waitpid(child, 0)[1]
+            tracer.wait(timeout=120)
+        if not attached:
+            raise RuntimeError("strace did not attach")
+        said.seek(0)
+        return status, said.read().decode("utf-8", "replace")
 
 
 def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:

@@ -71,13 +71,22 @@ def _facts(fd: int, row: Mount) -> dict[str, Any]:
     return {
         "fstype": row.fstype,
         "mount": row.path,
-        "project_quota": bool(has & {b"prjquota", b"pquota"}),  # pqnoenforce only counts
+        "project_quota": bool(has & {b"prjquota", b"pquota"}) and _enforced(fd, row.fstype),  # pqnoenforce only counts
         "qgroup": row.fstype == "btrfs",
         "reflink": row.fstype == "btrfs" or (row.fstype == "xfs" and _xfs_reflink(fd)),
         "free_bytes": space.f_bavail * space.f_frsize,
         "total_bytes": space.f_blocks * space.f_frsize,
         "loop": os.path.exists("/dev/loop-control"),
     }
+
+
+def _enforced(fd: int, fstype: str) -> bool:
+    """ext4 still shows its option after quotaoff(8)."""
+    if fstype != "ext4":
+        return fstype == "xfs"
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import quotactl
+
+    return bool(quotactl.states(fd)["project"]["on"])
 
 
 def _xfs_reflink(fd: int) -> bool:

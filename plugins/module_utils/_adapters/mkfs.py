@@ -196,7 +196,7 @@ def value(found: blkprobe.Found, device_size: int) -> dict[str, Any]:
     quota = ACCOUNTS.get(found.fstype) or tuple(found.facts.get("quota", ()))
     return {
         "fstype": found.fstype, "label": found.label, "uuid": found.uuid, "size": device_size if fills else found.size,
-        "fills": fills, "quota": quota, "features": tuple(sorted(found.facts.get("features", ()))),
+        "fills": fills, "quota": quota, "features": tuple(sorted(set(found.facts.get("features", ())) - _OF_QUOTA)),
         "_bytes": found.size, "_slack": slack, "_device_size": device_size,
     }  # fmt: skip
 

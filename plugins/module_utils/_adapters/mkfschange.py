@@ -55,11 +55,44 @@ def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any
     if fstype not in ("ext4", "xfs", "btrfs") and after is not None and after["quota"]:
         text = "%s on %s cannot account quota" % (fstype, target)
         return StorageError("not_enforced", text, "use xfs, ext4 or btrfs")
+    if not formats and fstype == "ext4" and after["quota"] != before["quota"]:
+        error = _quota_refusal(port, target, seen, users, set(after["quota"]) - set(before["quota"]))
+        if error is not None:
+            return error
+        before = {**before, "quota": after["quota"]}
     for field in () if formats else ("uuid", "features", "quota"):
         if after[field] != before[field]:
             text = "%s of the %s on %s is given when it is made" % (field, fstype, target)
             return StorageError("unsupported", text, "declare what is there, or make a new filesystem")
     return None
+
+
+def _quota_refusal(
+    port: Superblock, target: str, seen: dict[str, Any], users: list[str], lacks: set[str]
+) -> StorageError | None:
+    """Why an ext4 that is there cannot be given the quota it lacks."""
+    if "project" in lacks and seen["_facts"]["inode"] < 256:
+        text = "the inodes of the ext4 on %s have no room for a project" % target
+        return StorageError("unsupported", text, "make a new filesystem and copy", option="quota")
+    if users:
+        text = "%s is in use, and its ext4 does not account %s" % (target, ", ".join(sorted(lacks)))
+        return StorageError("in_use", text, "unmount it first: tune2fs adds it", users=users, option="quota")
+    return None if _which(port, "tune2fs") else _missing("ext4", "tune2fs")
+
+
+def _quota_features(quota: Any) -> set[str]:
+    """Of ext4."""
+    return {"quota", "project"} if "project" in quota else {"quota"} if quota else set()
+
+
+def _quota(call: Any, device: str, now: set[str], want: set[str]) -> None:
+    """tune2fs(8) counts what is there, and keeps all files both ways; each way in one go."""
+    if now - want:  # undone
+        call("ext4", "tune2fs", ["-O", ",".join("^" + word for word in sorted(_quota_features(now))), device], "")
+        now = set()
+    if want - now:
+        kinds = ",".join(QUOTA_TYPES[kind] for kind in sorted(want))
+        call("ext4", "tune2fs", ["-O", ",".join(sorted(_quota_features(want))), "-Q", kinds, device], "")
 
 
 def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> Any:
@@ -83,6 +116,7 @@ def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> 
     row: dict[str, Any] = {"fstype": None, "_content": content._asdict()}
     if content.kind == "known" and content.fstype in TOOLS:
         row = value(_live(content.detail["found"], at), seen["_device_size"])
+        seen["_facts"] = content.detail["found"].facts
     elif content.kind == "known":
         row["fstype"] = content.fstype
     # blank too: an intent that stays when a wipe is over would be a consent to whatever comes there later
@@ -176,7 +210,7 @@ def _make(port: Superblock, path: str, target: str, look: Sysfs, dev: str, after
     }[fstype]  # fmt: skip
     if fstype == "ext4" and after["quota"]:
         argv[2] += ",quotatype=" + ":".join(QUOTA_TYPES[kind] for kind in after["quota"])
-        features = sorted({*features, "quota", *(("project",) if "project" in after["quota"] else ())})
+        features = sorted({*features, *_quota_features(after["quota"])})
     if fstype == "xfs":
         bits = ["%s=1" % f for f in features] + ([] if uuid is UNKNOWN else ["uuid=" + uuid])
         argv += ["-m", ",".join(bits)] if bits else []
@@ -206,6 +240,7 @@ def _change(port: Superblock, target: str, before: dict[str, Any], after: dict[s
         seen = ("fstype", "uuid", "label", "_bytes")
         if not found or any(field in before and before[field] != now[field] for field in seen):
             raise StorageError("moved", "the filesystem on %s changed since it was looked at" % target)
+        quota = set(after["quota"])  # undone, it is less than there is
         after = port.merge(target, now, after)
         if before.get("unfinished") and not _rooted(fd, found):
             text = "the %s that was begun on %s is not complete" % (found.fstype, target)
@@ -216,10 +251,13 @@ def _change(port: Superblock, target: str, before: dict[str, Any], after: dict[s
             if after["size"] > size:
                 raise StorageError("failed", "%s has only %d of %d bytes" % (target, size, after["size"]))
             resize.resize(call, look, work, at, found, after["size"])
+        if found.fstype == "ext4" and quota != set(now["quota"]):
+            resize.free(look, work, found)
+            _quota(call, work, set(now["quota"]), quota)
         resize.flush(work, at)
         again = blkprobe.quick(fd)
         row = again and value(_live(again, at), size)
-        if not row or row["label"] != after["label"] or not port.sized(row, after):
+        if not row or row["label"] != after["label"] or not port.sized(row, after) or not quota == set(row["quota"]):
             raise StorageError("not_enforced", "%s keeps %r" % (target, row))
     finally:
         os.close(fd)

@@ -89,12 +89,7 @@ def _ext4(call: Call, look: Sysfs, device: str, at: str, found: Found, size: int
     """resize2fs(8): online by the kernel, offline after a check that changes nothing (``e2fsck -fn``, never ``-y``)."""
     blocks, force = size // found.facts["block"], []
     if not at:
-        users = look.in_use(device, look.resolve(device))
-        if users:
-            raise StorageError("in_use", "%s is in use: %s" % (device, ", ".join(users)), "release it first")
-        if found.facts["dirty"]:
-            text = "the ext4 on %s was not unmounted cleanly" % device
-            raise StorageError("failed", text, "mount and unmount it once, or repair it")
+        free(look, device, found)
         call("ext4", "e2fsck", ["-fn", device], device)
         force = ["-f"]  # waives only the wish for the check that was just made
         if size < found.size:
@@ -112,18 +107,25 @@ def _ext4(call: Call, look: Sysfs, device: str, at: str, found: Found, size: int
         raise failure(error, "cannot give %s its length back" % device) from error
 
 
+def free(look: Sysfs, device: str, found: Found) -> None:
+    """Nobody uses an ext4, and whoever did left it whole."""
+    users = look.in_use(device, look.resolve(device))
+    if users:
+        raise StorageError("in_use", "%s is in use: %s" % (device, ", ".join(users)), "release it first")
+    if found.facts["dirty"]:
+        text = "the ext4 on %s was not unmounted cleanly" % device
+        raise StorageError("failed", text, "mount and unmount it once, or repair it")
+
+
 def _mounted(held: ExitStack, device: str, fstype: str) -> int:
     """A detached mount for the time of ``held``: no namespace shows it, nothing can enter it, a kill ends it."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi
 
     try:
-        fd = mountapi.filesystem(
-            held, device, fstype, {"source": device}, {"nosuid": True, "nodev": True, "noexec": True}
-        )
+        flags = {"nosuid": True, "nodev": True, "noexec": True}
+        return mountapi.filesystem(held, device, fstype, {"source": device}, flags)
     except OSError as error:
         raise failure(error, "cannot mount " + device) from error
-    held.callback(os.close, fd)
-    return fd
 
 
 def _ioctl(place: str | int, request: int, argument: bytearray) -> bytearray:

@@ -14,6 +14,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 KIND, LIST = "pool", "pools"
 BASE = "/var/lib/bulkhead"
 DEFAULT = {"backend": "auto", "path": BASE + "/volumes"}
+ENFORCED = {"directory": "project_quota", "btrfs": "qgroup", "loop": "block", "memory": "tmpfs"}
 LATER = ("lvm", "nfs", "iscsi", "ceph_rbd", "cephfs")
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -119,8 +120,12 @@ def declared(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
         )
     else:
         path = names.path(path, "config.path")
-    if backend == "auto":
+    # on Btrfs only subvolumes can be limited
+    if backend == "auto" or backend == "directory" and (record is None or record["backend"] == "btrfs"):
         backend = record["backend"] if record else choose(path, look)
+        if (p["backend"], backend) == ("directory", "loop"):
+            text = "nothing holds a directory in %s to a size" % path
+            raise StorageError("not_enforced", text, "use auto, or mount XFS or ext4 with prjquota", option="backend")
     row: dict[str, Any] = {"backend": backend, "path": path}
     if record and record["backend"] != backend:
         raise StorageError(
@@ -153,17 +158,16 @@ def _ratio(value: Any, what: str) -> float:
 
 
 def choose(path: str, look: Any) -> str:
-    """``auto``: subvolumes where the port ``quota`` can hold them to a size, else loop images.
-
-    It knows no project quota yet, so nothing can be held to a size in a directory.
-    """
-    mount = covering(path, look)
-    if mount is not None:
-        return "btrfs" if mount.get("fstype") == "btrfs" else "loop"
-    found = look.look("fsinfo", [path]).get(path)
-    if isinstance(found, StorageError):
-        raise found
-    return "btrfs" if found and found.get("qgroup") else "loop"
+    """``auto``: subvolumes or directories where the port ``quota`` can hold them to a size, else loop images."""
+    found: Any = covering(path, look)
+    if found is None:
+        found = look.look("fsinfo", [path]).get(path) or {}
+        if isinstance(found, StorageError):
+            raise found
+        projects = found.get("project_quota")
+    else:
+        projects = {"prjquota", "pquota"}.intersection(found.get("options") or ())
+    return "btrfs" if found.get("fstype") == "btrfs" else "directory" if projects else "loop"
 
 
 def covering(path: str, look: Any) -> Any:
@@ -171,7 +175,7 @@ def covering(path: str, look: Any) -> Any:
     best = None
     for (kind, where), params in look.declared.items():
         deeper = best is None or len(where) > len(best["path"])
-        if kind == "mount" and params["state"] == "mounted" and names.within(path, where) and deeper:
+        if kind in ("mount", "tmpfs") and params["state"] == "mounted" and names.within(path, where) and deeper:
             best = params
     return best
 
@@ -192,6 +196,7 @@ def describe(name: str, row: Any, fsinfo: Any) -> dict[str, Any]:
         "name": name,
         "phase": "ready" if row else "pending",
         "backend": row.get("backend"),
+        "enforced_by": ENFORCED.get(row.get("backend", "")),
         "path": row.get("path"),
         "capacity_bytes": total,
         "used_bytes": total - free if total is not None and free is not None else None,

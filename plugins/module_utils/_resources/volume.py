@@ -365,9 +365,9 @@ def _clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
     if beside.get("state") == "absent" or not (record or beside.get("state") in ("present", "attached")):
         raise StorageError("not_found", "there is no volume %s to clone" % key, "declare it, or name another one")
     found = record or _row(beside, None, look)
-    if found["pool"] != row["pool"]:
+    if (found["pool"], found["backend"]) != (row["pool"], row["backend"]):
         text = "volume %s lies in pool %s, its clone would lie in %s" % (key, found["pool"], row["pool"])
-        raise StorageError("unsupported", text, "a clone stays in the pool of its source")
+        raise StorageError("unsupported", text, "a clone stays in the pool and backend of its source")
     if found["size"] > row["size"]:
         text = "volume %s has %s, its clone would have %s" % (key, size.human(found["size"]), size.human(row["size"]))
         raise StorageError("would_shrink", text, "declare a size that holds all of it")

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
-import tempfile
 import time
 
 import pytest
@@ -291,25 +288,7 @@ def test_beneath_a_mount_that_is_declared_with_it(arena, fs, fstype):
 
 
 def traced(entry, *strace):
-    """A run of the engine in a process of its own, under strace(1); (its status, what strace saw)."""
-    with tempfile.TemporaryFile() as said:
-        child = os.fork()
-        if child == 0:
-            status = 70
-            try:
-                os.kill(os.getpid(), signal.SIGSTOP)
-                status = len(codes(converge([entry])))
-            finally:
-                os._exit(status)
-        os.waitpid(child, os.WUNTRACED)
-        tracer = subprocess.Popen(["strace", "-f", "-p", str(child), *strace], stderr=said)
-        attached = quotas.until(lambda: "TracerPid:\t0" not in sh(["cat", "/proc/%d/status" % child]))
-        os.kill(child, signal.SIGCONT)
-        status = os.waitpid(child, 0)[1]
-        tracer.wait(timeout=60)
-        assert attached
-        said.seek(0)
-        return status, said.read().decode("utf-8", "replace")
+    return quotas.traced(lambda: len(codes(converge([entry]))), *strace)
 
 
 def test_without_quotactl_fd(fs, fstype, blue):

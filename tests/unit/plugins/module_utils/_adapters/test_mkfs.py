@@ -348,7 +348,7 @@ def test_case_of_identifiers_is_that_of_the_disk(port: Superblock) -> None:
     ("fstype", "declared", "expected"),
     [
         ("ext4", {"uuid": UUID}, "unsupported"), ("ext4", {"features": ["mmp"]}, "unsupported"),
-        ("ext4", {"quota": ["project"]}, "unsupported"), ("xfs", {"size": 200 * MIB}, "unsupported"),
+        ("ext4", {"quota": ["project"]}, None), ("xfs", {"size": 200 * MIB}, "unsupported"),
         ("vfat", {"size": 32 * MIB}, "unsupported"), ("swap", {"size": 400 * MIB}, "unsupported"),
         ("ext4", {"size": 32 * MIB}, None), ("btrfs", {"size": 200 * MIB}, None),
     ],
@@ -367,6 +367,64 @@ def test_what_an_existing_filesystem_cannot_become(
     if "size" in declared and before is not after and refused is None:
         assert port.risk(target, before, after) == "shrinks" and port.lowers(target, before, after)
         assert port.consent(target, before, after) == ("allow_shrink", True)
+
+
+def quota_of(target: str) -> tuple[set[str], set[str]]:
+    """(kinds, features that belong to quota) of an ext4, as dumpe2fs tells them."""
+    shown = said("dumpe2fs", "-h", target).splitlines()
+    kinds = {line.split()[0].lower() for line in shown if " quota inode:" in line}
+    words = next(line for line in shown if line.startswith("Filesystem features")).split()
+    return kinds, {"quota", "project"} & set(words)
+
+
+@pytest.mark.parametrize(
+    ("had", "wanted"),
+    [([], ["project"]), ([], ["group", "user"]), (["user"], ["project"]), (["project"], ["user"])],
+)
+@pytest.mark.parametrize("device", [False, True])
+def test_quota_is_added_to_an_ext4_that_is_not_mounted(
+    arena: str, port: Superblock, device: bool, had: list[str], wanted: list[str]
+) -> None:
+    with contextlib.ExitStack() as held:
+        path = image(arena + "/i", 64 * MIB)
+        target = held.enter_context(loop_device(path)) if device else path
+        converge(port, target, fstype="ext4", quota=had)
+        start, whole = quota_of(target), {*had, *wanted}
+        Path(arena, "file").write_bytes(b"x" * 100000)
+        if not had:  # something is in it, which is counted and stays; this kernel may not know quota
+            said("debugfs", "-w", "-R", "write %s/file file" % arena, target)
+        before, after = converge(port, target, fstype="ext4", quota=wanted)
+        words = {"quota", *(["project"] if "project" in whole else [])}
+        assert quota_of(target) == (whole, words)
+        found = row(port, target)
+        assert state_of(found) == state_of(after), "as predicted"
+        before_again, after_again = converge(port, target, fstype="ext4", quota=wanted)
+        assert before_again is after_again, "the second run has nothing to do"
+        check(target, "ext4")
+        assert port.risk(target, before, after) == "reversible"
+        port.put(target, found, before)  # undone
+        assert quota_of(target) == start and state_of(row(port, target)) == state_of(before)
+        check(target, "ext4")
+        assert had or said("debugfs", "-R", "cat file", target) == "x" * 100000
+
+
+def test_where_quota_cannot_be_added(arena: str, port: Superblock) -> None:
+    small = image(arena + "/small", 64 * MIB)
+    said("mkfs.ext4", "-q", "-I", "128", small)
+    assert code(port, small, fstype="ext4", quota=["project"]) == "unsupported", "an inode has no room for its id"
+    assert code(port, small, fstype="ext4", quota=["user"]) is None
+    path = image(arena + "/i", 64 * MIB)
+    with loop_device(path) as device:
+        converge(port, device, fstype="ext4")
+        with mounted(device, arena + "/m"):
+            refused = plan(port, device, fstype="ext4", quota=["project"])[2]
+            assert refused and refused.code == "in_use" and "unmount" in refused.hint
+        before = plan(port, device, fstype="ext4", quota=["project"])[0]
+        with mounted(device, arena + "/m"), pytest.raises(StorageError) as caught:  # meanwhile
+            port.put(device, before, {**before, "quota": ("project",)})
+        assert caught.value.code == "in_use" and quota_of(device) == (set(), set())
+    port.search = []
+    assert code(port, path, fstype="ext4", quota=["project"]) == "missing_tool"
 
 
 @pytest.mark.parametrize("fstype", ["vfat", "swap"])
