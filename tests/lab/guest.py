@@ -452,7 +452,7 @@ def reboot(name: str) -> None:
     folder = RUN / name
     with Shell(folder) as shell:
         before = shell("cat /proc/sys/kernel/random/boot_id", RESTORE)
-        shell("systemd-run --quiet --on-active=0.1 systemctl reboot", RESTORE)
+        shell("systemd-run --quiet --on-active=0.1 --timer-property=AccuracySec=10ms systemctl reboot", RESTORE)
         until = time.monotonic() + BOOT
         now = before
         while now == before:
