@@ -354,7 +354,7 @@ def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
-    """The key of the volume to copy, which is recorded or declared beside, and can be copied as a whole."""
+    """The key of the volume to copy, which is recorded or declared beside, and can be copied whole."""
     key = "%s/%s" % _origin(p)
     if key == label(p):
         raise StorageError("invalid", "volume %s cannot be cloned from itself" % key, "name another", option="source")
