@@ -52,6 +52,7 @@ def bring_up(names: list[str], anew: bool) -> None:
         if begin:
             for name in begin:  # all before any: the shared disk is emptied when nobody has it
                 guest.end(name)
+            guest.share()
             with phase("restore of " + ", ".join(begin)), ThreadPoolExecutor(len(begin)) as pool:
                 space = guest.namespace()
                 try:

@@ -4,7 +4,7 @@
 """The guests: QEMU processes that are restored from a saved state, and known again by what they were started with.
 
 A base is booted once per image, kind of guest and accelerator, and its memory is saved. Every guest is that base: after
-its memory is read back it is told its name, address and the time over a serial line, and gets its disks plugged in.
+its memory is read back it is told its name, address and the time over a serial line, and its disks are blank files.
 No file says which processes are ours: the command line of each names the folder of this lab, and a process is only
 ended through a descriptor of its own after that was read again.
 """
@@ -32,7 +32,8 @@ from . import image, network
 from .places import DISKS, LAB, RUN, Refused, called, phase
 
 MEMORY = 1024  # MiB
-DATA_DISKS = 3
+DISKS_OWN = ("data1", "data2", "data3")  # serial numbers
+DISK_SHARED = "shared"  # one file in all guests
 DISK_SIZE = 4 << 30  # bytes, sparse
 KINDS = {"plain": "", "selinux": "security=selinux selinux=1 enforcing=0"}  # kernel arguments
 TRIAL = 10.0  # seconds in which KVM must bring a kernel to its first line from user space
@@ -43,12 +44,11 @@ RESTORE = 60.0  # seconds; 2 on a quiet machine
 class Guest(NamedTuple):
     number: int  # the last part of address and MAC
     kind: str = "plain"
-    shared: bool = False  # has the disk that two guests see
 
 
 GUESTS = {
-    "alpha": Guest(1, shared=True),
-    "beta": Guest(2, shared=True),
+    "alpha": Guest(1),
+    "beta": Guest(2),
     "server": Guest(3),
     "selinux": Guest(4, "selinux"),
 }
@@ -180,7 +180,11 @@ class Shell:
         seen = b""
         while time.monotonic() < until:
             if not again or (every and time.monotonic() > again):
-                self.socket.sendall(line)
+                self.socket.settimeout(deadline)
+                try:
+                    self.socket.sendall(line)
+                except TimeoutError:
+                    break
                 again = time.monotonic() + every
             self.socket.settimeout(min(max(until - time.monotonic(), 0.01), every or deadline))
             try:
@@ -229,9 +233,16 @@ def _machine(kind: str, accelerator: str) -> list[str]:
         "virtio-scsi-pci,id=scsi",
         "virtio-rng-pci",
         "vmgenid,guid=auto",  # the kernel sees that it was restored, and draws new random numbers
+        # plugged in before the state is saved: doing that to a restored guest takes longer than all else
+        *(_disk(serial) for serial in DISKS_OWN),
+        _disk(DISK_SHARED) + ",share-rw=on",
     ):
         argv += ["-device", device]
     return argv
+
+
+def _disk(serial: str) -> str:
+    return "scsi-hd,bus=scsi.0,drive=%s,serial=%s,device_id=%s" % (serial, serial, serial)
 
 
 def _argv(folder: Path, base: Path, name: str, guest: Guest, accelerator: str) -> list[str]:
@@ -245,6 +256,12 @@ def _argv(folder: Path, base: Path, name: str, guest: Guest, accelerator: str) -
     drive = "if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,backing.driver=raw,backing.file.driver=file"
     drive += ",file=%s,backing.file.filename=%s" % (DISKS / name / "root.qcow2", base / "root.img")
     argv += ["-drive", drive]
+    for serial in DISKS_OWN:
+        file = DISKS / name / (serial + ".raw")
+        argv += ["-drive", "file=%s,if=none,id=%s,format=raw,cache=unsafe,discard=unmap" % (file, serial)]
+    # several QEMUs: no lock of theirs, and no page of the host between them
+    drive = "if=none,id=%s,format=raw,cache=none,file.locking=off,discard=unmap,file.filename=%s"
+    argv += ["-drive", drive % (DISK_SHARED, _shared(name))]
     argv += ["-netdev", "tap,id=lan,ifname=%s,script=no,downscript=no" % name]
     argv += ["-serial", "file:%s" % (folder / "console.log")]
     argv += ["-chardev", "socket,id=shell,path=%s,server=on,wait=off" % (folder / "shell"), "-serial", "chardev:shell"]
@@ -260,7 +277,26 @@ def _emptied(name: str) -> Path:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
     RUN.chmod(0o700)
+    for serial in DISKS_OWN:
+        _blank(DISKS / name / (serial + ".raw"))
     return RUN / name
+
+
+def share() -> None:
+    """The disk that all guests have is blank again, unless one has it."""
+    DISKS.mkdir(parents=True, exist_ok=True)
+    if not any(any(processes(name)) for name in GUESTS):
+        _blank(_shared(next(iter(GUESTS))))
+
+
+def _shared(name: str) -> Path:
+    """The file of the disk that all guests have; a base has its own."""
+    return (DISKS if name in GUESTS else DISKS / name) / (DISK_SHARED + ".raw")
+
+
+def _blank(path: Path) -> None:
+    with open(path, "wb") as f:
+        f.truncate(DISK_SIZE)
 
 
 # the accelerator
@@ -327,6 +363,7 @@ def state(base: Path, kind: str) -> Path:
 def _save(base: Path, kind: str, found: str, target: Path) -> None:
     name = "base-" + kind
     folder = _emptied(name)
+    _blank(_shared(name))
     new = target.with_name(".new-" + target.name)
     if new.exists():
         shutil.rmtree(new)
@@ -388,7 +425,7 @@ def ready(name: str, saved: Path) -> bool:
 
 
 def restore(name: str, base: Path, saved: Path, space: int) -> None:
-    """Start a guest anew from its saved state. Returns when its network and disks are there."""
+    """Start a guest anew from its saved state. Returns when its network is there."""
     guest = GUESTS[name]
     folder = _emptied(name)
     shutil.copy(saved / "root.qcow2", DISKS / name / "root.qcow2")
@@ -400,52 +437,14 @@ def restore(name: str, base: Path, saved: Path, space: int) -> None:
     with Monitor(folder) as monitor, Shell(folder) as shell:
         monitor("migrate-incoming", uri="file:%s" % (saved / "memory"))
         monitor.migrated(RESTORE)
-        names = [_plug(monitor, name, "data%d" % n, DISKS / name / ("data%d.raw" % n)) for n in _data()]
-        if guest.shared:
-            names.append(_plug(monitor, name, "shared", DISKS / "shared.raw", shared=True))
         monitor("cont")
-        wait = " ".join(names)
-        script = "date -s @%d >/dev/null && lab-name %s %d\n" % (time.time() + 1, name, guest.number)
-        script += "for disk in %s; do n=0\n" % wait
-        script += "while [ ! -b $disk ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done; [ -b $disk ]; done"
-        shell(script, RESTORE)
+        shell("date -s @%d >/dev/null && lab-name %s %d" % (time.time() + 1, name, guest.number), RESTORE)
     (folder / "ready").write_text("%d %s" % (pid, saved), encoding="utf-8")
 
 
-def _data() -> range:
-    return range(1, DATA_DISKS + 1)
-
-
-def disks(name: str) -> list[str]:
-    """The stable names of the data disks within a guest."""
-    return [_by_id("data%d" % n) for n in _data()]
-
-
-def _by_id(serial: str) -> str:
+def by_id(serial: str) -> str:
+    """The stable name of a disk within a guest."""
     return "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_" + serial
-
-
-def _plug(monitor: Monitor, name: str, serial: str, path: Path, shared: bool = False) -> str:
-    """Plug a disk in; returns its stable name. A shared one is not emptied while another guest has it."""
-    if not (shared and path.exists() and any(GUESTS[o].shared and any(processes(o)) for o in GUESTS if o != name)):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        with open(path, "wb") as f:
-            f.truncate(DISK_SIZE)
-    file = {"driver": "file", "filename": str(path), "discard": "unmap"}
-    node: dict[str, Any] = {"driver": "raw", "node-name": serial, "discard": "unmap"}
-    if shared:  # two QEMUs: no lock of theirs, and no page of the host between them
-        file["locking"] = "off"
-        node["cache"] = {"direct": True, "no-flush": False}
-        file["cache"] = node["cache"]
-    else:
-        node["cache"] = {"direct": False, "no-flush": True}
-    monitor("blockdev-add", file=file, **node)
-    more = {"share-rw": True} if shared else {}
-    monitor(
-        "device_add", driver="scsi-hd", bus="scsi.0", id=serial, drive=serial, serial=serial, device_id=serial, **more
-    )
-    return _by_id(serial)
 
 
 def reboot(name: str) -> None:
@@ -453,7 +452,7 @@ def reboot(name: str) -> None:
     folder = RUN / name
     with Shell(folder) as shell:
         before = shell("cat /proc/sys/kernel/random/boot_id", RESTORE)
-        shell("systemd-run --quiet --on-active=0.1 systemctl reboot", RESTORE)
+        shell("systemd-run --quiet --on-active=0.1 --timer-property=AccuracySec=10ms systemctl reboot", RESTORE)
         until = time.monotonic() + BOOT
         now = before
         while now == before:
@@ -497,9 +496,11 @@ def inventory() -> dict[str, Any]:
     hosts: dict[str, Any] = {}
     for name, guest in GUESTS.items():
         if (RUN / name / "ready").exists():
-            hosts[name] = {"lab_address": network.address(guest.number), "lab_disks": disks(name)}
-            if guest.shared:
-                hosts[name]["lab_shared_disk"] = _by_id("shared")
+            hosts[name] = {
+                "lab_address": network.address(guest.number),
+                "lab_disks": [by_id(serial) for serial in DISKS_OWN],
+                "lab_shared_disk": by_id(DISK_SHARED),
+            }
     common = {
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_args": "-F %s" % (RUN / "ssh_config"),  # with its own ControlMaster

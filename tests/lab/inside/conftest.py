@@ -34,6 +34,7 @@ class Elsewhere(pytest.Item):
         if guest not in every:
             items = [item for item in self.session.items if isinstance(item, Elsewhere)]
             chosen = [item.nodeid for item in items if item.path.resolve().relative_to(INSIDE).parts[0] == guest]
+            every[guest] = {"": ("failed", "the guest was not to be had for the first of these tests")}
             every[guest] = run(guest, chosen)
         outcome, text = every[guest].get(self.nodeid, ("failed", every[guest][""][1]))
         if outcome == "skipped":
