@@ -62,6 +62,7 @@ class Node:
 
     name, behind, slow = "node", True, False
     empties = False  # removal of a directory takes its content along
+    there = ""  # a folder that is
 
     def __init__(self) -> None:
         self.want_entries: set[Hashable] = set()
@@ -188,7 +189,7 @@ class Node:
         if targets is None:
             raise StorageError("unsupported", "the file system is not scanned as a whole", "name the paths")
         found: dict[str, Any] = {}
-        missing = "\0"
+        self.there = missing = "\0"
         with Walk() as walk:
             for target in sorted(targets):  # neighbours share their parent's descriptor
                 if target not in self.subvolumes and names.within(target, missing):
@@ -230,9 +231,7 @@ class Node:
                 elif exc.errno == errno.ENOTDIR and flags != LOOK:
                     _must_be_file(_stat(at, name, target), target)
                     flags = LOOK
-                elif (
-                    trusted and exc.errno == errno.ENOENT and not (os.fstat(at).st_nlink or target in self.want_entries)
-                ):
+                elif trusted and exc.errno == errno.ENOENT and not self._there(at, target):
                     raise StorageError("denied", "%s: its directory was removed" % target) from exc
                 else:
                     raise refused(exc, target, not trusted) from exc
@@ -252,6 +251,12 @@ class Node:
             os.close(fd)
             raise
         return fd, value
+
+    def _there(self, at: int, target: str) -> bool:
+        up = target.rpartition("/")[0]
+        if up != self.there and os.fstat(at).st_nlink:
+            self.there = up
+        return up == self.there or target in self.want_entries
 
     def _look_through(self, walk: Walk, target: str) -> tuple[int, Value]:
         """Root's own link in root's own directory (/var/run) stands for the directory it leads to."""

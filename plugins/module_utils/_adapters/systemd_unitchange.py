@@ -8,6 +8,7 @@ scan sees as not enabled, never a link to nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -27,7 +28,11 @@ def put(port: Any, target: str, before: Any, after: Any) -> None:
     file = os.path.join(port.folder, unit)
     try:
         data = port.read(target)
-        old = now["_links"] if now else []
+    except OSError as exc:
+        raise failure(exc, "cannot read the unit %s" % file) from exc
+    old = now["_links"] if now else []
+    touched = {*old, *(systemd_mount.wanted_by(now) if now else ()), *(systemd_mount.wanted_by(after) if after else ())}
+    try:
         first = not port.was
         state, text, links = port.was.setdefault(target, (state_of(now), data, old))
         if after is None:
@@ -45,8 +50,27 @@ def put(port: Any, target: str, before: Any, after: Any) -> None:
             _link(os.path.join(port.folder, folder), unit, file)
         for folder in set(old) - set(links):
             _unlink(os.path.join(port.folder, folder), unit)
-    except OSError as exc:
+    except (OSError, StorageError) as exc:
+        _back(file, unit, data, old, touched)
+        if isinstance(exc, StorageError):
+            raise
         raise failure(exc, "cannot write the unit %s" % file) from exc
+
+
+def _back(file: str, unit: str, data: bytes | None, old: list[str], touched: set[str]) -> None:
+    """What a failing put has done is taken back, as far as that can be done; the next run sees the rest."""
+    above = os.path.dirname(file)
+    with contextlib.suppress(OSError, StorageError):
+        if data is not None:
+            atomic.replace(file, data)
+        elif os.path.lexists(file):
+            os.unlink(file)
+    for folder in touched:
+        with contextlib.suppress(OSError):
+            if folder in old:
+                _link(os.path.join(above, folder), unit, file)
+            else:
+                _unlink(os.path.join(above, folder), unit)
 
 
 def _wanted(target: str, data: bytes | None, now: Any, after: Any, old: list[str]) -> tuple[bytes, list[str]]:

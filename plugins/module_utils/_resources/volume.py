@@ -246,7 +246,7 @@ def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh:
 
 
 def _promised(home: str, look: Any) -> dict[str, int]:
-    """The bytes of every volume of a pool, recorded and declared."""
+    """The bytes of all volumes of a pool, recorded and declared."""
     rows = look.everything("record")
     there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
     for (kind, key), other in look.declared.items():
@@ -262,7 +262,7 @@ def _promised(home: str, look: Any) -> dict[str, int]:
 
 
 def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
-    """Who has the volume attached, and where."""
+    """Who has it attached, and where."""
     holders = dict(old.get("attachments", {}))
     holder = names.identifier(p["job"], "job") if p["job"] is not None else "host"
     if p["job"] == "host":
@@ -287,7 +287,7 @@ def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
 
 
 def _share(sharing: str, holders: dict[str, Any], comes: str) -> None:
-    """Everybody who will have it counts, not only who comes now."""
+    """Whoever will have it counts, not only who comes now."""
     others = sorted(set(holders) - {comes})
     if sharing == "exclusive" and len(holders) > 1:
         text = "the volume is exclusive and attached to %s" % ", ".join(others)
@@ -354,7 +354,7 @@ def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
-    """The key of the volume to copy, which is recorded or declared beside, and can be copied as a whole."""
+    """The key of the volume to copy, which is recorded or declared beside, and can be copied whole."""
     key = "%s/%s" % _origin(p)
     if key == label(p):
         raise StorageError("invalid", "volume %s cannot be cloned from itself" % key, "name another", option="source")
@@ -468,7 +468,7 @@ def _places(row: dict[str, Any]) -> set[str]:
 
 
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
-    """Recorded volumes that match, and what the kernel says about each. One scan a port, however many there are."""
+    """Recorded volumes that match, and what the kernel says of each: one scan a port for all."""
     picked = []
     for (kind, key), row in sorted(ports["record"].scan(None).items()):
         namespace, _slash, name = key.partition("/")

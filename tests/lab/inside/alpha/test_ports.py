@@ -5,4 +5,4 @@
 
 from __future__ import annotations
 
-from ansible_collections.bulkhead.storage.tests.unit.ports.test_port_contract import *  # noqa: F403
+from ansible_collections.bulkhead.storage.tests.unit.ports.test_port_contract import *  # noqa: F403  # pylint: disable=wildcard-import,unused-wildcard-import

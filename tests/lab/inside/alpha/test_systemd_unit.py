@@ -14,6 +14,8 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import systemd_names
 from ansible_collections.bulkhead.storage.tests.support.quotas import converge
+
+# pylint: disable-next=unused-import
 from ansible_collections.bulkhead.storage.tests.unit.plugins.module_utils._adapters.test_systemd_unit import (  # noqa: F401
     host,
     test_a_name,

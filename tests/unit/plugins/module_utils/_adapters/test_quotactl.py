@@ -39,7 +39,10 @@ def test_ids_are_the_lowest_free_usable_ones(record):
     assert claim(record, "b", ["/b"], whole=False) == 100001, "a name keeps its id"
     assert record.ids("project")["b"] == {"id": 100001, "paths": ["/b"], "whole": False} and record.ids("uid") == {}
     cataloguewrite.release(record, "project", "b")
-    usable = lambda number: number != 100001  # noqa: E731
+
+    def usable(number):
+        return number != 100001
+
     assert cataloguewrite.claim(record, "project", "d", None, {}, (100000, 100009), usable) == 100003
     with pytest.raises(StorageError, match="belongs to another") as caught:
         claim(record, "e", ["/e"], number=100000)

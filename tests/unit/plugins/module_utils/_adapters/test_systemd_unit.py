@@ -154,7 +154,8 @@ LINES = [
         "/mnt/x",
         "ext4",
         "x-systemd.requires=foo.service,x-systemd.requires=/srv/y-z,x-systemd.requires=/dev/vg/a,x-systemd.after=/srv/y,"
-        "x-systemd.after=bar,x-systemd.after=a%i.service,x-systemd.after=/a/../b//c,x-systemd.before=b.service,x-systemd.wanted-by=w.target,x-systemd.required-by=r.target,"
+        "x-systemd.after=bar,x-systemd.after=a%i.service,x-systemd.after=/a/../b//c,x-systemd.before=b.service,"
+        "x-systemd.wanted-by=w.target,x-systemd.required-by=r.target,"
         "x-systemd.requires-mounts-for=/srv/q%i,x-systemd.mount-timeout=30s,x-systemd.rw-only",
         1,
     ),
