@@ -39,6 +39,7 @@ KINDS = {"plain": "", "selinux": "security=selinux selinux=1 enforcing=0"}  # ke
 TRIAL = 10.0  # seconds in which KVM must bring a kernel to its first line from user space
 BOOT = 300.0  # seconds; 17 on a quiet machine, more where several boot at once
 RESTORE = 60.0  # seconds; 2 on a quiet machine
+HANG_UP = 5.0  # seconds in which ssh must end a connection that it keeps open
 
 
 class Guest(NamedTuple):
@@ -83,9 +84,7 @@ def end(name: str) -> None:
     folder = RUN / name
     with contextlib.suppress(FileNotFoundError):
         (folder / "ready").unlink()
-    if (folder / "ssh").exists():
-        argv = ["ssh", "-F", str(RUN / "ssh_config"), "-O", "exit", name]
-        subprocess.run(argv, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    hang_up(name)
     mark = os.fsencode("%s/pid" % folder)
     for pid in processes(name):
         try:
@@ -98,6 +97,18 @@ def end(name: str) -> None:
                 _gone(process)
         finally:
             os.close(process)
+
+
+def hang_up(name: str) -> None:
+    """End the connection that ssh keeps open to a guest; one that does not answer is left behind."""
+    control = RUN / name / "ssh"
+    if control.exists():
+        argv = ["ssh", "-F", str(RUN / "ssh_config"), "-O", "exit", name]
+        try:
+            subprocess.run(argv, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=HANG_UP)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(FileNotFoundError):
+                control.unlink()  # it ends by its ServerAliveInterval; nobody is led to it any more
 
 
 def _gone(process: int) -> None:
@@ -462,12 +473,7 @@ def reboot(name: str) -> None:
             now = shell("cat /proc/sys/kernel/random/boot_id", BOOT, every=2.0)
         with contextlib.suppress(Refused):  # "degraded" is an answer too: a test may want a failed unit
             shell("systemctl is-system-running --wait", BOOT)
-    subprocess.run(
-        ["ssh", "-F", str(RUN / "ssh_config"), "-O", "exit", name],
-        check=False,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    hang_up(name)
 
 
 def ssh_config(base: Path, program: str) -> str:

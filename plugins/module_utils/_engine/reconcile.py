@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from typing import Any, Callable, ContextManager, List, Mapping, NamedTuple, Tuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World, compare
 
 Declare = Callable[[World], Tuple[List[Unit], List[StorageError]]]
+SUMMARY = ("planned", "applied", "failed", "undone", "kept", "skipped")
 
 
 class Options(NamedTuple):
@@ -59,31 +59,12 @@ def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock
         return found
 
     first = look()
-    if first.actions and options.ready is not None:  # refused with all the rest, in check mode too
-        first.errors.extend(options.ready())
-    if first.errors or options.check or not first.actions:
-        return _foreseen(first, times)
-    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import runner
+    if first.actions or first.errors:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._engine import runner
 
-    with options.lock() if options.lock else contextlib.nullcontext():
-        if options.lock:  # the world may have moved while somebody else held it
-            first = look(first)
-            if first.errors or not first.actions:
-                return _foreseen(first, times)
-        return Report(*runner.apply(first, look, ports, options, clock, times))
-
-
-def _foreseen(first: Plan, times: dict[str, float]) -> Report:
-    if first.errors:
-        raise Refusals(first.errors)
-    summary = dict.fromkeys(("planned", "applied", "failed", "undone", "kept", "skipped"), 0)
-    summary["planned"] = len(first.actions)
-    if not first.actions:
-        return Report([], hashlib.sha256().hexdigest(), summary, [], first.world.rows, "", times)
-    from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing, plan
-
-    listed = listing.rows(first.actions, first.units)
-    return Report(listed, listing.digest(listed), summary, [], plan.predicted(first), "", times)
+        return runner.proceed(first, look, ports, options, clock, times)
+    summary = dict.fromkeys(SUMMARY, 0)
+    return Report([], hashlib.sha256().hexdigest(), summary, [], first.world.rows, "", times)
 
 
 class _Timed(World):

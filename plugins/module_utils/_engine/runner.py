@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from typing import Any, Callable, Iterable, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing, render
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
     REVERSIBLE,
     UNKNOWN,
@@ -17,21 +18,45 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     met,
     state_of,
 )
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import reach
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import predicted, reach
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import SUMMARY, Report
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
 
+Look = Callable[..., Plan]
+Clock = Callable[[], float]
+Ports = Mapping[str, Any]
+Times = Dict[str, float]
 Done = Tuple[int, Key, Action]  # its place in the order of puts, its unit
 
 
-def apply(
-    first: Plan,
-    look: Callable[..., Plan],
-    ports: Mapping[str, Any],
-    options: Any,
-    clock: Callable[[], float],
-    times: dict[str, float],
-) -> tuple[Any, ...]:
-    """The whole plan, a door at a time, until the world is as declared; what a report holds."""
+def proceed(first: Plan, look: Look, ports: Ports, options: Any, clock: Clock, times: Times) -> Report:
+    """Refuse, foresee or apply. What looks wrong while another run is half way is looked at again under the lock.
+
+    Not so in check mode, nor wrong input.
+    """
+    unready = options.ready() if options.ready is not None else []
+    first.errors.extend(unready)
+    lasting = unready or any(error.code == "invalid" for error in first.errors)
+    if options.check or (first.errors and (lasting or not options.lock)):
+        return _foreseen(first, times)
+    with options.lock() if options.lock else contextlib.nullcontext():
+        if options.lock:  # the world may have moved meanwhile
+            first = look(None if first.errors else first)
+        if first.errors or not first.actions:
+            return _foreseen(first, times)
+        return apply(first, look, ports, options, clock, times)
+
+
+def _foreseen(first: Plan, times: Times) -> Report:
+    if first.errors:
+        raise Refusals(first.errors)
+    listed = listing.rows(first.actions, first.units)
+    summary = {**dict.fromkeys(SUMMARY, 0), "planned": len(listed)}
+    return Report(listed, listing.digest(listed), summary, [], predicted(first), "", times)
+
+
+def apply(first: Plan, look: Look, ports: Ports, options: Any, clock: Clock, times: Times) -> Report:
+    """The whole plan, a door at a time, until the world is as declared."""
     listed = listing.rows(first.actions, first.units)
     digest = listing.digest(listed)
     options = options._replace(journal=options.journal() if options.journal else None)
@@ -47,7 +72,7 @@ def apply(
             left = runner.close()
             if left:
                 errors[0].details["kept"] = left
-            return listed, digest, runner.finish(len(listed)), errors, stage.world.rows, path, times
+            return Report(listed, digest, runner.finish(len(listed)), errors, stage.world.rows, path, times)
     runner.run(stage, stage.actions)
     summary = runner.finish(len(listed))
     times["apply"] = clock() - start
@@ -57,7 +82,7 @@ def apply(
     errors = runner.errors
     if not errors and (last.actions or last.errors):
         errors = last.errors or [_unsettled(last)]
-    return listed, digest, summary, errors, last.world.rows, path, times
+    return Report(listed, digest, summary, errors, last.world.rows, path, times)
 
 
 def again(last: Plan, world: World) -> Plan | None:
@@ -88,9 +113,9 @@ def _unsettled(last: Plan) -> StorageError:
 
 
 class Runner:
-    """Applies stages of plans; remembers across stages which units failed, so that nothing is built on them."""
+    """Applies stages of plans; remembers which units failed, so that nothing is built on them."""
 
-    def __init__(self, ports: Mapping[str, Any], options: Any) -> None:
+    def __init__(self, ports: Ports, options: Any) -> None:
         self.ports = ports
         self.options = options
         self.done: dict[Key, list[Done]] = {}  # what stands

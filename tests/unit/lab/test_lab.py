@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,8 @@ def test_only_a_process_that_names_our_folder_is_ours() -> None:
     others = [subprocess.Popen(["sh", "-c", "read x", "sh", *row], stdin=-1) for row in rows]
     ours = subprocess.Popen(["sh", "-c", "read x", "sh", "-pidfile", mark], stdin=-1)
     try:
+        while not all(Path("/proc/%d/cmdline" % one.pid).read_bytes() for one in [ours, *others]):
+            time.sleep(0.01)  # Popen returns while the kernel still puts a new program's words into its memory
         found = set(guest.processes("alpha"))
         assert ours.pid in found and not found & {one.pid for one in others}
         assert not set(guest.processes("beta")) & {ours.pid, *(one.pid for one in others)}

@@ -274,10 +274,7 @@ def test_the_directory_is_made_by_the_same_declaration(fs, fstype):
 def test_beneath_a_mount_that_is_declared_with_it(arena, fs, fstype):
     sh(["umount", fs])
     device = sh(["losetup", "--find", "--show", arena + "/img"]).strip()
-    option = {"xfs": ["prjquota"], "ext4": ["prjquota"]}[fstype]
-    mount = {"path": fs, "source": device, "fstype": fstype, "options": option, "boot": False}
-    mount = {k: v for k, v in mount.items() if k != "boot"}
-    mount["state"] = "mounted"
+    mount = {"path": fs, "source": device, "fstype": fstype, "options": ["prjquota"], "persist": "none"}
     entry, tree = {"path": fs + "/t", "hard": "1MiB"}, [{"root": fs, "entries": [{"path": "t"}]}]
     foreseen = converge([entry], check=True, mounts=[mount], trees=tree)
     done = converge([entry], mounts=[mount], trees=tree)

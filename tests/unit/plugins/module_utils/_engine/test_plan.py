@@ -460,6 +460,22 @@ def test_a_plan_keeps_what_it_saw_and_foretells_what_comes(house: Ground) -> Non
     assert predicted(found)["table"] == {1: {"x": 2}, 3: {}}
 
 
+def test_what_a_port_tells_of_another_is_foretold_there(ground: Ground) -> None:
+    """Of what changes or comes; what goes tells nothing."""
+    told = []
+
+    def tells(target: Any, value: Any) -> Any:
+        told.append(value)
+        return "b", target, {"x": value["x"], "unheard": 1}
+
+    Rows("b", ground)
+    ground.ports["a"].tells = tells
+    ground.rows.update({("a", 1): {"x": 1}, ("a", 2): {"x": 1}, ("b", 1): {"x": 1, "y": 1}, ("b", 2): {"x": 1}})
+    others = (("b", 1, {"y": 1}), ("b", 2, {"x": 1}))
+    found = planned(ground, unit("one", ("a", 1, {"x": 2}), ("a", 2, None), *others))
+    assert predicted(found)["b"] == {1: {"x": 2, "y": 1}, 2: {"x": 1}} and told == [{"x": 2}]
+
+
 def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
     """Three cells each, with implied parents shared and not: the first plan (50,001 actions) and the idle one."""
     ground = Ground()
@@ -694,6 +710,25 @@ def test_only_what_lies_beneath_a_fresh_mount_is_hidden_by_it(ground: Ground) ->
     above = unit("two", ("node", "/m/x", DIRECTORY), ("mount", "/s/x", {"x": 1}), needs=(("path", "/m/x"),))
     made = [(a.port, a.target) for a in planned(ground, fresh, above).actions]
     assert made == [("mount", "/m"), ("node", "/m/x"), ("mount", "/s/x")]
+
+
+def test_what_a_fresh_mount_brings_is_there_already(ground: Ground) -> None:
+    """A port tells what stands in it; where others can write, nothing of ours is made in it."""
+    seen = []
+
+    def fresh(target: Any, place: Any, mount: Any) -> Any:
+        seen.append((target, place, mount))
+        return DIRECTORY if target == place else None
+
+    ground.ports["node"].fresh = fresh
+    ground.ports["mount"].opens = lambda target, before, after: "empty"
+    one = unit("one", ("mount", "/m", {"x": 1}), ("node", "/m", DIRECTORY), provides=(("path", "/m"),))
+    two = unit("two", ("node", "/m/x", DIRECTORY), needs=(("path", "/m/x"),))
+    made = [(a.port, a.target) for a in planned(ground, one, two).actions]
+    assert made == [("mount", "/m"), ("node", "/m/x")]
+    assert seen == [("/m", "/m", {"x": 1}), ("/m/x", "/m", {"x": 1})]
+    theirs = unit("one", ("mount", "/m", {"_theirs": True}), provides=(("path", "/m"),))
+    assert codes(planned(ground, theirs, two)) == [("unsafe_path", "two")]
 
 
 def test_what_goes_with_its_content_is_needed_by_nobody(ground: Ground) -> None:

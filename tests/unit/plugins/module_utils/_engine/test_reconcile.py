@@ -514,7 +514,29 @@ def test_e11_the_lock_is_taken_only_for_a_change(ground: Ground) -> None:
     run(ground, one, lock=lock)
     assert len(lock.told) == 2
     with pytest.raises(Refusals):
-        run(ground, one, one, lock=lock)
+        run(ground, one, one, lock=lock, check=True)
+    assert len(lock.told) == 2
+
+
+def test_e11_nothing_is_refused_because_somebody_else_is_half_way(ground: Ground) -> None:
+    """What a look finds in the midst of another run is no reason; only wrong input is, which no look can mend."""
+
+    @contextlib.contextmanager
+    def until_the_other_is_done() -> Iterator[None]:
+        ground.ports["a"].broken = None
+        yield
+
+    ground.ports["a"].broken = StorageError("unreadable", "half made")
+    report = run(ground, unit("one", ("a", 1, {})), lock=until_the_other_is_done)
+    assert (report.errors, ground.puts) == ([], 1)
+    ground.ports["a"].broken = StorageError("unreadable", "half made")
+    lock = Lock(ground)
+    with pytest.raises(Refusals, match="half made"):
+        run(ground, unit("two", ("a", 2, {})), lock=lock)
+    assert len(lock.told) == 2 and ground.puts == 1
+    with pytest.raises(Refusals):
+        ground.ports["a"].broken = StorageError("invalid", "never")
+        run(ground, unit("two", ("a", 2, {})), lock=lock)
     assert len(lock.told) == 2
 
 
