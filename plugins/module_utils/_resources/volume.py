@@ -58,6 +58,12 @@ def label(p: dict[str, Any]) -> str:
     return "%s/%s" % (p["namespace"], p["name"])
 
 
+def _words() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_words
+
+    return volume_words
+
+
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     names.identifier(p["namespace"], "namespace")
     names.identifier(p["name"])
@@ -83,7 +89,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         _fixed(p, record, "pool", "")
         row = record
     else:
-        row = _row(p, record, look)
+        row = recorded(p, record, look)
     after = row["attachments"]
     if p["state"] == "absent":
         if before and not p["force"]:
@@ -95,7 +101,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     cells += _attachments(row, before, after, p)
     needs = [("pool", row["pool"])] + [("above", row["path"])] * bool(row["path"])
     if record is None and _clones(p):
-        needs.append(("volume", _clonable(p, row, look)))
+        needs.append(("volume", _words().clonable(p, row, look)))
     targets = sorted({a["target"] for a in (*before.values(), *after.values()) if a["target"]})
     needs += [("above", target) for target in targets]
     provides = [("volume", key)] + [("path", path) for path in (row["path"], *targets) if path]
@@ -106,7 +112,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
 # -- the record ----------------------------------------------------------------------------------------------------
 
 
-def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
+def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     """What the catalogue will hold. Existing volumes are compared on declared options only."""
     old = record or {}
     for option, why in (("qos", "needs a cgroup v2 io controller"), ("encrypted", "needs LUKS")):
@@ -130,7 +136,7 @@ def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     backend = old.get("backend") or place["backend"]
     bytes_ = _size(p, old, place, backend)
     if old and bytes_ < old["size"] and backend in ("btrfs", "directory"):
-        _fits(bytes_, ("project", old["path"]), look)
+        _words().fits(bytes_, ("project", old["path"]), look)
     scope = _fixed(p, old, "scope", "job")
     row: dict[str, Any] = {
         "pool": home,
@@ -150,13 +156,13 @@ def _row(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         row["fstype"] = _fixed(p, old, "fstype", "ext4")
         row["provisioning"] = _fixed(p, old, "provisioning", "thin")
         if old and bytes_ != old["size"] and row["fstype"] != "ext4":
-            _resizable(row["fstype"], bytes_, old)
+            _words().resizable(row["fstype"], bytes_, old)
     elif p["fstype"]:
         raise StorageError("invalid", "fstype has no meaning for backend %s" % backend, "leave it out", option="fstype")
     elif p["provisioning"] == "thick":
         raise StorageError("unsupported", "backend %s has no thick provisioning" % backend, "leave it out")
     if kind != "memory" and bytes_ > old.get("size", 0):
-        _room(p, place, home, look, record is None)
+        _words().room(p, place, home, look, record is None)
     if record is None and backend in ("directory", "btrfs") and pool.choose(place["path"], look) != backend:
         text = "pool %s lies where the size of a %s volume cannot be enforced" % (home, backend)
         raise StorageError("not_enforced", text, "use a pool with backend: auto", pool=home)
@@ -192,23 +198,6 @@ def _size(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], backend
     return bytes_
 
 
-def _resizable(fstype: str, bytes_: int, old: dict[str, Any]) -> None:
-    """The kernel changes their size only while they are mounted, and never to a Btrfs of less than 256 MiB."""
-    if not old["attachments"]:
-        raise StorageError("unsupported", "%s changes its size only while it is attached" % fstype, "attach it first")
-    if fstype == "btrfs" and bytes_ < 256 << 20:
-        raise StorageError("unsupported", "btrfs is not resized to less than 256MiB", "ask for 256MiB or more")
-
-
-def _fits(bytes_: int, target: tuple[str, str], look: Any) -> None:
-    """A limit below what is there already would be no smaller volume, only a full one."""
-    limit = look.look("quota", [target]).get(target)
-    used = limit.get("_used_bytes", 0) if isinstance(limit, dict) else 0
-    if used > bytes_:
-        text = "the volume holds %s, more than %s" % (size.human(used), size.human(bytes_))
-        raise StorageError("no_space", text, "remove files first", used_bytes=used)
-
-
 def _path(p: dict[str, Any], place: dict[str, Any], kind: str, scope: str) -> str:
     if kind == "memory":
         return names.join(MEMORY, p["namespace"], p["name"]) if scope == "host" else ""
@@ -222,43 +211,6 @@ def _labels(labels: dict[str, Any]) -> dict[str, str]:
                 "invalid", "label %.80r: %.80r is not text" % (name, value), "at most 63 and 255 characters"
             )
     return {name: str(value) for name, value in labels.items()}
-
-
-def _room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: bool) -> None:
-    """What the pool allows: volumes a namespace, and bytes promised, over recorded and declared volumes together."""
-    most, ratio = place.get("max_volumes_per_namespace"), place.get("overcommit")
-    if not most and not ratio:
-        return
-    there = look.memo.get(("room", home))
-    if there is None:
-        there = look.memo["room", home] = _promised(home, look)
-    count = sum(1 for key in there if key.startswith(p["namespace"] + "/")) if fresh and most else 0
-    if most and count > most:
-        text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
-        raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
-    info = look.look("fsinfo", [place["path"]]).get(place["path"]) if ratio else None
-    if isinstance(info, StorageError):
-        raise info
-    if info and sum(there.values()) > info["total_bytes"] * ratio:
-        promised, total = size.human(sum(there.values())), size.human(info["total_bytes"])
-        text = "pool %s would promise %s of %s" % (home, promised, total)
-        raise StorageError("limit_exceeded", text, "the pool's overcommit is %s" % ratio, overcommit=ratio)
-
-
-def _promised(home: str, look: Any) -> dict[str, int]:
-    """The bytes of all volumes of a pool, recorded and declared."""
-    rows = look.everything("record")
-    there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
-    for (kind, key), other in look.declared.items():
-        if kind != KIND:
-            continue
-        known = rows.get((KIND, key)) or {}
-        lies = known.get("pool", "" if other["type"] == "memory" else other["pool"] or "default")
-        if other["state"] == "absent":
-            there.pop(key, None)
-        elif lies == home and other["size"] is not None:
-            there[key] = size.parse(other["size"])
-    return there
 
 
 def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
@@ -311,7 +263,7 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     cells = pool.base(path)
     if pool.DEFAULT["path"] != path and names.within(path, pool.DEFAULT["path"]):
         cells.append(Cell("node", pool.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
-    source = {} if gone else _source(p, row)
+    source = _words().source(p, row) if not gone and _clones(p) else {}
     if row["backend"] == "loop":
         image = path + ".img"
         body = {"type": "file", "size": row["size"], "owner": "0", "group": "0", "mode": 0o600}
@@ -329,55 +281,6 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
 
 def _clones(p: dict[str, Any]) -> bool:
     return bool((p["source"] or {}).get("type", "empty") != "empty")
-
-
-def _origin(p: dict[str, Any]) -> tuple[str, str]:
-    """Namespace and name of the volume to copy."""
-    source = p["source"]
-    if source["type"] != "clone":
-        raise StorageError("unsupported", "source %s is not supported yet" % source["type"], "use type: clone or empty")
-    if not source["name"]:
-        raise StorageError("invalid", "source.name is required for a clone", "the volume to clone", option="source")
-    space = names.identifier(source["namespace"] or p["namespace"], "source.namespace")
-    return space, names.identifier(source["name"], "source.name")
-
-
-def _source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
-    if not _clones(p):
-        return {}
-    home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
-    found: dict[str, Any] = {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
-    if row["backend"] == "btrfs" and _origin(p)[0] != p["namespace"]:
-        found["copy"] = True
-    return found
-
-
-def _clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
-    """The key of the volume to copy, which is recorded or declared beside, and can be copied whole."""
-    key = "%s/%s" % _origin(p)
-    if key == label(p):
-        raise StorageError("invalid", "volume %s cannot be cloned from itself" % key, "name another", option="source")
-    record = look.look("record", [("volume", key)]).get(("volume", key))
-    beside = look.declared.get((KIND, key)) or {}
-    if isinstance(record, StorageError):
-        raise record
-    if beside.get("state") == "absent" or not (record or beside.get("state") in ("present", "attached")):
-        raise StorageError("not_found", "there is no volume %s to clone" % key, "declare it, or name another one")
-    found = record or _row(beside, None, look)
-    if (found["pool"], found["backend"]) != (row["pool"], row["backend"]):
-        text = "volume %s lies in pool %s, its clone would lie in %s" % (key, found["pool"], row["pool"])
-        raise StorageError("unsupported", text, "a clone stays in the pool and backend of its source")
-    if found["size"] > row["size"]:
-        text = "volume %s has %s, its clone would have %s" % (key, size.human(found["size"]), size.human(row["size"]))
-        raise StorageError("would_shrink", text, "declare a size that holds all of it")
-    if row["backend"] == "loop":
-        if (found["fstype"], row["fstype"]) != ("ext4", "ext4"):
-            text = "a clone of %s would have its UUID, and two such %s cannot be mounted" % (key, found["fstype"])
-            raise StorageError("unsupported", text, "clone ext4, or copy the files")
-        if found["attachments"] or beside.get("state") == "attached":
-            raise StorageError("in_use", "volume %s is attached: its image changes" % key, "detach it to clone it")
-    return key
 
 
 # -- the mounts ----------------------------------------------------------------------------------------------------
@@ -468,40 +371,6 @@ def _places(row: dict[str, Any]) -> set[str]:
 
 
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
-    """Recorded volumes that match, and what the kernel says of each: one scan a port for all."""
-    picked = []
-    for (kind, key), row in sorted(ports["record"].scan(None).items()):
-        namespace, _slash, name = key.partition("/")
-        if kind == "volume" and _matches(p, namespace, name, row):
-            picked.append((namespace, name, row))
-    body = {row["path"] + (".img" if row["backend"] == "loop" else "") for _s, _n, row in picked if row["path"]}
-    body -= {row["path"] for _s, _n, row in picked if row["backend"] == "memory"}
-    limits = [("project", row["path"]) for _s, _n, row in picked if row["backend"] in ("btrfs", "directory")]
-    mounts = {row["path"] for _s, _n, row in picked} | {
-        h["target"] for r in picked for h in r[2]["attachments"].values()
-    }
-    there = ports["node"].scan(body)
-    rows = {"quota": ports["quota"].scan(limits), "mount": ports["mount"].scan(mounts - {""})}
-    bad = {
-        target for found in (*rows.values(), there) for target, row in found.items() if isinstance(row, StorageError)
-    }
-    bad |= body - set(there)
-    seen = {port: {t: row for t, row in found.items() if t not in bad} for port, found in rows.items()}
-    out = []
-    for namespace, name, row in picked:
-        shown = describe(namespace, name, row, seen)
-        if {row["path"], row["path"] + ".img", ("project", row["path"])} & bad:
-            shown["status"] = "error"
-        out.append(shown)
-    return {"volumes": out}
-
-
-def _matches(p: dict[str, Any], namespace: str, name: str, row: dict[str, Any]) -> bool:
-    labels = {label: str(value) for label, value in (p["labels"] or {}).items()}
-    return (
-        p["name"] in (None, name)
-        and p["namespace"] in (None, namespace)
-        and p["pool"] in (None, row["pool"])
-        and (p["job"] is None or p["job"] in row["attachments"])
-        and labels.items() <= row["labels"].items()
-    )
+    """Recorded volumes that match, and what the kernel says of each."""
+    found: dict[str, Any] = _words().gather(p, ports)
+    return found
