@@ -7,15 +7,13 @@ Imported by the port ``mkfs`` only when no filesystem is as declared: a run that
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import struct
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank, blkprobe
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import TOOLS, Superblock, known, value
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import SHRINKS, UNKNOWN
@@ -37,12 +35,11 @@ def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any
     )
     users = [u for u in seen["_in_use"] if u not in leaving]
     fstype = (after or before)["fstype"]
-    if seen["_protected"]:
-        text = "%s holds %s of this host" % (target, seen["_protected"])
-        return StorageError("protected", text, "choose another device")
-    if users and (formats or shrinks and fstype == "ext4"):
-        text = "%s is in use: %s" % (target, ", ".join(users))
-        return StorageError("in_use", text, "release it first, or declare its users absent too", users=users)
+    error = blank.vital(target, seen)
+    if error is None and (formats or shrinks and fstype == "ext4"):
+        error = blank.in_use(target, users)
+    if error is not None:
+        return error
     able = ("ext4", "btrfs") if shrinks else ("ext4", "btrfs", "xfs")
     if not formats and not port.sized(before, after) and fstype not in able:
         verb = "be made smaller" if shrinks else "grow"
@@ -97,19 +94,10 @@ def _quota(call: Any, device: str, now: set[str], want: set[str]) -> None:
 
 def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> Any:
     """The value of a scan, None for blank; what else was seen goes to ``port.seen``."""
-    dev = look.resolve(target)
-    users = look.in_use(target, dev)
-    content = signatures.examine(fd, _identity(look, target, dev), bool(users))
-    at = _at(look, target, dev)[1] if users else ""
+    content, seen = blank.seen(look, target, fd)
+    at = _at(look, target, look.resolve(target))[1] if seen["_live"] else ""
     fstype = port.wanted.get(target, {}).get("fstype")
-    seen = {
-        "_device_size": content.detail["device_size"], "_token": content.token,
-        "_live": bool(users), "_in_use": users,
-        "_protected": look.protected(dev), "_stable": look.stable(target, dev),
-        "_no_tool": bool(fstype and not _which(port, TOOLS[fstype])),
-        "_mounted_at": at,
-    }  # fmt: skip
-    seen["_by_id"] = [] if seen["_stable"] else look.links(dev)
+    seen.update(_no_tool=bool(fstype and not _which(port, TOOLS[fstype])), _mounted_at=at)
     port.seen[target] = seen
     if content.kind == "blank" and not ours:
         return None
@@ -141,60 +129,24 @@ def _remake(port: Superblock, target: str, before: Any, after: Any) -> None:
     after = after and port.merge(target, None, after)
     if after is not None and not _which(port, TOOLS[after["fstype"]]):
         raise _missing(after["fstype"])
-    look = port.new_look()
-    dev = look.resolve(target)
-    users, vital = look.in_use(target, dev), look.protected(dev)
-    if users or vital:
-        raise StorageError("in_use" if users else "protected", "%s holds %s" % (target, vital or ", ".join(users)))
-    hold = -1
-    fd = blkprobe.opened(target, os.O_RDWR | (os.O_EXCL if dev else 0))
-    try:
-        # programs want the exclusive open for themselves; by this descriptor they cannot meet another file
-        hold = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
-        _claim(hold, target)
-        stamp = _stamp(look, os.fstat(fd))
-        content = signatures.examine(fd, _identity(look, target, dev), bool(before and before.get("_live")))
-        if content.kind != "blank" if before is None else content.token != before.get("_token"):
-            raise StorageError("moved", "the content of %s changed since it was looked at" % target)
-        size = content.detail["device_size"]
+    with blank.Taken(port.new_look(), target, before) as taken:
+        size = taken.size
         if after is not None and after.get("size", size) not in (size, UNKNOWN):
             raise StorageError("moved", "%s has %d bytes, declared are %d" % (target, size, after["size"]))
-        port.intents.begin(target, token=content.token)
-        if content.kind != "blank":
-            _zero(fd, size, target)
-        os.close(fd)
-        fd = -1
+        port.intents.begin(target, token=taken.content.token)
+        taken.wipe()
+        path = taken.let()
         if after is not None:
-            _make(port, "/proc/%d/fd/%d" % (os.getpid(), hold), target, look, dev, after)
-        if not os.path.exists(target) or _stamp(look, os.stat(target)) != stamp:
-            raise StorageError("moved", "%s became another device meanwhile" % target, "look at both")
-        content = signatures.examine(hold, target, live=True)  # nobody asks for a token of it
+            _make(port, path, target, taken.look, taken.dev, after)
+        content = taken.again()
         found = content.detail["found"]
         if after is None and content.kind != "blank":
             raise StorageError("not_enforced", "%s is not blank after it was wiped" % target)
         if after is not None and not (
-            content.kind == "known" and port.same(target, value(found, size), after) and _rooted(hold, found)
+            content.kind == "known" and port.same(target, value(found, size), after) and _rooted(taken.hold, found)
         ):
             raise StorageError("not_enforced", "%s does not hold the %s that was made" % (target, after["fstype"]))
-    finally:
-        for each in (fd, hold):
-            if each >= 0:
-                os.close(each)
     port.intents.end(target)
-
-
-def _claim(fd: int, target: str) -> None:
-    """Our programs inherit the lock on an image, so it is not free as long as one of a killed run still writes to it.
-
-    A device they open exclusively, which is a lock of their own.
-    """
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            text = "a program of an earlier run still works on %s" % target
-            raise StorageError("in_use", text, "wait until it has ended") from error
-        os.set_inheritable(fd, True)
 
 
 def _make(port: Superblock, path: str, target: str, look: Sysfs, dev: str, after: dict[str, Any]) -> None:
@@ -234,7 +186,7 @@ def _change(port: Superblock, target: str, before: dict[str, Any], after: dict[s
         here = "/proc/%d/fd/%d" % (os.getpid(), fd)  # an image: its name may lead elsewhere a moment later
         dev = look.resolve(here)
         work, at = _at(look, target if dev else here, dev)
-        _claim(fd, target)
+        blank.claim(fd, target)
         found, size = blkprobe.quick(fd), os.lseek(fd, 0, os.SEEK_END)
         now = value(_live(found, at), size) if found else {}
         seen = ("fstype", "uuid", "label", "_bytes")
@@ -281,20 +233,6 @@ def _missing(fstype: str, program: str = "") -> StorageError:
     return StorageError("missing_tool", text, "install %s (same name on Debian and RHEL)" % PACKAGES[fstype])
 
 
-def _identity(look: Sysfs, target: str, dev: str) -> str:
-    if dev:
-        return look.identity(dev) or target
-    seen = os.stat(target)
-    return "file %d:%d" % (seen.st_dev, seen.st_ino)
-
-
-def _stamp(look: Sysfs, seen: os.stat_result) -> tuple[Any, ...]:
-    """What a path leads to, beyond its name: a device number alone may be given to another disk."""
-    if stat.S_ISBLK(seen.st_mode):
-        return seen.st_rdev, look.diskseq("%d:%d" % (os.major(seen.st_rdev), os.minor(seen.st_rdev)))
-    return seen.st_dev, seen.st_ino
-
-
 def _at(look: Sysfs, target: str, dev: str) -> tuple[str, str]:
     """The device to work on (the loop device of an attached image) and where it is mounted, "" for nowhere."""
     loops = [] if dev else look.loops(target)
@@ -308,18 +246,6 @@ def _live(found: blkprobe.Found, at: str) -> blkprobe.Found:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import resize
 
     return resize.live(found, at)
-
-
-def _zero(fd: int, size: int, target: str) -> None:
-    """The head first: from its first page on nothing old can be mounted."""
-    chunk = bytes(1 << 20)
-    try:
-        for start, end in ((0, min(signatures.EDGE, size)), (max(signatures.EDGE, size - signatures.EDGE), size)):
-            while start < end:
-                start += os.pwrite(fd, chunk[: end - start], start)
-        os.fsync(fd)
-    except OSError as error:
-        raise failure(error, "cannot wipe " + target) from error
 
 
 def _rooted(fd: int, found: blkprobe.Found) -> bool:

@@ -37,7 +37,8 @@ def consented(action: Action, unit: Unit, port: Any) -> StorageError | None:
     if asked is None:
         return StorageError("would_destroy", "%s of %s %s is never allowed" % (action.verb, action.port, where))
     name, token = asked
-    if token and unit.consents.get(name) == token:
+    given = unit.consents.get(name)  # one, or those of several devices
+    if token and (given == token or (isinstance(given, list) and token in given)):
         return None
     code, hint = _REFUSALS[name]
     hint = unit.consents.get("hint") or (hint % token if "%s" in hint else hint)

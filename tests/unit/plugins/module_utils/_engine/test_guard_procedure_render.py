@@ -74,6 +74,14 @@ def test_each_consent_counts_for_itself_only(risk: str, name: str, token: Any, c
         assert refused.message == "remove of fs x would %s content" % what
 
 
+def test_an_entry_of_several_devices_names_a_token_for_each() -> None:
+    port = Asking("wipe_token", "ab12")
+    assert verdict(DESTROYS, port, {"wipe_token": ["cd34", "ab12"]}) is None
+    for others in ([], ["cd34"], ["ab1", "ab123"], [None]):
+        assert verdict(DESTROYS, port, {"wipe_token": others}) is not None
+    assert verdict(DESTROYS, Asking("wipe_token", ""), {"wipe_token": [""]}) is not None
+
+
 @pytest.mark.parametrize("token", [None, "", False])
 def test_a_token_that_says_nothing_consents_to_nothing(token: Any) -> None:
     for consents in ({}, {"wipe_token": token}):
