@@ -14,7 +14,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 
-LISTS = ("filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes")
+LISTS = ("volume_groups", "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes")
 
 
 def option(name: str) -> dict[str, Any]:
@@ -111,6 +111,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
         return filesystem
+    if name == "volume_groups":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
+
+        return volume_group
     if name == "pools":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
@@ -126,11 +130,17 @@ def ports(names: list[str]) -> Ports:
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
-    if {"pools", "volumes", "filesystems"}.intersection(names):
+    if {"pools", "volumes", "filesystems", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
-        makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+        makers.update(record=lambda: record)
+        if "volume_groups" in names:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+            makers.update(lvm2.makers(execute, record))
+        makers.update(superblock=lambda: _superblock(record))
     return ports
 
 
