@@ -70,6 +70,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
             from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
 
             needs += mount_line.along(p, source, path, look.declared)
+    elif (p["source"] or "").startswith("/"):  # it goes before what it is of
+        needs += [(kind, names.path(p["source"], "source")) for kind in ("content", "device", "path")]
     cells = []
     if kept:
         cells.append(Cell("fstab", (fstab, path), line))
