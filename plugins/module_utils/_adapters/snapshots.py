@@ -19,7 +19,7 @@ class Snapshots(DataDir):
     ``source`` that it is made from."""
 
     name = "snapshot"
-    stands_for = None
+    stands_for = ""
 
     def resolve(self, target: str, declared: Value | None) -> Value | None:
         return declared
