@@ -79,6 +79,9 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         cells.append(Cell("node", path, {"type": "directory"}, True))
     if state != "present":
         cells.append(Cell("mount", path, live))
+    if live is None and p["source"] and p["source"].startswith("/"):  # it leaves before what it lies on
+        source = names.path(p["source"], "source")
+        needs += [("content", source), ("device", source), ("path", source)]
     consents: dict[str, Any] = {"absent": True}
     if live is not None:
         consents = {"replace": p["on_drift"] == "replace", "change": p["on_drift"] != "fail"}
