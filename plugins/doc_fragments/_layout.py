@@ -49,6 +49,96 @@ options:
       - Whether to return what stands now, for every entry, in RV(resources).
     type: bool
     default: false
+  block_devices:
+    description:
+      - Entries take the options of M(bulkhead.storage.block_device). Divide a blank disk into
+        GPT partitions, let them grow, remove them.
+    type: list
+    elements: dict
+    suboptions:
+      device:
+        description:
+          - The disk by a stable name, such as C(/dev/disk/by-id/nvme-eui.0025388b710116a1).
+          - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
+          - Its partitions are C(<device>-part1) and so on, as udev names them. Other entries
+            of the same M(bulkhead.storage.layout) can name them as their devices, also before
+            they exist.
+        type: path
+        required: true
+      label:
+        description:
+          - The kind of partition table. A disk that has another one, or anything else on it,
+            takes O(block_devices[].wipe_token).
+          - Given by itself it makes a table without partitions.
+        type: str
+        choices:
+          - gpt
+      partitions:
+        description:
+          - The partitions to make, let grow or remove. They imply O(block_devices[].label=gpt).
+        type: list
+        elements: dict
+        suboptions:
+          number:
+            description:
+              - Its number in the table, from 1 to 128.
+            type: int
+            required: true
+          start:
+            description:
+              - Where it begins, a multiple of 1 MiB from the beginning of the disk. At least
+                1 MiB.
+              - When it is not given, in the first free space that is large enough, and without
+                a O(block_devices[].partitions[].size) in the largest. An existing partition
+                is never moved, another start is C(unsupported).
+            type: str
+          size:
+            description:
+              - Its size, rounded up to a multiple of 1 MiB. A larger one lets an existing partition
+                grow, a smaller one is C(would_shrink).
+              - When it is not given, all that is free from its start to the next partition
+                or the end of the disk. At most one partition may be without.
+            type: str
+          type:
+            description:
+              - What it is for, as a GUID or one of C(linux), C(lvm), C(luks), C(swap), C(raid),
+                C(esp), C(bios), C(home), C(srv) and C(var). C(linux) when a new one is made
+                without.
+            type: str
+          name:
+            description:
+              - Its name in the table, at most 36 letters, digits, blanks and any of C(_.:@+-).
+              - When it is not given, the name stays as it is.
+            type: str
+          state:
+            description:
+              - V(absent) removes it. One that is not blank takes its O(block_devices[].wipe_token),
+                one in use is refused with C(in_use). Its first and last 4 MiB are zeroed.
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+      wipe_token:
+        description:
+          - Consents to destroy what is on the disk or on its partitions. The refusals print
+            them in C(errors[].details.wipe_token), one for each.
+          - Each is a digest of a device and of its content, and no longer valid when either
+            changes.
+        type: list
+        elements: str
+      state:
+        description:
+          - V(absent) removes the partitions that are listed, then the table, and wipes the
+            first and the last 4 MiB of the disk. A partition that is not blank, and a table
+            that had partitions, each take their O(block_devices[].wipe_token).
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
   luks_devices:
     description:
       - Entries take the options of M(bulkhead.storage.luks_device). Encrypt a blank device

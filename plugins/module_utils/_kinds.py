@@ -14,7 +14,11 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 
-LISTS = ("luks_devices", "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes")
+LISTS = (
+    "block_devices",
+    "luks_devices",
+    "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
+)  # fmt: skip
 
 
 def option(name: str) -> dict[str, Any]:
@@ -115,6 +119,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
         return filesystem
+    if name == "block_devices":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import block_device
+
+        return block_device
     if name == "pools":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
@@ -130,6 +138,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
+    makers.update(gpt=_gpt, partition=_partition)
     if {"pools", "volumes", "filesystems", "luks_devices"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -203,6 +212,18 @@ def _fsinfo() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 
     return FsInfo()
+
+
+def _gpt() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt
+
+    return gpt.tables()
+
+
+def _partition() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt
+
+    return gpt.partitions()
 
 
 def _superblock(record: Any) -> Any:

@@ -99,6 +99,7 @@ def reconcile_entries(
         rollback=params["rollback"],
         workers=max(1, params["workers"]),
         lock=lambda: _lock(params["lock_timeout"]),
+        still=lambda: _lock(params["lock_timeout"], shared=True),
         journal=lambda: _journal(module.warn),
         ready=lambda: _lock(0).unready(),
     )
@@ -176,10 +177,10 @@ def refuse(module: Module, errors: list[StorageError], result: dict[str, Any]) -
     module.fail_json(**listing.refusals(errors), **result)
 
 
-def _lock(timeout: float) -> Any:
+def _lock(timeout: float, shared: bool = False) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 
-    return Lock(timeout=timeout)
+    return Lock(timeout=timeout, shared=shared)
 
 
 def _journal(warn: Callable[[str], None]) -> Any:

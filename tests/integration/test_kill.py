@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
+from pathlib import Path
 from typing import Iterator
 
 import pytest
@@ -130,3 +132,26 @@ def test_a_killed_holder_frees_the_lock_and_a_living_one_is_named(host: None, si
     assert str(child.pid) in str(refused["refused"][0])
     free = reconciling.run({"tmpfs": [{"path": "/mnt/d", "size": "64KiB", "persist": "none"}]}, lock_timeout=0)
     assert free["errors"] == [] and os.path.ismount("/mnt/d")
+
+
+def test_what_is_half_made_by_another_run_is_no_reason_to_refuse(host: None) -> None:
+    """Who asks for a volume while another run makes its pool is told once that is over. Check mode waits for nobody."""
+    import fcntl
+
+    needs = {"volumes": [{"name": "late", "size": "8MiB", "pool": "fast"}]}
+    assert [e["code"] for e in reconciling.run(needs)["refused"]] == ["not_found"]
+    assert os.listdir("/run/bulkhead") == [], "a refusal leaves nothing"
+    assert reconciling.run({"tmpfs": [{"path": "/mnt/a", "size": "64KiB", "persist": "none"}]})["errors"] == []
+    with open("/run/bulkhead/host.lock") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert reconciling.run(needs, check=True)["refused"]
+        run = reconciling.start(needs)
+        while not re.match("230 |115 ", Path("/proc/%d/syscall" % run.pid).read_text()):  # clock_nanosleep(2)
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.002)
+        assert reconciling.run({"pools": DOCUMENT["pools"]}, unlocked=True)["errors"] == []
+        assert run.poll() is None
+    made = reconciling.finish(run)
+    assert made["errors"] == [] and made["summary"]["applied"] > 0
+    gone = {"volumes": [{"name": "late"}], "pools": [{"name": "fast", "confirm": "fast"}], "state": "absent"}
+    assert reconciling.run(gone)["errors"] == []

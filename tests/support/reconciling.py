@@ -52,8 +52,12 @@ class Mortal:
 entries, errors = _kinds.entries(job["document"], {"allow_unstable_device": False}, set())
 ports = _kinds.ports([n for n in _kinds.LISTS if job["document"].get(n)])
 journal = Mortal()
-options = reconcile.Options(check=job.get("check", False), lock=lambda: _shell._lock(job.get("lock_timeout", 30)),
-                            journal=lambda: journal, workers=job.get("workers", 1))
+wait = job.get("lock_timeout", 30)
+options = reconcile.Options(check=job.get("check", False), lock=lambda: _shell._lock(wait),
+                            still=lambda: _shell._lock(wait, True), journal=lambda: journal,
+                            workers=job.get("workers", 1))
+if job.get("unlocked"):
+    options = options._replace(lock=None)
 try:
     report = reconcile.converge(lambda world: _shell._declare(world, entries, errors), ports, options, time.monotonic)
     out = {"summary": report.summary, "errors": [e.as_dict() for e in report.errors], "actions": report.listed,

@@ -15,6 +15,7 @@ from ansible_collections.bulkhead.storage.tests.support import host as hosts
 
 # A call of each kind that finds everything as declared (what users pay for on every task), made so by a first call.
 CALLS: dict[str, dict[str, Any]] = {
+    "block_device": {"device": "/dev/disk/by-id/virtio-blank-0001", "label": "gpt"},
     "tmpfs": {"path": "/mnt/scratch", "size": "1MiB"},
     "tree": {"root": "/srv/t", "entries": [{"path": "a", "mode": "0750", "acl": ["u:1000:rwX"]}]},
     "mount": {"path": "/mnt/bound", "source": "/srv", "bind": True},

@@ -287,6 +287,8 @@ class TestRefusals:
             ("quota", {"path": "/mnt", "hard": "1GiB"}, "not_enforced"),
             ("quota", {"path": "/srv/projects/blue", "hard": "1GiB", "grace": "1d"}, "unsupported"),
             ("quota_info", {"path": "/srv/projects"}, "unsupported"),
+            ("block_device", {"device": "/dev/disk/by-id/virtio-data-0001", "label": "gpt"}, "not_blank"),
+            ("block_device", {"device": "/srv/images/pool.img", "label": "gpt"}, "invalid"),
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "vfat"}, "not_blank"),
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "xfs"}, "no_space"),
             ("filesystem", {"device": "/srv/images/noise.img", "fstype": "ext4"}, "not_blank"),

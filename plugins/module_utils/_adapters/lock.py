@@ -48,21 +48,34 @@ def sync_directory(path: str) -> None:
 
 
 class Lock:
-    """``with Lock("host"):`` holds one world. Waits at most ``timeout`` seconds, then ``locked`` names the holder."""
+    """``with Lock("host"):`` holds one world. Waits at most ``timeout`` seconds, then ``locked`` names the holder.
 
-    def __init__(self, name: str = "host", base: str = "/run/bulkhead", timeout: float = 30.0, what: str = "") -> None:
+    ``shared``: beside others who only look, and nothing is written; where there is no file, nobody is at work.
+    """
+
+    def __init__(
+        self,
+        name: str = "host",
+        base: str = "/run/bulkhead",
+        timeout: float = 30.0,
+        what: str = "",
+        shared: bool = False,
+    ) -> None:
         plain = re.sub(r"[^a-zA-Z0-9:_.-]", lambda m: "%%%x" % ord(m.group()), name)  # names may hold slashes
         self.base, self.path, self.timeout = base, os.path.join(base, plain + ".lock"), timeout
         self.what = what or os.path.basename(sys.argv[0]) or "python"
-        self._fd = -1
+        self.shared, self._fd = shared, -1
 
     def __enter__(self) -> Lock:
-        private_directory(self.base)
+        if not self.shared:
+            private_directory(self.base)
         deadline = time.monotonic() + self.timeout
         while not self._try():
             if time.monotonic() >= deadline:
                 raise self._locked()
             time.sleep(min(0.05, self.timeout))
+        if self.shared:
+            return self
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with contextlib.suppress(OSError):  # a full /run takes the courtesy away, not the lock
             os.ftruncate(self._fd, 0)
@@ -71,9 +84,11 @@ class Lock:
 
     def __exit__(self, *exc: Any) -> None:
         fd, self._fd = self._fd, -1
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)  # the next holder may be slow to write its own name
-        os.close(fd)
+        if not self.shared:
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)  # the next holder may be slow to write its own name
+        if fd >= 0:
+            os.close(fd)
 
     def unready(self, paths: Iterable[str] = FOLDERS) -> list[StorageError]:
         """Why no run could trust its folders, before it begins. What is not there yet will be made."""
@@ -91,12 +106,15 @@ class Lock:
 
     def _try(self) -> bool:
         """One attempt. A file that was unlinked or replaced meanwhile guards nothing, so its lock is let go."""
+        how = os.O_RDONLY if self.shared else os.O_RDWR | os.O_CREAT
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+            fd = os.open(self.path, how | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         except OSError as error:
+            if self.shared:  # nobody was at work, or who cannot see the lock sees what there is
+                return True
             raise failure(error, "cannot open the lock %s" % self.path) from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(fd), os.lstat(self.path)):
                 self._fd, fd = fd, -1
         except (BlockingIOError, FileNotFoundError):

@@ -92,7 +92,7 @@ def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> S
 def _unusable(wanted: Any, target: str, after: dict[str, Any]) -> StorageError | None:
     """Of a source that is there, unless this declaration mounts something over it first."""
     source, bind = after["source"], after.get("bind")
-    if any(names.within(source, path) for path in wanted if path != target):
+    if any(up in wanted and up != target for up in (source, *names.ancestors(source))):
         return None
     try:
         with Walk() as walk:

@@ -20,6 +20,7 @@ class Options(NamedTuple):
     rollback: bool = True
     workers: int = 4
     lock: Callable[[], ContextManager[Any]] | None = None
+    still: Callable[[], ContextManager[Any]] | None = None  # while nobody has the lock; changes nothing itself
     journal: Callable[[], Any] | None = None
     ready: Callable[[], list[StorageError]] | None = None  # why nothing could begin, whatever the plan
 

@@ -30,18 +30,20 @@ Done = Tuple[int, Key, Action]  # its place in the order of puts, its unit
 
 
 def proceed(first: Plan, look: Look, ports: Ports, options: Any, clock: Clock, times: Times) -> Report:
-    """Refuse, foresee or apply. What looks wrong while another run is half way is looked at again under the lock.
+    """Refuse, foresee or apply. What looks wrong while another run is half way is looked at again when nobody is.
 
-    Not so in check mode, nor wrong input.
+    Not so in check mode, which waits for nobody, nor wrong input, which no other look can mend.
     """
-    unready = options.ready() if options.ready is not None else []
-    first.errors.extend(unready)
-    lasting = unready or any(error.code == "invalid" for error in first.errors)
-    if options.check or (first.errors and (lasting or not options.lock)):
+    mends = first.errors and not options.check and not any(error.code == "invalid" for error in first.errors)
+    if mends and options.still:
+        with options.still():
+            first = look()
+    first.errors.extend(options.ready() if options.ready is not None and first.actions else ())
+    if options.check or first.errors or not first.actions:
         return _foreseen(first, times)
     with options.lock() if options.lock else contextlib.nullcontext():
         if options.lock:  # the world may have moved meanwhile
-            first = look(None if first.errors else first)
+            first = look(first)
         if first.errors or not first.actions:
             return _foreseen(first, times)
         return apply(first, look, ports, options, clock, times)

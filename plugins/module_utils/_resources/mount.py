@@ -70,6 +70,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
             from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
 
             needs += mount_line.along(p, source, path, look.declared)
+    elif (p["source"] or "").startswith("/"):  # it goes before what it is of
+        needs += [(kind, names.path(p["source"], "source")) for kind in ("content", "device", "path")]
     cells = []
     if kept:
         cells.append(Cell("fstab", (fstab, path), line))
@@ -79,9 +81,6 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         cells.append(Cell("node", path, {"type": "directory"}, True))
     if state != "present":
         cells.append(Cell("mount", path, live))
-    if live is None and p["source"] and p["source"].startswith("/"):  # it leaves before what it lies on
-        source = names.path(p["source"], "source")
-        needs += [("content", source), ("device", source), ("path", source)]
     consents: dict[str, Any] = {"absent": True}
     if live is not None:
         consents = {"replace": p["on_drift"] == "replace", "change": p["on_drift"] != "fail"}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from typing import Any, Iterator
 
@@ -14,28 +15,58 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.quotactl import QuotactlLimits
 from ansible_collections.bulkhead.storage.tests.support import namespace, quotas
 
+_numbers = itertools.count(20001)
+_made: dict[str, str] = {}
+
+
+@contextlib.contextmanager
+def filesystems() -> Iterator[None]:
+    """One of each for all that is tested meanwhile: to make one takes longer than a test."""
+    with namespace.place() as base:
+        for fstype in ("xfs", "ext4"):
+            os.mkdir("%s/%s" % (base, fstype))
+            _made[fstype] = quotas.made("%s/%s" % (base, fstype), fstype)
+        try:
+            yield
+        finally:
+            _made.clear()
+
 
 @contextlib.contextmanager
 def _on(fstype: str, kind: str) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """A directory, a number and a catalogue that no other test has."""
+    number = next(_numbers)
+    path = "%s/t%d" % (_made[fstype], number)
+    os.makedirs(path + "/old")
+    target = (kind if kind == "project" else "%s:%d" % (kind, number), path)
     with namespace.place() as base:
-        path = quotas.made(base, fstype)
-        os.mkdir(path + "/t")
-        os.mkdir(path + "/t/old")
-        target = (kind, path + "/t")
-        port = Quota(QuotactlLimits(Record(base + "/catalogue")))
-        yield port, target, {"hard": 16 << 20, "inodes_soft": 1000}, {"hard": 32 << 20, "inodes_soft": 1000}
+        yield (
+            Quota(QuotactlLimits(Record(base + "/catalogue"))),
+            target,
+            {"hard": 16 << 20, "inodes_soft": 1000},
+            {"hard": 32 << 20, "inodes_soft": 1000},
+        )
 
 
-if quotas.supported():
+def guest_case_xfs_project() -> Any:
+    return _on("xfs", "project")
 
-    def case_xfs_project() -> Any:
-        return _on("xfs", "project")
 
-    def case_ext4_project() -> Any:
-        return _on("ext4", "project")
+def guest_case_ext4_project() -> Any:
+    return _on("ext4", "project")
 
-    def case_xfs_user() -> Any:
-        return _on("xfs", "user:20001")
 
-    def case_ext4_group() -> Any:
-        return _on("ext4", "group:20001")
+def guest_case_xfs_user() -> Any:
+    return _on("xfs", "user")
+
+
+def guest_case_ext4_user() -> Any:
+    return _on("ext4", "user")
+
+
+def guest_case_xfs_group() -> Any:
+    return _on("xfs", "group")
+
+
+def guest_case_ext4_group() -> Any:
+    return _on("ext4", "group")

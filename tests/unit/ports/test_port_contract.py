@@ -5,6 +5,7 @@
 
 A real port takes part through ``case_<port>()`` in a module of this folder: a context manager that yields the port, a
 target, a first value that can be put from nothing, and a second one that it can be changed to (None: it cannot).
+What needs the kernel of a guest is named ``guest_case_<port>()``, so that the host too knows which tests there are.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ def fake_nodes() -> Iterator[Any]:
     yield Nodes("node", Ground()), "/srv", {"type": "directory", "mode": 1}, {"type": "directory", "mode": 2}
 
 
-def found() -> dict[str, Callable[[], Any]]:
-    cases: dict[str, Callable[[], Any]] = {"fake rows": fake_rows, "fake nodes": fake_nodes}
+def found(prefix: str = "case_") -> dict[str, Callable[[], Any]]:
+    cases: dict[str, Callable[[], Any]] = {}
     for file in sorted(HERE.glob("[!_t]*.py")):
         module = importlib.import_module(PACKAGE + file.stem)
         for name in sorted(vars(module)):
-            if name.startswith("case_"):
-                cases["%s %s" % (file.stem, name[len("case_") :])] = getattr(module, name)
+            if name.startswith(prefix):
+                cases["%s %s" % (file.stem, name[len(prefix) :])] = getattr(module, name)
     return cases
 
 
-CASES = found()
+CASES: dict[str, Callable[[], Any]] = {"fake rows": fake_rows, "fake nodes": fake_nodes, **found()}
 
 
 class Case:

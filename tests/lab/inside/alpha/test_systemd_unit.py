@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from pathlib import Path
 from typing import Any, Iterator
@@ -20,7 +21,6 @@ from ansible_collections.bulkhead.storage.tests.unit.plugins.module_utils._adapt
     host,
     test_a_name,
     test_a_unit_is_what_the_generator_makes_of_the_line,
-    test_names_are_those_of_systemd,
     test_systemctl_agrees_about_the_links,
     test_systemd_takes_the_file_without_a_word,
 )
@@ -54,6 +54,20 @@ def reloads() -> int:
     """How often systemd was told to read its units again, as it has written into its journal."""
     text = run("journalctl", "--quiet", "--no-pager", "--boot", "--output=cat", "_PID=1")
     return len([line for line in text.splitlines() if line.startswith(("Reload requested", "Reloading requested"))])
+
+
+def test_names_are_those_of_systemd() -> None:
+    """The same thousand of any bytes each time; the property test on the host, too slow here, draws others."""
+    draw = random.Random(1)
+    odd = [bytes([number]) for number in range(33, 256) if number not in b"/\x7f"] + [b"-", b"\\", b"%", b"."] * 20
+    parts = [b"".join(draw.choices(odd, k=draw.randint(1, 8))) for _part in range(3000)]
+    parts = [part for part in parts if part not in (b".", b"..")]
+    made = [b"/".join([b"", *draw.choices(parts, k=draw.randint(1, 4))]) for _path in range(1000)]
+    paths = sorted({os.fsdecode(path) for path in [*made, b"/a b/\xc3\xa9", b"/a /b"]})
+    said = run("systemd-escape", "--path", "--", *paths).split(" ")
+    assert [systemd_names.escape(path) for path in paths] == said
+    print("names compared with systemd-escape: %d, all different" % len(paths))
+    assert len(set(said)) == len(paths) >= 900
 
 
 @pytest.fixture

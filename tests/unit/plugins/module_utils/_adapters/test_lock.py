@@ -201,3 +201,24 @@ def test_full_place_takes_the_name_not_the_lock(arena):
 
 def test_details_are_plain(arena, holder):
     json.dumps(error_of(enter, base=arena + "/run/bulkhead", timeout=0).as_dict())
+
+
+def test_who_only_looks_waits_for_the_holder_and_leaves_no_trace(arena, holder):
+    base = arena + "/run/bulkhead"
+    shared = Lock(base=base, timeout=0.2, shared=True)
+    error = error_of(shared.__enter__)
+    assert error.code == "locked" and str(holder.pid) in error.message
+    holder.kill()
+    holder.wait()
+    before = os.stat(base), os.stat(base + "/host.lock")
+    with shared, Lock(base=base, timeout=0, shared=True):
+        assert error_of(Lock(base=base, timeout=0).__enter__).code == "locked"
+    assert (os.stat(base), os.stat(base + "/host.lock")) == before
+    with Lock(base=base, timeout=0):
+        pass
+
+
+def test_without_a_file_nobody_is_at_work(arena):
+    for base in (arena + "/none", arena):
+        with Lock(base=base, timeout=0, shared=True):
+            assert os.listdir(arena) == []

@@ -240,6 +240,25 @@ def test_the_whole_table_is_not_read_for_each_mount(arena, kind):
 # -- stale, busy, stacked ----------------------------------------------------------------------------------------------
 
 
+def test_a_source_is_looked_up_among_the_mounts_to_come_and_not_compared_with_each(arena):
+    """A thousand binds were a million comparisons."""
+
+    class Asked(dict):
+        def __iter__(self):
+            raise AssertionError("walked from end to end")
+
+    port = Mounts()
+    port.wanted = Asked({arena + "/m": {}, arena + "/t": {}, arena: {}})
+    bind = {"bind": True, "source": arena + "/nowhere/x"}
+    os.symlink("link", arena + "/link")
+    linked = {"bind": True, "source": arena + "/link"}
+    assert port.refuse(arena + "/t", None, bind, set()) is None
+    assert port.refuse(arena + "/t", None, linked, set()) is None, "the mount over the folder comes first"
+    del port.wanted[arena]
+    assert port.refuse(arena + "/t", None, linked, set()) is not None
+    assert port.refuse(arena + "/t", None, {**linked, "source": arena + "/m/link"}, set()) is None
+
+
 def test_stale_plans_are_moved(arena):
     target = directory(arena + "/m")
     now = reconcile(target, TMPFS)

@@ -507,37 +507,41 @@ def test_e11_the_lock_is_taken_only_for_a_change(ground: Ground) -> None:
     one = unit("one", ("a", 1, {}))
     shown = run(ground, one, lock=lock, check=True).summary
     assert shown == {"planned": 1, "applied": 0, "failed": 0, "undone": 0, "kept": 0, "skipped": 0}
-    assert lock.told == [] and Options() == (False, True, 4, None, None, None)
+    assert lock.told == [] and Options() == (False, True, 4, None, None, None, None)
     run(ground, one, lock=lock)
     assert lock.told == ["taken after 2 scans", "left after 1 puts"]
     assert len(ground.scans) == 4, "scanned again once it is ours, and to settle"
     run(ground, one, lock=lock)
     assert len(lock.told) == 2
     with pytest.raises(Refusals):
-        run(ground, one, one, lock=lock, check=True)
+        run(ground, one, one, lock=lock)
     assert len(lock.told) == 2
 
 
 def test_e11_nothing_is_refused_because_somebody_else_is_half_way(ground: Ground) -> None:
     """What a look finds in the midst of another run is no reason; only wrong input is, which no look can mend."""
+    lock, waited = Lock(ground), []
 
     @contextlib.contextmanager
     def until_the_other_is_done() -> Iterator[None]:
+        waited.append(1)
         ground.ports["a"].broken = None
         yield
 
-    ground.ports["a"].broken = StorageError("unreadable", "half made")
-    report = run(ground, unit("one", ("a", 1, {})), lock=until_the_other_is_done)
-    assert (report.errors, ground.puts) == ([], 1)
-    ground.ports["a"].broken = StorageError("unreadable", "half made")
-    lock = Lock(ground)
-    with pytest.raises(Refusals, match="half made"):
-        run(ground, unit("two", ("a", 2, {})), lock=lock)
-    assert len(lock.told) == 2 and ground.puts == 1
-    with pytest.raises(Refusals):
-        ground.ports["a"].broken = StorageError("invalid", "never")
-        run(ground, unit("two", ("a", 2, {})), lock=lock)
-    assert len(lock.told) == 2
+    def refused(code: str, text: str, **options: Any) -> None:
+        ground.ports["a"].broken = StorageError(code, text)
+        with pytest.raises(Refusals, match=text):
+            run(ground, unit("two", ("a", 2, {})), lock=lock, **options)
+
+    refused("unreadable", "half made", still=until_the_other_is_done, check=True)
+    refused("invalid", "never", still=until_the_other_is_done)
+    refused("unreadable", "for good", still=contextlib.nullcontext)
+    refused("unreadable", "whoever is at work")
+    assert lock.told == [] and not waited, "a refusal takes no lock, and check mode waits for nobody"
+    report = run(ground, unit("one", ("b", 1, {})), lock=lock, still=until_the_other_is_done)
+    assert (report.errors, ground.puts, waited) == ([], 1, [])
+    report = run(ground, unit("two", ("a", 2, {})), lock=lock, still=until_the_other_is_done)
+    assert (report.errors, ground.puts, waited) == ([], 2, [1])
 
 
 def test_e11_who_waited_for_the_lock_looks_again(ground: Ground) -> None:
