@@ -139,6 +139,125 @@ options:
           - present
           - absent
         default: present
+  luks_devices:
+    description:
+      - Entries take the options of M(bulkhead.storage.luks_device). Encrypt a blank device
+        with LUKS2, open it and replace its key.
+    type: list
+    elements: dict
+    suboptions:
+      device:
+        description:
+          - The device by a stable name. An image file is refused with C(unsupported), attach
+            it to a loop device first.
+          - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
+        type: path
+        required: true
+      name:
+        description:
+          - Name of the mapping, C(/dev/mapper/<name>). At most 127 letters, digits, C(_ . +)
+            and C(-).
+          - Where another device has it, C(conflict).
+        type: str
+        required: true
+      key_file:
+        description:
+          - A file on the target with the key, all of its bytes, at most 8 MiB. C(not_found)
+            when it is needed and missing.
+          - One of O(luks_devices[].key_file), O(luks_devices[].passphrase) and O(luks_devices[].tenant)
+            is required when O(luks_devices[].state=opened) or O(luks_devices[].state=present).
+        type: path
+      passphrase:
+        description:
+          - The key as text, without an end of line.
+        type: str
+      tenant:
+        description:
+          - The tenant whose key it is. Not supported yet, refused with C(unsupported), because
+            no keys of tenants are kept.
+        type: str
+      new_key_file:
+        description:
+          - A file on the target with the key that is to replace O(luks_devices[].key_file)
+            or O(luks_devices[].passphrase).
+          - When both open the device the old one is removed. A device that is made is made
+            with this one.
+          - The line in C(/etc/crypttab) names this one. Give it as O(luks_devices[].key_file)
+            from the next time on, if you like.
+        type: path
+      pbkdf:
+        description:
+          - How a key is made slow to guess, for keys that are added. When it is not given,
+            as cryptsetup was built, which is V(argon2id) but in FIPS mode.
+          - An existing device with another one is refused with C(unsupported).
+        type: str
+        choices:
+          - argon2id
+          - pbkdf2
+      pbkdf_iterations:
+        description:
+          - How often, at least 4, and 1000 for V(pbkdf2). When it is not given, it is measured
+            so that a try takes two seconds. A random key of 32 bytes needs no more than the
+            least.
+        type: int
+      pbkdf_memory:
+        description:
+          - How much memory a try takes, from 32 KiB to 4 GiB, such as C(64MiB). Not with V(pbkdf2),
+            refused with C(invalid).
+          - When it is not given, up to 1 GiB, less on a host with less.
+        type: raw
+      cipher:
+        description:
+          - The cipher as dm-crypt has it, such as C(aes-xts-plain64), which cryptsetup takes
+            when it is not given.
+          - An existing device with another one is refused with C(unsupported).
+        type: str
+      discards:
+        description:
+          - Whether discards pass through to the device. They tell which blocks are unused.
+            Kept in the header and in C(/etc/crypttab).
+          - When it is not given, not on a new device, and as the header says.
+        type: bool
+      nofail:
+        description:
+          - Whether the host boots although the device cannot be opened. When it is not given,
+            as the line in C(/etc/crypttab) says, and not in a new line.
+        type: bool
+      persist:
+        description:
+          - V(crypttab) keeps one line in C(/etc/crypttab), every other byte of which stays
+            as it is. Where systemd runs, it is told of a change.
+          - V(none) does not look at it.
+          - When it is not given, V(crypttab) with O(luks_devices[].key_file), and V(none) with
+            O(luks_devices[].passphrase), for which the boot would wait.
+        type: str
+        choices:
+          - crypttab
+          - none
+      wipe_token:
+        description:
+          - Consent to destroy what is there. The refusal prints it in C(errors[].details.wipe_token).
+          - It is a digest of the device and of its content, and no longer valid when either
+            changes.
+        type: str
+      state:
+        description:
+          - V(opened) makes it where nothing is, opens it and writes its line.
+          - V(closed) closes the mapping. Header and line stay. A mapping in use is refused
+            with C(in_use), which names the mount points and devices.
+          - V(present) makes it and writes its line, but neither opens nor closes it.
+          - V(absent) closes it, erases the key slots, both copies of the header, the ends of
+            the device and the copy of the header, and removes the line. It takes O(luks_devices[].wipe_token),
+            unless the mapping is open and reads as blank. A device without LUKS is left alone.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - opened
+          - closed
+          - present
+          - absent
+        default: opened
   filesystems:
     description:
       - Entries take the options of M(bulkhead.storage.filesystem). Make a filesystem on a blank

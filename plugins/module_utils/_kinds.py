@@ -16,6 +16,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 
 LISTS = (
     "block_devices",
+    "luks_devices",
     "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
     "snapshots",
 )  # fmt: skip
@@ -111,6 +112,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
 
         return quota
+    if name == "luks_devices":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import luks_device
+
+        return luks_device
     if name == "filesystems":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
@@ -140,11 +145,12 @@ def ports(names: list[str]) -> Ports:
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition)
-    if {"pools", "volumes", "snapshots", "filesystems"}.intersection(names):
+    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+        makers.update(luks=lambda: _luks(record), mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     return ports
 
 
@@ -238,3 +244,23 @@ def _superblock(record: Any) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
     return Superblock(execute, Intents(record))
+
+
+def _luks(record: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import Luks
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return Luks(execute, Intents(record))
+
+
+def _mapping(luks: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.dmcrypt import Mapping
+
+    return Mapping(luks)
+
+
+def _crypttab() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
+
+    return Crypttab()

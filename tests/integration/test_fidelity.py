@@ -371,7 +371,8 @@ def foreseen(said: Any, seen: Any, answer: Move, at: str = "") -> None:
         for key in said.keys() | seen.keys():
             if key not in WORLD_S:
                 foreseen(said.get(key), seen.get(key), answer, "%s.%s" % (at, key))
-    elif at.endswith(".options") and isinstance(said, list) and seen:  # of a bind they are its source's where they are not declared
+    elif at.endswith(".options") and isinstance(said, list) and seen:
+        # of a bind they are its source's where they are not declared
         hold(set(said) <= set(seen), "P3 resources" + at, said, seen, answer)
     elif isinstance(said, list) and isinstance(seen, list) and len(said) == len(seen):
         for index, pair in enumerate(zip(said, seen)):
