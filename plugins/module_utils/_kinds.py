@@ -14,7 +14,12 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 
-LISTS = ("filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes")
+LISTS = (
+    "block_devices",
+    "luks_devices",
+    "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
+    "snapshots",
+)  # fmt: skip
 
 
 def option(name: str) -> dict[str, Any]:
@@ -107,14 +112,26 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
 
         return quota
+    if name == "luks_devices":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import luks_device
+
+        return luks_device
     if name == "filesystems":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
         return filesystem
+    if name == "block_devices":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import block_device
+
+        return block_device
     if name == "pools":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
         return pool
+    if name == "snapshots":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot
+
+        return snapshot
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -124,13 +141,16 @@ def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
+    makers.update(snapshot=_snapshot)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
-    if {"pools", "volumes", "filesystems"}.intersection(names):
+    makers.update(gpt=_gpt, partition=_partition)
+    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+        makers.update(luks=lambda: _luks(record), mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     return ports
 
 
@@ -150,6 +170,12 @@ def _data() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir
 
     return DataDir()
+
+
+def _snapshot() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
+
+    return Snapshots()
 
 
 def _mount() -> Any:
@@ -200,9 +226,41 @@ def _fsinfo() -> Any:
     return FsInfo()
 
 
+def _gpt() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt
+
+    return gpt.tables()
+
+
+def _partition() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt
+
+    return gpt.partitions()
+
+
 def _superblock(record: Any) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
     return Superblock(execute, Intents(record))
+
+
+def _luks(record: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import Luks
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return Luks(execute, Intents(record))
+
+
+def _mapping(luks: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.dmcrypt import Mapping
+
+    return Mapping(luks)
+
+
+def _crypttab() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
+
+    return Crypttab()

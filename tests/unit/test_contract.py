@@ -39,6 +39,7 @@ WORKSPACE = {"name": "workspace", "namespace": "blue", "pool": "fast", "size": "
 BEFORE: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "volume": [("pool", FAST)],
     "pool_info": [("pool", FAST)],
+    "snapshot": [("pool", FAST), ("volume", WORKSPACE)],
     "volume_info": [
         ("pool", FAST),
         ("volume", {**WORKSPACE, "job": "build-1138", "target": "/srv/jobs/1138", "state": "attached"}),
@@ -287,6 +288,8 @@ class TestRefusals:
             ("quota", {"path": "/mnt", "hard": "1GiB"}, "not_enforced"),
             ("quota", {"path": "/srv/projects/blue", "hard": "1GiB", "grace": "1d"}, "unsupported"),
             ("quota_info", {"path": "/srv/projects"}, "unsupported"),
+            ("block_device", {"device": "/dev/disk/by-id/virtio-data-0001", "label": "gpt"}, "not_blank"),
+            ("block_device", {"device": "/srv/images/pool.img", "label": "gpt"}, "invalid"),
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "vfat"}, "not_blank"),
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "xfs"}, "no_space"),
             ("filesystem", {"device": "/srv/images/noise.img", "fstype": "ext4"}, "not_blank"),
