@@ -136,7 +136,8 @@ class Workshop:
         more = {"BULKHEAD_ANSIBLE_PLAYBOOKS": os.pathsep.join(map(str, programs))}
         more["BULKHEAD_TARGET_PYTHON"] = min(p for p in self.pythons.values() if p.version >= (3, 8)).path
         more.update(extra)
-        self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), cwd=trees.ROOT, **more)
+        slow = ("--durations=12", "--durations-min=5")  # what takes the time is told with every run
+        self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), *slow, cwd=trees.ROOT, **more)
 
     def lab_image(self) -> None:
         environments.call([sys.executable, "tests/lab", "build"], trees.ROOT, dict(os.environ))

@@ -39,6 +39,7 @@ WORKSPACE = {"name": "workspace", "namespace": "blue", "pool": "fast", "size": "
 BEFORE: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "volume": [("pool", FAST)],
     "pool_info": [("pool", FAST)],
+    "snapshot": [("pool", FAST), ("volume", WORKSPACE)],
     "volume_info": [
         ("pool", FAST),
         ("volume", {**WORKSPACE, "job": "build-1138", "target": "/srv/jobs/1138", "state": "attached"}),
@@ -237,7 +238,7 @@ def test_examples_do_what_check_mode_says(name: str, world: None) -> None:
         foreseen = module.run(name, sent(name, example.options), check=True, diff=True)
         assert host.changed(before, host.picture()) == [], example.name
         if example.needs:
-            assert foreseen.result["code"] in ("not_enforced", "unsupported"), example.name
+            assert foreseen.result["code"] in ("not_enforced", "unsupported", "missing_tool"), example.name
             continue
         done = module.run(name, sent(name, example.options))
         assert _said(foreseen) == _said(done), example.name
@@ -287,6 +288,8 @@ class TestRefusals:
             ("quota", {"path": "/mnt", "hard": "1GiB"}, "not_enforced"),
             ("quota", {"path": "/srv/projects/blue", "hard": "1GiB", "grace": "1d"}, "unsupported"),
             ("quota_info", {"path": "/srv/projects"}, "unsupported"),
+            ("block_device", {"device": "/dev/disk/by-id/virtio-data-0001", "label": "gpt"}, "not_blank"),
+            ("block_device", {"device": "/srv/images/pool.img", "label": "gpt"}, "invalid"),
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "vfat"}, "not_blank"),
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "xfs"}, "no_space"),
             ("filesystem", {"device": "/srv/images/noise.img", "fstype": "ext4"}, "not_blank"),

@@ -122,13 +122,13 @@ def claim(fd: int, target: str) -> None:
         os.set_inheritable(fd, True)
 
 
-def zero(fd: int, size: int, target: str) -> None:
-    """The first and last 4 MiB. The head first: from its first page on nothing old can be mounted."""
+def zero(fd: int, size: int, target: str, base: int = 0) -> None:
+    """The first and last 4 MiB of ``size`` bytes from ``base``. The head first: without it nothing can be mounted."""
     chunk = bytes(1 << 20)
     try:
         for start, end in ((0, min(signatures.EDGE, size)), (max(signatures.EDGE, size - signatures.EDGE), size)):
             while start < end:
-                start += os.pwrite(fd, chunk[: end - start], start)
+                start += os.pwrite(fd, chunk[: end - start], base + start)
         os.fsync(fd)
     except OSError as error:
         raise failure(error, "cannot wipe " + target) from error

@@ -109,6 +109,13 @@ class Superblock:
             after["fills"] = now["fills"]
         return after
 
+    def resized(self, target: str, row: dict[str, Any], size: int) -> dict[str, Any]:
+        """A row once its device has ``size`` bytes: what is beneath grows first."""
+        if "_bytes" not in row:
+            return row
+        fills = 0 <= size - row["_bytes"] <= row["_slack"]
+        return {**row, "_device_size": size, "fills": fills, "size": size if fills else row["_bytes"]}
+
     def lowers(self, target: str, before: Any, after: Any) -> bool:
         return after is None or self.risk(target, before, after) == SHRINKS
 

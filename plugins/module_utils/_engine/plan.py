@@ -24,7 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
 
-_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts fresh tells".split()
+_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts fresh tells resizes resized".split()
 
 
 class Planner:
@@ -44,6 +44,7 @@ class Planner:
         self.doors: dict[str, int] = {}  # those that are: what lies behind them lies beneath them
         self.buried: dict[int, str] = {}  # what a unit stands on, and would not find
         self.fresh: dict[str, Any] = {}  # those that open on nothing
+        self.resized: dict[str, int] = {}  # devices that this plan makes larger: to how many bytes
 
     def run(self) -> Plan:
         self._stand_on_implied()
@@ -196,6 +197,9 @@ class Planner:
                 for action in self._cell(index, spot, value, behind):
                     (down.setdefault(index, []) if self._lowers(action) else build).append(action)
                     made.setdefault(index, []).append(action)
+                    grown = hooks.resizes and hooks.resizes(spot[1], action.before, action.after)
+                    if grown:
+                        self.resized[path_of(spot[1])] = grown
                     if action.before is UNKNOWN:
                         blind.add(index)
                     elif hooks.opens is not None:
@@ -241,6 +245,9 @@ class Planner:
         if see == SHUT:
             return [self._action(index, spot, UNKNOWN, value)]
         before = rows.get(target)
+        hooks = self.hooks[name]
+        if hooks.resized and isinstance(before, dict) and path_of(target) in self.resized:
+            before = hooks.resized(target, before, self.resized[path_of(target)])  # as it will be found then
         if before is None and value is None:
             return []
         if isinstance(before, StorageError):
@@ -248,7 +255,6 @@ class Planner:
             return []
         if value is None:
             return [self._action(index, spot, before, None)]
-        hooks = self.hooks[name]
         if before is not None and (hooks.same(target, before, value) if hooks.same else met(before, value)):
             return []
         after = hooks.merge(target, before, value) if hooks.merge else merged(before, value)

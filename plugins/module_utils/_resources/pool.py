@@ -191,10 +191,12 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
 def describe(name: str, row: Any, fsinfo: Any) -> dict[str, Any]:
     row = row or {}
     info = fsinfo.get(row.get("path")) or {}
+    lost = isinstance(info, StorageError)  # a file server that is gone, a disk that fails
+    info = {} if lost else info
     total, free = info.get("total_bytes"), info.get("free_bytes")
     return {
         "name": name,
-        "phase": "ready" if row else "pending",
+        "phase": "error" if lost else "ready" if row else "pending",
         "backend": row.get("backend"),
         "enforced_by": ENFORCED.get(row.get("backend", "")),
         "path": row.get("path"),
@@ -222,7 +224,7 @@ def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
     found = []
     for name, row in sorted(pools.items()):
         bad = isinstance(facts.get(row["path"]), StorageError) or isinstance(there.get(row["path"]), StorageError)
-        shown = describe(name, row, {} if bad else facts)
+        shown = describe(name, row, facts)
         if bad or row["path"] and row["path"] not in there:
             shown["phase"] = "error" if bad or name != "default" or mine else "pending"
         found.append(shown)

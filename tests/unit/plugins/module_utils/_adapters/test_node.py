@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import CREATION, DataDir, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
@@ -1227,3 +1229,15 @@ def test_killed_anywhere_the_next_run_comes_to_the_same_world(arena: str, scene:
         assert {k: v for k, v in world(where).items() if not k.startswith("/src")} == wanted, (call, when)
         subprocess.run(["rm", "-rf", where], check=True)
     assert len(points) >= (1 if scene == "a removed directory" else 5), points
+
+
+@pytest.mark.parametrize("name", [b"nowhere", b"."])
+def test_a_look_beneath_a_mount_that_fails_leaves_no_descriptor(arena, name):
+    at = os.open(arena, os.O_PATH | os.O_DIRECTORY)
+    before = os.listdir("/proc/self/fd")
+    try:
+        nodechange.look_inside({"_mounted": True}, at, name, at, arena)
+    except OSError as error:
+        assert name == b"nowhere" and error.errno == errno.ENOENT
+    assert os.listdir("/proc/self/fd") == before
+    os.close(at)
