@@ -1116,4 +1116,38 @@ options:
           - attached
           - detached
         default: present
+  snapshots:
+    description:
+      - Entries take the options of M(bulkhead.storage.snapshot). What a volume held at one
+        moment.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
+            C(..).
+        type: str
+        required: true
+      volume:
+        description:
+          - The name of the volume.
+        type: str
+        required: true
+      namespace:
+        description:
+          - The namespace of the volume.
+        type: str
+        default: default
+      state:
+        description:
+          - V(present) makes the snapshot once. What is there under its name is never made again.
+          - V(absent) removes it, with what it holds.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
 """

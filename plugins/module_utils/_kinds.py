@@ -18,6 +18,7 @@ LISTS = (
     "block_devices",
     "luks_devices",
     "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
+    "snapshots",
 )  # fmt: skip
 
 
@@ -127,6 +128,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
         return pool
+    if name == "snapshots":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot
+
+        return snapshot
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -136,11 +141,12 @@ def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
+    makers.update(snapshot=_snapshot)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition)
     makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
-    if {"pools", "volumes", "filesystems"}.intersection(names):
+    if {"pools", "volumes", "snapshots", "filesystems"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
@@ -164,6 +170,12 @@ def _data() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir
 
     return DataDir()
+
+
+def _snapshot() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
+
+    return Snapshots()
 
 
 def _mount() -> Any:

@@ -144,6 +144,13 @@ SCENES = {
         {"pools": [_LOOP], "volumes": [_VOLUME]},
         {"pools": [_GONE], "volumes": [{"name": "data", "state": "absent"}]},
     ),
+    "snapshot of a subvolume": Scene(
+        "snapshot",
+        {"name": "s", "volume": "data"},
+        {"name": "s", "volume": "data", "state": "absent"},
+        {"pools": [_BTRFS], "volumes": [_VOLUME]},
+        {"pools": [_GONE], "volumes": [{"name": "data", "state": "absent"}]},
+    ),
     "layout": Scene(
         "layout",
         {

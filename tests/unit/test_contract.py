@@ -39,6 +39,7 @@ WORKSPACE = {"name": "workspace", "namespace": "blue", "pool": "fast", "size": "
 BEFORE: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "volume": [("pool", FAST)],
     "pool_info": [("pool", FAST)],
+    "snapshot": [("pool", FAST), ("volume", WORKSPACE)],
     "volume_info": [
         ("pool", FAST),
         ("volume", {**WORKSPACE, "job": "build-1138", "target": "/srv/jobs/1138", "state": "attached"}),

@@ -57,6 +57,7 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
             if now["type"] == "file":
                 _size(fd, now["size"], after)
             apply(port, target, fd, now, after)
+            port.finish(fd, after)
             if after.get("_implied"):
                 try:
                     os.setxattr(fd, IMPLIED, b"1")

@@ -112,6 +112,17 @@ def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
     return key
 
 
+def unburdened(key: str, look: Any) -> None:
+    """A volume does not go before its snapshots: those that stay are named."""
+    rows = look.look("record", [("snapshots", key)])
+    held = [name for kind, name in rows if kind == "snapshot" and name.startswith(key + "/")]
+    left = [name for name in held if (look.declared.get(("snapshot", name)) or {}).get("state") != "absent"]
+    if left:
+        shown = ", ".join(name[len(key) + 1 :] for name in left[:10])
+        text = "the volume has %d snapshots: %s" % (len(left), shown)
+        raise StorageError("in_use", text, "remove the snapshots first", snapshots=left[:32])
+
+
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
     """Recorded volumes that match, and what the kernel says of each: one scan a port for all."""
     picked = []
