@@ -1127,6 +1127,10 @@ options:
         description:
           - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
             C(..).
+          - Or a template of such a name, with fields that hold the time of the run in UTC,
+            C(%Y %m %d %H %M %S %j %G %V %u) as strftime(3) knows them. One snapshot is made
+            for each name that it gives, for example one a day.
+          - With O(snapshots[].state=absent) a template stands for all that it has named.
         type: str
         required: true
       volume:
@@ -1139,6 +1143,35 @@ options:
           - The namespace of the volume.
         type: str
         default: default
+      keep:
+        description:
+          - Which snapshots of the template O(snapshots[].name) are kept. The others are removed.
+            Snapshots with other names, also when they look alike, stay.
+          - What any of the rules keeps is kept. At least one of them is more than 0, otherwise
+            C(invalid).
+        type: dict
+        suboptions:
+          last:
+            description:
+              - How many of the newest are kept, 0 to 100000.
+            type: int
+          hourly:
+            description:
+              - For how many hours that have a snapshot the newest one of the hour is kept,
+                0 to 100000.
+            type: int
+          daily:
+            description:
+              - As O(snapshots[].keep.hourly), for days.
+            type: int
+          weekly:
+            description:
+              - As O(snapshots[].keep.hourly), for weeks that begin on Monday.
+            type: int
+          monthly:
+            description:
+              - As O(snapshots[].keep.hourly), for months.
+            type: int
       state:
         description:
           - V(present) makes the snapshot once. What is there under its name is never made again.
