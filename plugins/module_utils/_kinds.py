@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 LISTS = (
     "block_devices",
     "luks_devices",
+    "volume_groups",
     "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
     "snapshots",
 )  # fmt: skip
@@ -124,6 +125,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import block_device
 
         return block_device
+    if name == "volume_groups":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
+
+        return volume_group
     if name == "pools":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
@@ -145,11 +150,13 @@ def ports(names: list[str]) -> Ports:
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition)
-    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices"}.intersection(names):
+    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+        if "volume_groups" in names:
+            makers.update(_lvm(record))
         makers.update(luks=lambda: _luks(record), mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     return ports
 
@@ -270,3 +277,10 @@ def _crypttab() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
 
     return Crypttab()
+
+
+def _lvm(record: Any) -> dict[str, Callable[[], Any]]:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return {name: maker for name, maker in lvm2.makers(execute, record).items() if name != "superblock"}
