@@ -125,7 +125,7 @@ def _opening(port: Mapping, wanted: dict[str, Any]) -> bytes:
         return bytes(keys[0])
     with _Opened(wanted["device"]) as (fd, _path):
         head = luksheader.read(fd)
-    for text in keys if head else ():
-        if slot_of(port.luks, wanted["device"], head, text) is not None:
+    for text in keys:
+        if head is not None and slot_of(port.luks, wanted["device"], head, text) is not None:
             return bytes(text)
     raise denied(wanted["device"])
