@@ -258,6 +258,153 @@ options:
           - present
           - absent
         default: opened
+  volume_groups:
+    description:
+      - Entries take the options of M(bulkhead.storage.volume_group). Manage an LVM volume group
+        with its devices, thin pools and volumes.
+    type: list
+    elements: dict
+    suboptions:
+      vg:
+        description:
+          - The name, 1 to 63 of letters, digits and C(_ + . -).
+        type: str
+        required: true
+      pvs:
+        description:
+          - The devices by stable names. Required when O(volume_groups[].state=present). One
+            that the group does not have is added, and one that is not named stays.
+          - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true),
+            when the device is to be written to.
+          - With O(volume_groups[].state=absent) all of them, or none.
+        type: list
+        elements: path
+      remove_pvs:
+        description:
+          - Devices that the group gives up. What is on them is moved to others by pvmove(8),
+            which a later call continues if this one is killed, at most for 6 hours. Then they
+            are wiped.
+          - Too little room on the others is C(no_space).
+        type: list
+        elements: path
+      thin_pools:
+        description:
+          - Thin pools. Those that are not named stay as they are.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name in its group.
+            type: str
+            required: true
+          size:
+            description:
+              - The least size of the data, rounded up to whole extents, or a share as a volume
+                takes one. Required to make it. A pool that has grown beyond it stays so.
+            type: str
+          metadata_size:
+            description:
+              - The least size of the metadata, from 2 MiB to 16 GiB. LVM chooses when it is
+                not given.
+            type: str
+          autoextend_threshold:
+            description:
+              - How full, in percent from 50 to 99, the pool is when dmeventd(8) extends it
+                by a fifth. V(100) turns it off.
+              - It is kept as a metadata profile, C(bulkhead-thin-<percent>) in C(/etc/lvm/profile),
+                that the pool refers to. When it is not given, it stays as it is.
+            type: int
+          overcommit:
+            description:
+              - How many times its size the volumes of the pool may have in all. More is C(limit_exceeded).
+                The pool takes a size in bytes for it. Unlimited when it is not given.
+            type: float
+          state:
+            description:
+              - V(absent) removes an empty pool. One that holds volumes is C(in_use).
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+      lvs:
+        description:
+          - Logical volumes. Those that are not named stay as they are.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name in its group.
+            type: str
+            required: true
+          size:
+            description:
+              - The size, rounded up to whole extents, or for one that is not thin a share of
+                the group, V(40%VG), of its devices, V(40%PVS), or of what is free when it is
+                made, V(100%FREE). Required to make it.
+              - A larger size grows it. A smaller one takes O(volume_groups[].allow_shrink=true).
+            type: str
+          thin_pool:
+            description:
+              - The thin pool that it takes its space from. It cannot be changed later.
+            type: str
+          tags:
+            description:
+              - All its tags, but for our own, which begin with C(bulkhead.). When it is not
+                given, they stay as they are.
+            type: list
+            elements: str
+          active:
+            description:
+              - Whether it is there as a device. One that is in use is not deactivated, but
+                refused with C(in_use).
+            type: bool
+            default: true
+          grow_fs:
+            description:
+              - Whether the C(ext4), C(xfs) or C(btrfs) that is on it grows with it, also when
+                it was left behind earlier.
+              - A filesystem that is declared in the same call of M(bulkhead.storage.layout)
+                does so anyway.
+            type: bool
+            default: false
+          state:
+            description:
+              - V(absent) wipes and removes it. One that holds something takes O(volume_groups[].wipe_token),
+                one that is mounted or has snapshots is C(in_use), and what is on an inactive
+                one cannot be seen, which is C(unreadable).
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+      allow_shrink:
+        description:
+          - Consent to make volumes smaller. A volume that is not blank must hold a filesystem
+            that was made smaller before, otherwise C(would_shrink).
+        type: bool
+        default: false
+      wipe_token:
+        description:
+          - Consents to destroy what is there, one for each device or volume. The refusal prints
+            each in C(errors[].details.wipe_token).
+          - Each is a digest of the device and of its content, and no longer valid when either
+            changes.
+        type: list
+        elements: str
+      state:
+        description:
+          - V(absent) removes all volumes, declared or not, each by its own O(volume_groups[].wipe_token)
+            unless it is blank, and the group, and wipes the devices.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
   filesystems:
     description:
       - Entries take the options of M(bulkhead.storage.filesystem). Make a filesystem on a blank
@@ -1127,6 +1274,10 @@ options:
         description:
           - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
             C(..).
+          - Or a template of such a name, with fields that hold the time of the run in UTC,
+            C(%Y %m %d %H %M %S %j %G %V %u) as strftime(3) knows them. One snapshot is made
+            for each name that it gives, for example one a day.
+          - With O(snapshots[].state=absent) a template stands for all that it has named.
         type: str
         required: true
       volume:
@@ -1139,6 +1290,35 @@ options:
           - The namespace of the volume.
         type: str
         default: default
+      keep:
+        description:
+          - Which snapshots of the template O(snapshots[].name) are kept. The others are removed.
+            Snapshots with other names, also when they look alike, stay.
+          - What any of the rules keeps is kept. At least one of them is more than 0, otherwise
+            C(invalid).
+        type: dict
+        suboptions:
+          last:
+            description:
+              - How many of the newest are kept, 0 to 100000.
+            type: int
+          hourly:
+            description:
+              - For how many hours that have a snapshot the newest one of the hour is kept,
+                0 to 100000.
+            type: int
+          daily:
+            description:
+              - As O(snapshots[].keep.hourly), for days.
+            type: int
+          weekly:
+            description:
+              - As O(snapshots[].keep.hourly), for weeks that begin on Monday.
+            type: int
+          monthly:
+            description:
+              - As O(snapshots[].keep.hourly), for months.
+            type: int
       state:
         description:
           - V(present) makes the snapshot once. What is there under its name is never made again.

@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 LISTS = (
     "block_devices",
     "luks_devices",
+    "volume_groups",
     "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
     "snapshots",
 )  # fmt: skip
@@ -124,6 +125,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import block_device
 
         return block_device
+    if name == "volume_groups":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
+
+        return volume_group
     if name == "pools":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
@@ -141,15 +146,17 @@ def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
-    makers.update(snapshot=_snapshot)
+    makers.update(snapshot=_snapshot, clock=_clock)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition)
-    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices"}.intersection(names):
+    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+        if "volume_groups" in names:
+            makers.update(_lvm(record))
         makers.update(luks=lambda: _luks(record), mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     return ports
 
@@ -176,6 +183,12 @@ def _snapshot() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
 
     return Snapshots()
+
+
+def _clock() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
+
+    return Clock()
 
 
 def _mount() -> Any:
@@ -264,3 +277,10 @@ def _crypttab() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
 
     return Crypttab()
+
+
+def _lvm(record: Any) -> dict[str, Callable[[], Any]]:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return {name: maker for name, maker in lvm2.makers(execute, record).items() if name != "superblock"}

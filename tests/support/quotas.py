@@ -103,7 +103,7 @@ def converge(quotas: list[dict[str, Any]], check: bool = False, **lists: Any) ->
         "shown": {
             entry.label: render.plain(entry.resource.show(entry.params, report.rows))
             for entry in entries
-            if entry.resource.KIND in ("pool", "volume")
+            if entry.resource.KIND in ("pool", "volume", "volume_group")
         },
     }
 
