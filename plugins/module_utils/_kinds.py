@@ -133,7 +133,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
-    makers.update(gpt=_gpt, partition=_partition)
+    makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
     if {"pools", "volumes", "filesystems"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -218,6 +218,18 @@ def _partition() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt
 
     return gpt.partitions()
+
+
+def _block() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.block import Block
+
+    return Block()
+
+
+def _udev_rule() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.udev_rule import UdevRule
+
+    return UdevRule()
 
 
 def _superblock(record: Any) -> Any:
