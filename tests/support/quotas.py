@@ -27,11 +27,6 @@ FEATURES = ("-O", "quota,project", "-E", "quotatype=usrquota:grpquota:prjquota")
 TENANT = 20001
 
 
-def supported() -> bool:
-    """Does this kernel hold anybody to a limit on XFS? Those that do have ext4's too."""
-    return os.path.exists("/proc/fs/xfs/xqm")
-
-
 def made(base: str, fstype: str, options: str | None = None, features: tuple[str, ...] = FEATURES) -> str:
     """A fresh filesystem, mounted at ``base``/m; taken down with ``base``."""
     image, path = base + "/img", base + "/m"
