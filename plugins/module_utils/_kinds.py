@@ -150,14 +150,14 @@ def ports(names: list[str]) -> Ports:
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition)
-    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices", "volume_groups"}.intersection(names):
+    makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
+    if {"pools", "volumes", "snapshots", "filesystems", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
         if "volume_groups" in names:
             makers.update(_lvm(record))
-        makers.update(luks=lambda: _luks(record), mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     return ports
 
 
@@ -259,12 +259,11 @@ def _superblock(record: Any) -> Any:
     return Superblock(execute, Intents(record))
 
 
-def _luks(record: Any) -> Any:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
+def _luks() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import Luks
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
-    return Luks(execute, Intents(record))
+    return Luks(execute)
 
 
 def _mapping(luks: Any) -> Any:

@@ -57,14 +57,14 @@ def sh(argv: list[str], check: bool = True) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def converge(quotas: list[dict[str, Any]], check: bool = False, **lists: Any) -> dict[str, Any]:
+def converge(quotas: list[dict[str, Any]], check: bool = False, ports: Any = None, **lists: Any) -> dict[str, Any]:
     """The engine over the real adapters: actions, errors (refused before anything, or failed on the way), resources.
 
     Ansible, which a guest does not have, is not needed.
     """
     document = {"quotas": quotas, **lists}
     entries, errors = _kinds.entries(document, {"allow_unstable_device": False}, set())
-    ports = _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
+    ports = ports or _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
 
     def declare(world: Any) -> tuple[list[Any], list[StorageError]]:
         world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}
