@@ -164,6 +164,272 @@ options:
           - present
           - absent
         default: present
+  luks_devices:
+    description:
+      - Entries take the options of M(bulkhead.storage.luks_device). Encrypt a blank device
+        with LUKS2, open it and replace its key.
+    type: list
+    elements: dict
+    suboptions:
+      device:
+        description:
+          - The device by a stable name. An image file is refused with C(unsupported), attach
+            it to a loop device first.
+          - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
+        type: path
+        required: true
+      name:
+        description:
+          - Name of the mapping, C(/dev/mapper/<name>). At most 127 letters, digits, C(_ . +)
+            and C(-).
+          - Where another device has it, C(conflict).
+        type: str
+        required: true
+      key_file:
+        description:
+          - A file on the target with the key, all of its bytes, at most 8 MiB. C(not_found)
+            when it is needed and missing.
+          - One of O(luks_devices[].key_file), O(luks_devices[].passphrase) and O(luks_devices[].tenant)
+            is required when O(luks_devices[].state=opened) or O(luks_devices[].state=present).
+        type: path
+      passphrase:
+        description:
+          - The key as text, without an end of line.
+        type: str
+      tenant:
+        description:
+          - The tenant whose key it is. Not supported yet, refused with C(unsupported), because
+            no keys of tenants are kept.
+        type: str
+      new_key_file:
+        description:
+          - A file on the target with the key that is to replace O(luks_devices[].key_file)
+            or O(luks_devices[].passphrase).
+          - When both open the device the old one is removed. A device that is made is made
+            with this one.
+          - The line in C(/etc/crypttab) names this one. Give it as O(luks_devices[].key_file)
+            from the next time on, if you like.
+        type: path
+      pbkdf:
+        description:
+          - How a key is made slow to guess, for keys that are added. When it is not given,
+            as cryptsetup was built, which is V(argon2id) but in FIPS mode.
+          - An existing device with another one is refused with C(unsupported).
+        type: str
+        choices:
+          - argon2id
+          - pbkdf2
+      pbkdf_iterations:
+        description:
+          - How often, at least 4, and 1000 for V(pbkdf2). When it is not given, it is measured
+            so that a try takes two seconds. A random key of 32 bytes needs no more than the
+            least.
+        type: int
+      pbkdf_memory:
+        description:
+          - How much memory a try takes, from 32 KiB to 4 GiB, such as C(64MiB). Not with V(pbkdf2),
+            refused with C(invalid).
+          - When it is not given, up to 1 GiB, less on a host with less.
+        type: raw
+      cipher:
+        description:
+          - The cipher as dm-crypt has it, such as C(aes-xts-plain64), which cryptsetup takes
+            when it is not given.
+          - An existing device with another one is refused with C(unsupported).
+        type: str
+      discards:
+        description:
+          - Whether discards pass through to the device. They tell which blocks are unused.
+            Kept in the header and in C(/etc/crypttab).
+          - When it is not given, not on a new device, and as the header says.
+        type: bool
+      nofail:
+        description:
+          - Whether the host boots although the device cannot be opened. When it is not given,
+            as the line in C(/etc/crypttab) says, and not in a new line.
+        type: bool
+      persist:
+        description:
+          - V(crypttab) keeps one line in C(/etc/crypttab), every other byte of which stays
+            as it is. Where systemd runs, it is told of a change.
+          - V(none) does not look at it.
+          - When it is not given, V(crypttab) with O(luks_devices[].key_file), and V(none) with
+            O(luks_devices[].passphrase), for which the boot would wait.
+        type: str
+        choices:
+          - crypttab
+          - none
+      wipe_token:
+        description:
+          - Consent to destroy what is there. The refusal prints it in C(errors[].details.wipe_token).
+          - It is a digest of the device and of its content, and no longer valid when either
+            changes.
+        type: str
+      state:
+        description:
+          - V(opened) makes it where nothing is, opens it and writes its line.
+          - V(closed) closes the mapping. Header and line stay. A mapping in use is refused
+            with C(in_use), which names the mount points and devices.
+          - V(present) makes it and writes its line, but neither opens nor closes it.
+          - V(absent) closes it, erases the key slots, both copies of the header, the ends of
+            the device and the copy of the header, and removes the line. It takes O(luks_devices[].wipe_token),
+            unless the mapping is open and reads as blank. A device without LUKS is left alone.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - opened
+          - closed
+          - present
+          - absent
+        default: opened
+  volume_groups:
+    description:
+      - Entries take the options of M(bulkhead.storage.volume_group). Manage an LVM volume group
+        with its devices, thin pools and volumes.
+    type: list
+    elements: dict
+    suboptions:
+      vg:
+        description:
+          - The name, 1 to 63 of letters, digits and C(_ + . -).
+        type: str
+        required: true
+      pvs:
+        description:
+          - The devices by stable names. Required when O(volume_groups[].state=present). One
+            that the group does not have is added, and one that is not named stays.
+          - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true),
+            when the device is to be written to.
+          - With O(volume_groups[].state=absent) all of them, or none.
+        type: list
+        elements: path
+      remove_pvs:
+        description:
+          - Devices that the group gives up. What is on them is moved to others by pvmove(8),
+            which a later call continues if this one is killed, at most for 6 hours. Then they
+            are wiped.
+          - Too little room on the others is C(no_space).
+        type: list
+        elements: path
+      thin_pools:
+        description:
+          - Thin pools. Those that are not named stay as they are.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name in its group.
+            type: str
+            required: true
+          size:
+            description:
+              - The least size of the data, rounded up to whole extents, or a share as a volume
+                takes one. Required to make it. A pool that has grown beyond it stays so.
+            type: str
+          metadata_size:
+            description:
+              - The least size of the metadata, from 2 MiB to 16 GiB. LVM chooses when it is
+                not given.
+            type: str
+          autoextend_threshold:
+            description:
+              - How full, in percent from 50 to 99, the pool is when dmeventd(8) extends it
+                by a fifth. V(100) turns it off.
+              - It is kept as a metadata profile, C(bulkhead-thin-<percent>) in C(/etc/lvm/profile),
+                that the pool refers to. When it is not given, it stays as it is.
+            type: int
+          overcommit:
+            description:
+              - How many times its size the volumes of the pool may have in all. More is C(limit_exceeded).
+                The pool takes a size in bytes for it. Unlimited when it is not given.
+            type: float
+          state:
+            description:
+              - V(absent) removes an empty pool. One that holds volumes is C(in_use).
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+      lvs:
+        description:
+          - Logical volumes. Those that are not named stay as they are.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The name in its group.
+            type: str
+            required: true
+          size:
+            description:
+              - The size, rounded up to whole extents, or for one that is not thin a share of
+                the group, V(40%VG), of its devices, V(40%PVS), or of what is free when it is
+                made, V(100%FREE). Required to make it.
+              - A larger size grows it. A smaller one takes O(volume_groups[].allow_shrink=true).
+            type: str
+          thin_pool:
+            description:
+              - The thin pool that it takes its space from. It cannot be changed later.
+            type: str
+          tags:
+            description:
+              - All its tags, but for our own, which begin with C(bulkhead.). When it is not
+                given, they stay as they are.
+            type: list
+            elements: str
+          active:
+            description:
+              - Whether it is there as a device. One that is in use is not deactivated, but
+                refused with C(in_use).
+            type: bool
+            default: true
+          grow_fs:
+            description:
+              - Whether the C(ext4), C(xfs) or C(btrfs) that is on it grows with it, also when
+                it was left behind earlier.
+              - A filesystem that is declared in the same call of M(bulkhead.storage.layout)
+                does so anyway.
+            type: bool
+            default: false
+          state:
+            description:
+              - V(absent) wipes and removes it. One that holds something takes O(volume_groups[].wipe_token),
+                one that is mounted or has snapshots is C(in_use), and what is on an inactive
+                one cannot be seen, which is C(unreadable).
+            type: str
+            choices:
+              - present
+              - absent
+            default: present
+      allow_shrink:
+        description:
+          - Consent to make volumes smaller. A volume that is not blank must hold a filesystem
+            that was made smaller before, otherwise C(would_shrink).
+        type: bool
+        default: false
+      wipe_token:
+        description:
+          - Consents to destroy what is there, one for each device or volume. The refusal prints
+            each in C(errors[].details.wipe_token).
+          - Each is a digest of the device and of its content, and no longer valid when either
+            changes.
+        type: list
+        elements: str
+      state:
+        description:
+          - V(absent) removes all volumes, declared or not, each by its own O(volume_groups[].wipe_token)
+            unless it is blank, and the group, and wipes the devices.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
   filesystems:
     description:
       - Entries take the options of M(bulkhead.storage.filesystem). Make a filesystem on a blank
@@ -1021,5 +1287,72 @@ options:
           - absent
           - attached
           - detached
+        default: present
+  snapshots:
+    description:
+      - Entries take the options of M(bulkhead.storage.snapshot). What a volume held at one
+        moment.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
+            C(..).
+          - Or a template of such a name, with fields that hold the time of the run in UTC,
+            C(%Y %m %d %H %M %S %j %G %V %u) as strftime(3) knows them. One snapshot is made
+            for each name that it gives, for example one a day.
+          - With O(snapshots[].state=absent) a template stands for all that it has named.
+        type: str
+        required: true
+      volume:
+        description:
+          - The name of the volume.
+        type: str
+        required: true
+      namespace:
+        description:
+          - The namespace of the volume.
+        type: str
+        default: default
+      keep:
+        description:
+          - Which snapshots of the template O(snapshots[].name) are kept. The others are removed.
+            Snapshots with other names, also when they look alike, stay.
+          - What any of the rules keeps is kept. At least one of them is more than 0, otherwise
+            C(invalid).
+        type: dict
+        suboptions:
+          last:
+            description:
+              - How many of the newest are kept, 0 to 100000.
+            type: int
+          hourly:
+            description:
+              - For how many hours that have a snapshot the newest one of the hour is kept,
+                0 to 100000.
+            type: int
+          daily:
+            description:
+              - As O(snapshots[].keep.hourly), for days.
+            type: int
+          weekly:
+            description:
+              - As O(snapshots[].keep.hourly), for weeks that begin on Monday.
+            type: int
+          monthly:
+            description:
+              - As O(snapshots[].keep.hourly), for months.
+            type: int
+      state:
+        description:
+          - V(present) makes the snapshot once. What is there under its name is never made again.
+          - V(absent) removes it, with what it holds.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
         default: present
 """

@@ -16,7 +16,10 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 
 LISTS = (
     "block_devices",
+    "luks_devices",
+    "volume_groups",
     "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
+    "snapshots",
 )  # fmt: skip
 
 
@@ -110,6 +113,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
 
         return quota
+    if name == "luks_devices":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import luks_device
+
+        return luks_device
     if name == "filesystems":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
@@ -118,10 +125,18 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import block_device
 
         return block_device
+    if name == "volume_groups":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
+
+        return volume_group
     if name == "pools":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
         return pool
+    if name == "snapshots":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot
+
+        return snapshot
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -131,14 +146,18 @@ def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
+    makers.update(snapshot=_snapshot, clock=_clock)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
-    if {"pools", "volumes", "filesystems"}.intersection(names):
+    makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
+    if {"pools", "volumes", "snapshots", "filesystems", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+        if "volume_groups" in names:
+            makers.update(_lvm(record))
     return ports
 
 
@@ -158,6 +177,18 @@ def _data() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir
 
     return DataDir()
+
+
+def _snapshot() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
+
+    return Snapshots()
+
+
+def _clock() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
+
+    return Clock()
 
 
 def _mount() -> Any:
@@ -238,3 +269,29 @@ def _superblock(record: Any) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
     return Superblock(execute, Intents(record))
+
+
+def _luks() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import Luks
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return Luks(execute)
+
+
+def _mapping(luks: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.dmcrypt import Mapping
+
+    return Mapping(luks)
+
+
+def _crypttab() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
+
+    return Crypttab()
+
+
+def _lvm(record: Any) -> dict[str, Callable[[], Any]]:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return {name: maker for name, maker in lvm2.makers(execute, record).items() if name != "superblock"}

@@ -304,7 +304,9 @@ def places(rows: list[Any], answer: Move) -> tuple[set[Any], ...]:
             values = [row[side] for side in ("before", "after") if isinstance(row[side], dict)]
             images = [str(value.get("source")) for value in values if not value.get("bind")]
             itself |= {at.where(path, True) for path in (row["target"], *images) if path[:1] == "/"}
-        elif row["target"][:1] == "/" and row["port"] != "fstab":
+        elif row["port"] == "fstab":  # by whatever other name it is seen
+            itself.add(at.where(row["target"].partition(" ")[0], True))
+        elif row["target"][:1] == "/":
             if any((other["port"], other["target"]) == ("mount", row["target"]) for other in answer["actions"]):
                 dev, above = at.where(
                     os.path.dirname(row["target"]), True
@@ -369,12 +371,13 @@ def foreseen(said: Any, seen: Any, answer: Move, at: str = "") -> None:
         for key in said.keys() | seen.keys():
             if key not in WORLD_S:
                 foreseen(said.get(key), seen.get(key), answer, "%s.%s" % (at, key))
+    elif at.endswith(".options") and isinstance(said, list) and seen:
+        # of a bind they are its source's where they are not declared
+        hold(set(said) <= set(seen), "P3 resources" + at, said, seen, answer)
     elif isinstance(said, list) and isinstance(seen, list) and len(said) == len(seen):
         for index, pair in enumerate(zip(said, seen)):
             foreseen(*pair, answer, "%s[%d]" % (at, index))
     else:
-        if at.endswith(".options") and said and seen:  # of a bind they are its source's where they are not declared
-            said = seen if set(said[1:]) <= set(seen) else said
         hold(said == seen or said in ("UNKNOWN", None), "P3 resources" + at, said, seen, answer)
 
 

@@ -228,4 +228,26 @@ KNOWN: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "a bind of a memory filesystem that is read-only": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "tmpfs", "path": "/srv/a", "options": "", "flags": 1, "source": "tmpfs"},
+            {"declare": {"mounts": [{"path": "/srv/b/a", "source": "/srv/a", "bind": True, "options": ["nodev"]}]}},
+        ],
+    },
+    "another name of /etc": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "symlink", "path": "/srv/a", "to": "/etc"},
+            {"do": "bind", "path": "/mnt/a", "source": "/srv/a", "flags": 6},
+            {"declare": {"mounts": [{"path": "/mnt/c", "source": "/srv/b", "bind": True, "state": "present"}]}},
+        ],
+    },
+    "a limit on a memory filesystem that has none": {
+        "srv": "tmpfs",
+        "moves": [
+            {"do": "tmpfs", "path": "/srv/a", "options": "size=0", "flags": 0, "source": "tmpfs"},
+            {"declare": {"tmpfs": [{"path": "/srv/a", "size": "2MiB"}]}},
+        ],
+    },
 }

@@ -42,7 +42,7 @@ _CREATING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | (os.O_TMPFILE & 
 # Those that only look: terminals, sizes of devices, loop status, flags and project ids, trees and subvolumes of Btrfs,
 # size and label of XFS.
 _LOOKING = (0x5401, 0x5413, 0x5451, 0x80081272, 0x1268, 0x125E, 0x4C05, 0x80086601, 0x801C581F, 0x8100587E)
-_LOOKING += (0xC0709411, 0xD0009412, 0x8400941F, 0x80705864, 0x81009431)
+_LOOKING += (0xC0709411, 0xD0009412, 0x8400941F, 0x80705864, 0x81009431, 0x80089419)
 _ALLOW, _TRAP, _ARCH = 0x7FFF0000, 0x00030000, {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _EQUAL, _SET, _ABOVE, _RETURN = 0x20, 0x15, 0x45, 0x25, 0x06  # ld abs; jeq, jset, jgt with a constant; ret
 _SHIFT = 0x74  # rsh

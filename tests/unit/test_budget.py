@@ -23,7 +23,11 @@ CALLS: dict[str, dict[str, Any]] = {
     "filesystem": {"device": "/srv/images/pool.img", "fstype": "ext4"},
     "pool": {"name": "fast", "backend": "loop", "config": {"path": "/srv/fast"}},
     "volume": {"name": "data", "size": "8MiB"},
+    "snapshot": {"name": "daily", "volume": "kept"},
 }
+# What there must be for it.
+BEFORE = {"snapshot": {"volumes": [{"name": "kept", "size": "8MiB", "pool": "subvolumes"}]}}
+BEFORE["snapshot"]["pools"] = [{"name": "subvolumes", "backend": "btrfs", "config": {"path": "/srv/subvolumes"}}]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,9 @@ def host() -> Iterator[None]:
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_a_call_costs_no_more_than_its_budget(host: None, name: str) -> None:
     budget = payload.budget(name)
+    if name in BEFORE:
+        there = {"_declaration": json.dumps(BEFORE[name]), "_secrets": []}
+        payload.executed("layout", json.dumps({"ANSIBLE_MODULE_ARGS": there}))
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": CALLS[name]})
     first, _files, answer = payload.executed(name, arguments)
     assert json.loads(answer)["changed"], "the first call had something to do"
@@ -45,6 +52,17 @@ def test_a_call_costs_no_more_than_its_budget(host: None, name: str) -> None:
     print(text % (name, again, executed, first, shipped))
     assert again <= budget.lines and executed <= budget.kib, files
     assert first <= budget.changing and shipped <= budget.shipped
+
+
+@pytest.mark.parametrize("name", ["luks_device"])
+def test_what_this_kernel_cannot_run_loads_no_more_than_its_budget(name: str) -> None:
+    """A quiet call imports what stands at the top of its files, and the engine."""
+    engine = [payload.PREFIX + "plugins.module_utils._engine." + part for part in ("reconcile", "world")]
+    files = sorted({*payload.closure(name, False), *engine})
+    lines, shipped = sum(map(payload.code_lines, map(payload.path_of, files))), payload.kib(payload.closure(name))
+    print("%-12s loads %5d lines %5.1f KiB; shipped %6.1f KiB" % (name, lines, payload.kib(files), shipped))
+    budget = payload.budget(name)
+    assert lines <= budget.lines and payload.kib(files) <= budget.kib and shipped <= budget.shipped, files
 
 
 def test_layout_executes_what_its_kinds_need_and_no_more(host: None) -> None:

@@ -28,6 +28,7 @@ _STATUS, _INFO, _LIMIT, _RELATION = 240, 242, 244, 246
 _ON, _RESCAN, _INCONSISTENT, _SIMPLE = 1, 2, 4, 8
 MAX_RFER, MAX_EXCL, RSV_RFER = 1, 2, 4
 ANY = 2**64 - 1
+_GET_FLAGS, READ_ONLY = 0x80089419, 2
 _TREE_SEARCH_V2, _INO_LOOKUP, _FS_INFO = 0xC0709411, 0xD0009412, 0x8400941F
 _PAGE = 1 << 17  # bytes of one page of a tree search
 
@@ -63,6 +64,15 @@ def magic(fd: int) -> int:
 def is_subvolume(fd: int) -> bool:
     found = os.fstat(fd)
     return found.st_ino == FIRST_SUBVOLUME and stat.S_ISDIR(found.st_mode) and magic(fd) == MAGIC
+
+
+def flags(fd: int) -> int:
+    """Of a subvolume; ``READ_ONLY`` is the one that matters."""
+    return int(struct.unpack("=Q", ioctl(fd, _GET_FLAGS, bytes(8), "look at the subvolume"))[0])
+
+
+def read_only(fd: int) -> bool:
+    return bool(flags(fd) & READ_ONLY)
 
 
 def subvolume_id(fd: int) -> int:

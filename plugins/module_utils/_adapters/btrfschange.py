@@ -23,7 +23,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _SUBVOL_CREATE, _SNAP_DESTROY, _SNAP_CREATE_V2, _RESIZE = 0x5000940E, 0x5000940F, 0x50009417, 0x50009403
-_GET_FLAGS, _SET_FLAGS, _READ_ONLY = 0x80089419, 0x4008941A, 2
+_SET_FLAGS = 0x4008941A
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 _QUOTA_CTL, _QGROUP_ASSIGN, _QGROUP_CREATE, _QGROUP_LIMIT = 0xC0109428, 0x40189429, 0x4010942A, 0x8030942B
 _QUOTA_RESCAN, _QUOTA_RESCAN_STATUS = 0x4040942C, 0x8040942D
@@ -51,9 +51,15 @@ def snapshot(source_fd: int, parent_fd: int, name: str, read_only: bool = False)
 
 def make_writable(fd: int) -> None:
     """The owner of a subvolume may have made it read-only: then nothing in it could be removed."""
-    flags = struct.unpack("=Q", ioctl(fd, _GET_FLAGS, bytes(8), "look at the subvolume"))[0]
-    if flags & _READ_ONLY:
-        ioctl(fd, _SET_FLAGS, struct.pack("=Q", flags & ~_READ_ONLY), "make the subvolume writable")
+    now = btrfs.flags(fd)
+    if now & btrfs.READ_ONLY:
+        ioctl(fd, _SET_FLAGS, struct.pack("=Q", now & ~btrfs.READ_ONLY), "make the subvolume writable")
+
+
+def make_read_only(fd: int) -> None:
+    now = btrfs.flags(fd)
+    if not now & btrfs.READ_ONLY:
+        ioctl(fd, _SET_FLAGS, struct.pack("=Q", now | btrfs.READ_ONLY), "make the subvolume read-only")
 
 
 def snapshot_nested(source_fd: int, made_fd: int) -> None:

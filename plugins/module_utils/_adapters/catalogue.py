@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 Target = Tuple[str, str]
-BORN_WITH_ID = ("volume", "pool")
+BORN_WITH_ID = ("volume", "pool", "snapshot")
 APPLICATION = 0x424B4844
 # MIGRATIONS[n] brings a file of version n to n + 1. ``grp`` and ``number`` are what rows are grouped and summed by:
 # pool and size of a volume, id space and number of an id.
@@ -86,6 +86,10 @@ class Record:
             wanted: dict[str, set[str]] = {}
             for kind, key in targets:
                 wanted.setdefault(kind, set()).add(key)
+            for key in wanted.pop("snapshots", ()):  # all of a volume
+                query = "SELECT key, rev, value FROM rows WHERE kind = 'snapshot' AND key > ? AND key < ?"
+                for name, rev, value in db.execute(query, (key + "/", key + "0")):
+                    found["snapshot", name] = dict(json.loads(value), _rev=rev)
             for kind, keys in wanted.items():
                 query, few = "SELECT key, rev, value FROM rows WHERE kind = ?", list(keys) if len(keys) <= 500 else []
                 if few:

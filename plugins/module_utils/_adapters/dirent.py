@@ -57,6 +57,7 @@ def make(port: Node, walk: Walk, target: str, after: Value) -> None:
             if now["type"] == "file":
                 _size(fd, now["size"], after)
             apply(port, target, fd, now, after)
+            port.finish(fd, after)
             if after.get("_implied"):
                 try:
                     os.setxattr(fd, IMPLIED, b"1")
@@ -101,7 +102,7 @@ def _make(folder: int, name: bytes, source: int, after: Value) -> int:
 
 def _fill(fd: int, source: int, after: Value) -> None:
     if after["type"] == "file":
-        clone.file(source, fd)
+        clone.file(source, fd, share=not after.get("copy"))
     elif after["type"] == "directory" or after.get("copy"):
         clone.tree(source, fd, share=not after.get("copy"))
     else:

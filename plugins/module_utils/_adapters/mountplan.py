@@ -122,6 +122,9 @@ def too_small(target: str, now: dict[str, Any], after: dict[str, Any]) -> Storag
         if isinstance(after.get(key), int) and now.get(used, 0) > after[key] > 0:
             text = "%s cannot shrink to %s %d: %d are in use" % (target, key[2:], after[key], now[used])
             return StorageError("in_use", text, "remove files first", used=now[used], wanted=after[key])
+        if now.get(key) == 0 and after.get(key):
+            text = "%s has no limit, and a tmpfs is given none later" % target
+            return StorageError("unsupported", text, "unmount it first", option=key[2:])
     return None
 
 

@@ -31,9 +31,24 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 Value = Dict[str, Any]
 _DECLARED = frozenset(
-    ["type", "owner", "group", "uid", "gid", "mode", "acl", "default_acl", "size", "thick", "source", "copy"]
+    [
+        "type",
+        "owner",
+        "group",
+        "uid",
+        "gid",
+        "mode",
+        "acl",
+        "default_acl",
+        "size",
+        "thick",
+        "source",
+        "copy",
+        "_implied",
+    ]
 )
-CREATION = frozenset(("thick", "source", "copy"))  # matter while it is made, never compared
+CREATION = frozenset(("thick", "source", "copy", "_implied"))  # matter while it is made, never compared
+_BODIES = ("node", "data", "snapshot")  # ports that files and directories are made by
 _IDS = {"owner": ("u", "uid"), "group": ("g", "gid")}
 _SHARED = ("uid", "gid", "mode")  # by a memory filesystem's root and its mount
 RIGHTS = ("uid", "gid", "mode", "acl", "default_acl")
@@ -176,7 +191,7 @@ class Node:
     @staticmethod
     def left(target: str, value: Value, gone: set[Any]) -> list[str]:
         below = target.rstrip("/") + "/"
-        return [n for n in value.get("_entries", ()) if not {("node", below + n), ("data", below + n)} & gone]
+        return [n for n in value.get("_entries", ()) if not {(port, below + n) for port in _BODIES} & gone]
 
     @staticmethod
     def _shrinks(one: Any, two: Any) -> bool:
@@ -313,6 +328,9 @@ class Node:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nodechange
 
         nodechange.put(self, target, before, after)
+
+    def finish(self, fd: int, after: Value) -> None:
+        """The last touch to what is made, before it has its name."""
 
 
 class DataDir(Node):

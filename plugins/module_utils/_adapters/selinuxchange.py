@@ -22,14 +22,19 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 
 def label(target: str, before: Any, after: Any) -> None:
     """``before`` None: it was made a moment ago, with whatever label that brought. It goes with its directory."""
-    if after is None:
-        return
     with Walk() as walk:
-        fd = walk.open(target, selinux.LOOK)
+        try:
+            fd = walk.open(target, selinux.LOOK)
+        except StorageError as error:
+            if error.code != "not_found":
+                raise
+            raise StorageError("moved", "%s is gone, and its label with it" % target, "run again") from error
         try:
             now = selinux.seen(fd, target)
-            if before is not None and state_of(now) != state_of(before):
+            if before is not None and any(now.get(key) != value for key, value in state_of(before).items()):
                 raise StorageError("moved", "the label of %s is no longer what it was" % target, "run again")
+            if after is None:
+                return
             level = after.get("level", now.get("level"))
             parts = [now["_user"], after["type"]] + ([level] if level else [])
             os.setxattr(fd, selinux.LABEL, encode(":".join(parts)) + b"\0")

@@ -235,13 +235,11 @@ class Runner:
         except StorageError as error:
             row = error
         if not isinstance(row, StorageError):
-            if row is None or action.before is None:
-                if row is action.before:
-                    return
-            elif state_of(row) == state_of(action.before):
+            if state_of(row) == state_of(action.before):
                 return
             same = getattr(port, "same", None) or (lambda target, row, value: met(row, value))
-            if row is action.after or (None not in (row, action.after) and same(action.target, row, action.after)):
+            gone = row is None or action.after is None
+            if row is action.after if gone else same(action.target, row, action.after):
                 self._stands(action)
                 return
         if action.risk != REVERSIBLE:

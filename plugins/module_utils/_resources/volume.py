@@ -69,6 +69,8 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     names.identifier(p["name"])
     home = names.identifier(p["pool"] or "default", "pool")
     wanted: list[tuple[str, Any]] = [("record", ("volume", label(p))), ("record", ("pool", home))]
+    if p["state"] == "absent":
+        wanted.append(("record", ("snapshots", label(p))))
     source = p["source"] or {}
     if source.get("name"):
         names.identifier(source["name"], "source.name")
@@ -87,6 +89,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     before = (record or {}).get("attachments", {})
     if p["state"] == "absent":  # what it should have been like does not matter any more
         _fixed(p, record, "pool", "")
+        _words().unburdened(key, look)
         row = record
     else:
         row = recorded(p, record, look)

@@ -80,7 +80,7 @@ def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
     home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
     found: dict[str, Any] = {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
-    if row["backend"] == "btrfs" and _origin(p)[0] != p["namespace"]:
+    if _origin(p)[0] != p["namespace"]:
         found["copy"] = True
     return found
 
@@ -110,6 +110,18 @@ def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
         if found["attachments"] or beside.get("state") == "attached":
             raise StorageError("in_use", "volume %s is attached: its image changes" % key, "detach it to clone it")
     return key
+
+
+def unburdened(key: str, look: Any) -> None:
+    """A volume does not go before its snapshots: those that stay are named."""
+    rows = look.look("record", [("snapshots", key)])
+    held = {k[1]: row for k, row in rows.items() if k[0] == "snapshot" and k[1].startswith(key + "/")}
+    said = {k[1] for k, entry in look.declared.items() if k[0] == "snapshot" and entry["state"] == "absent"}
+    left = [name for name, row in sorted(held.items()) if not {name, "%s/%s" % (key, row.get("template"))} & said]
+    if left:
+        shown = ", ".join(name[len(key) + 1 :] for name in left[:10])
+        text = "the volume has %d snapshots: %s" % (len(left), shown)
+        raise StorageError("in_use", text, "remove the snapshots first", snapshots=left[:32])
 
 
 def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:

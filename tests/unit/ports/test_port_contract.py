@@ -5,7 +5,8 @@
 
 A real port takes part through ``case_<port>()`` in a module of this folder: a context manager that yields the port, a
 target, a first value that can be put from nothing, and a second one that it can be changed to (None: it cannot).
-What needs the kernel of a guest is named ``guest_case_<port>()``, so that the host too knows which tests there are.
+What needs the kernel of a guest is named ``guest_case_<port>()`` or, where it must have a policy, ``selinux_case_``, so
+that the host too knows which tests there are.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_undo_of_a_creation_whose_id_was_unknown(record):
     assert record.scan(None) == {}
 
 
-def test_only_volumes_and_pools_are_born_with_an_id(record):
+def test_only_volumes_pools_and_snapshots_are_born_with_an_id(record):
     record.put(("made", "node:/srv/x"), None, {"by": "me"})
     assert state_of(record.scan(None)[("made", "node:/srv/x")]) == {"by": "me"}
 
@@ -110,6 +110,14 @@ def test_pool_shows_its_volumes(record):
     assert pool["_volumes"] == ["n/v%02d" % n for n in range(16)]
     assert pool["_volume_count"] == 20 and pool["_provisioned"] == 20 * 2**62
     assert state_of(pool).keys() == {"backend", "id", "created_at"}
+
+
+def test_all_snapshots_of_a_volume(record):
+    for key in ("default/data/b", "default/data/a", "default/data2/c", "default/dat/d"):
+        record.put(("snapshot", key), None, {"pool": "default", "size": 5})
+    found = record.scan([("snapshots", "default/data"), VOLUME])
+    assert sorted(key for _kind, key in found) == ["default/data/a", "default/data/b"]
+    assert record.scan([("snapshots", "default/none")]) == {}
 
 
 def test_scan_of_many(record):

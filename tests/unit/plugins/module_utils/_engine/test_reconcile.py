@@ -311,6 +311,53 @@ def test_e7_what_a_failing_put_has_done_is_counted_and_walked_back(ground: Groun
         assert (report.summary["failed"], report.summary["undone"], report.summary["applied"]) == (1, 1, 0)
 
 
+def test_e7_whether_a_failing_put_is_done_its_port_says(ground: Ground) -> None:
+    """What is declared and what is seen may be two words for one thing."""
+
+    def late(count: int, spot: Any) -> None:
+        ground.after_put = lambda count, spot: None
+        ground.rows[spot] = {"x": "one"}
+        raise StorageError("failed", "told too late")
+
+    for says in (True, False):
+        ground.rows, ground.after_put = {("b", 5): {"x": 0}}, late
+        ground.ports["b"].same = lambda target, row, value, says=says: says and row["x"] == "one"  # type: ignore[attr-defined]
+        report = run(ground, unit("one", ("b", 5, {"x": 1})))
+        assert (report.summary["failed"], report.summary["kept"]) == (1, int(says)), "done, and not to be walked back"
+
+
+def test_e7_a_port_that_cannot_look_any_more_after_a_put_that_failed(ground: Ground) -> None:
+    def dark(count: int, spot: Any) -> None:
+        ground.ports["hard"].broken = StorageError("unreachable", "gone")
+        raise StorageError("failed", "it died")
+
+    ground.before_put = dark
+    report = run(ground, unit("one", ("hard", 1, {"x": 1})))
+    assert [e.code for e in report.errors] == ["failed"]
+    assert report.errors[0].details["kept"] == ["create hard 1 (forward)"]
+
+
+def test_what_cannot_be_flushed_is_told_with_what_was_done(ground: Ground) -> None:
+    def full() -> None:
+        raise StorageError("no_space", "not on the disk")
+
+    ground.ports["a"].flush = full  # type: ignore[method-assign]
+    report = run(ground, unit("one", ("a", 1, {})))
+    assert [e.code for e in report.errors] == ["no_space"] and ("a", 1) in ground.rows
+    assert (report.summary["applied"], report.summary["failed"]) == (1, 1)
+
+
+def test_a_journal_is_begun_for_each_run(ground: Ground) -> None:
+    begun: list[Journal] = []
+
+    def maker() -> Journal:
+        begun.append(Journal(ground))
+        return begun[-1]
+
+    run(ground, unit("one", ("a", 1, {})), journal=maker)
+    assert [row[0] for row in begun[0].told] == ["begin", "step", "end"] and len(begun) == 1
+
+
 def test_e7_what_cannot_be_walked_back_stops_the_walk_even_half_done(ground: Ground) -> None:
     """A filesystem that was growing when its program died still needs the device beneath to be as long as it is."""
 
@@ -542,6 +589,9 @@ def test_e11_nothing_is_refused_because_somebody_else_is_half_way(ground: Ground
     assert (report.errors, ground.puts, waited) == ([], 1, [])
     report = run(ground, unit("two", ("a", 2, {})), lock=lock, still=until_the_other_is_done)
     assert (report.errors, ground.puts, waited) == ([], 2, [1])
+    ground.ports["a"].broken = StorageError("unreadable", "half made")
+    report = run(ground, unit("two", ("a", 2, {})), lock=lock, still=until_the_other_is_done)
+    assert report.summary["planned"] == 0 and len(lock.told) == 4, "the other did it all: the lock is not taken"
 
 
 def test_e11_who_waited_for_the_lock_looks_again(ground: Ground) -> None:
@@ -592,7 +642,11 @@ def test_what_keeps_every_run_from_beginning_is_refused_with_all_the_rest(ground
         assert [e.code for e in caught.value.errors] == ["would_shrink", "unsafe_path"]
     assert asked == [0, 0] and lock.told == [] and not ground.puts
     run(ground, unit("one", ("a", 1, {"size": 5})), ready=ready)
-    assert asked == [0, 0], "where nothing differs nobody needs to begin"
+    ground.ports["a"].broken = StorageError("unreadable", "dark")
+    with pytest.raises(Refusals):
+        run(ground, unit("one", ("a", 1, {"size": 5})), ready=ready)
+    ground.ports["a"].broken = None
+    assert asked == [0, 0], "where nothing is to be done nobody needs to begin"
     assert run(ground, unit("two", ("b", 1, {})), ready=lambda: []).summary["applied"] == 1
 
 

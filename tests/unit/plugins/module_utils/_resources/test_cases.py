@@ -28,6 +28,7 @@ import yaml
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
@@ -35,6 +36,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import FileContexts, Labels
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
@@ -47,6 +49,7 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
+KINDS.update(snapshot="snapshots")
 Rows = Dict[str, Any]
 
 
@@ -94,6 +97,11 @@ class CaseData(Nodes, DataDir):
     pass
 
 
+class CaseSnapshots(Nodes, Snapshots):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return super().filled(target, {"read_only": True, **row})
+
+
 class CaseMounted(Nodes, MountedRoot):
     pass
 
@@ -136,7 +144,22 @@ class CaseFileContexts(Seen, FileContexts):
         return {"level": "s0", **declared, "effective": True}
 
 
+class CaseClock(Seen, Clock):
+    """It is noon of the first Friday of 2026, unless a case tells."""
+
+    def scan(self, targets: Any = None) -> Any:
+        return {"utc": self.world.get("clock", {}).get("utc", 1767355200)}
+
+
 class CaseRecord(Seen, Record):
+    def scan(self, targets: Any = None) -> Any:
+        """Of ``snapshots`` all that a volume has."""
+        wanted = list(targets) if targets is not None else None
+        for key in [key for kind, key in wanted or () if kind == "snapshots"]:
+            rows = map(self.target, self.world.get("record", {}))
+            wanted += [spot for spot in rows if spot[0] == "snapshot" and spot[1].startswith(key + "/")]
+        return super().scan(wanted)
+
     def target(self, text: str) -> Any:
         return tuple(text.split(" "))
 
@@ -147,6 +170,8 @@ class CaseRecord(Seen, Record):
             held = {k.split(" ")[1]: v for k, v in inside if k[:7] == "volume " and v.get("pool") == target[1]}
             seen = {"_volumes": sorted(held)[:16], "_volume_count": len(held)}
             return {**born, **row, **seen, "_provisioned": sum(v["size"] for v in held.values())}
+        if target[0] == "snapshot":
+            return {**born, **row}
         plain = {"type": "filesystem", "attachments": {}, "mode": 0o750, "scope": "job", "sharing": "read_write"}
         plain.update(labels={}, owner="0", group="0")
         return {**born, **plain, **row}
@@ -202,7 +227,7 @@ class CaseFsInfo(Seen, FsInfo):
 
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
-    made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts()]
+    made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
 
