@@ -149,7 +149,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(snapshot=_snapshot, clock=_clock)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
-    makers.update(gpt=_gpt, partition=_partition)
+    makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
     makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
@@ -249,6 +249,18 @@ def _partition() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt
 
     return gpt.partitions()
+
+
+def _block() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.block import Block
+
+    return Block()
+
+
+def _udev_rule() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.udev_rule import UdevRule
+
+    return UdevRule()
 
 
 def _superblock(record: Any) -> Any:
