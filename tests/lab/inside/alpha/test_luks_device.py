@@ -212,6 +212,23 @@ def test_nothing_of_somebody_else_is_overwritten(keys):
     assert told(good(luks(state="absent", persist="none", wipe_token=consent))) == [("luks", "remove", "destroys")]
 
 
+def test_what_cannot_be_read_is_not_blank_and_what_the_host_needs_is_left_alone(keys):
+    sh(["dmsetup", "create", "bad", "--table", "0 262144 error"])
+    try:
+        for check in (True, False):
+            assert codes(luks(check, device="/dev/mapper/bad")) == ["unreadable"]
+    finally:
+        sh(["dmsetup", "remove", "bad"])
+    root = sh(["findmnt", "-nvo", "SOURCE", "/"]).strip()
+    assert codes(luks(device=root))[0] == "protected"
+    assert "unstable_device" in codes(luks(device=os.path.realpath(DISK)))
+    assert codes(luks(key_file="/run/none")) == ["not_found"]
+    ports = _kinds.ports(["luks_devices"])
+    ports["luks"].search = ["/nowhere"]
+    assert set(codes(converge([], True, ports=ports, luks_devices=[entry()]))) == {"missing_tool"}
+    assert blank()
+
+
 def test_behind_a_door_is_looked_at_before_anything_is_done(keys):
     theirs()
     wrong = unchanged(["denied"], luks_devices=[plain(key_file="/run/key-two")])
