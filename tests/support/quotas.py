@@ -62,14 +62,18 @@ def sh(argv: list[str], check: bool = True) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def converge(quotas: list[dict[str, Any]], check: bool = False, **lists: Any) -> dict[str, Any]:
+def converge(
+    quotas: list[dict[str, Any]], check: bool = False, adjust: Callable[[Any], None] | None = None, **lists: Any
+) -> dict[str, Any]:
     """The engine over the real adapters: actions, errors (refused before anything, or failed on the way), resources.
 
-    Ansible, which a guest does not have, is not needed.
+    Ansible, which a guest does not have, is not needed. ``adjust`` is shown the ports before they are asked.
     """
     document = {"quotas": quotas, **lists}
     entries, errors = _kinds.entries(document, {"allow_unstable_device": False}, set())
     ports = _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
+    if adjust is not None:
+        adjust(ports)
 
     def declare(world: Any) -> tuple[list[Any], list[StorageError]]:
         world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}

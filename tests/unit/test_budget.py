@@ -54,6 +54,18 @@ def test_a_call_costs_no_more_than_its_budget(host: None, name: str) -> None:
     assert first <= budget.changing and shipped <= budget.shipped
 
 
+def test_a_call_about_lvm_loads_no_more_than_its_budget() -> None:
+    """Where there is no LVM to call; that what is loaded later is not needed is for the guest to show."""
+    budget = payload.budget("volume_group")
+    later = [payload.PREFIX + "plugins.module_utils._engine." + name for name in ("reconcile", "world")]
+    files = sorted({*payload.closure("volume_group", False), *later})
+    lines, executed = sum(payload.code_lines(payload.path_of(name)) for name in files), payload.kib(files)
+    shipped = payload.kib(payload.closure("volume_group"))
+    print("volume_group no-op %5d lines %5.1f KiB; shipped %6.1f KiB" % (lines, executed, shipped))
+    assert lines <= budget.lines and executed <= budget.kib, files
+    assert shipped <= budget.shipped
+
+
 def test_layout_executes_what_its_kinds_need_and_no_more(host: None) -> None:
     """A declaration of trees executes no adapter of mounts, quotas, the catalogue or filesystems."""
     document = json.dumps({"trees": [CALLS["tree"]]})
