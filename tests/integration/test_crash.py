@@ -30,7 +30,7 @@ FLOORS = {
     "quota": (19, 13), "ext4": (85, 60), "xfs": (85, 60), "btrfs": (85, 60), "pool of images": (64, 34),
     "pool of subvolumes": (64, 34), "image": (120, 55), "subvolume": (61, 51), "memory": (76, 40),
     "growth of an image": (45, 45), "clone of an image": (45, 36), "layout": (400, 240),
-    "snapshot of a subvolume": (45, 38),
+    "snapshot of a subvolume": (45, 38), "snapshot of an image": (45, 38),
 }  # fmt: skip
 SAMPLE, KILLED = 0.2, 0.6  # of all points, where not every one is tried
 WORKERS = 2

@@ -151,6 +151,13 @@ SCENES = {
         {"pools": [_BTRFS], "volumes": [_VOLUME]},
         {"pools": [_GONE], "volumes": [{"name": "data", "state": "absent"}]},
     ),
+    "snapshot of an image": Scene(
+        "snapshot",
+        {"name": "s", "volume": "data"},
+        {"name": "s", "volume": "data", "state": "absent"},
+        {"pools": [_LOOP], "volumes": [{**_VOLUME, "state": "attached", "target": "/mnt/v/data"}]},
+        {"pools": [_GONE], "volumes": [{"name": "data", "state": "absent", "force": True}]},
+    ),
     "layout": Scene(
         "layout",
         {

@@ -16,6 +16,7 @@ from typing import Any, Iterator
 
 import pytest
 
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program
 from ansible_collections.bulkhead.storage.tests.support import quotas
 from ansible_collections.bulkhead.storage.tests.support.quotas import converge, sh
@@ -157,7 +158,8 @@ def _only_what_a_look_needs() -> None:
     """The module's own quiet call loads nothing that is there for changes; test_budget.py counts the rest."""
     code = (
         "import sys, time\n"
-        "from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program\n"
+        "from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program\n"
         "from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options, reconcile, world\n"
         "from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group as kind\n"
         "given = {'vg': 'data', 'pvs': [sys.argv[1]], 'lvs': [{'name': 'home', 'size': '256MiB'}]}\n"
@@ -357,7 +359,9 @@ def _killed(groups: list[dict[str, Any]], count: int, after: bool) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            run(groups, adjust=lambda ports: ports.makers.update(lvm2.makers(execute)))
+            ports = _kinds.ports(["volume_groups"])
+            ports.makers.update(lvm2.makers(execute))
+            run(groups, ports=ports)
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
