@@ -158,8 +158,7 @@ def _only_what_a_look_needs() -> None:
     """The module's own quiet call loads nothing that is there for changes; test_budget.py counts the rest."""
     code = (
         "import sys, time\n"
-        "from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program\n"
+        "from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program\n"
         "from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options, reconcile, world\n"
         "from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group as kind\n"
         "given = {'vg': 'data', 'pvs': [sys.argv[1]], 'lvs': [{'name': 'home', 'size': '256MiB'}]}\n"
