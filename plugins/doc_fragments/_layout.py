@@ -51,8 +51,8 @@ options:
     default: false
   block_devices:
     description:
-      - Entries take the options of M(bulkhead.storage.block_device). Divide a blank disk into
-        GPT partitions, let them grow, remove them.
+      - Entries take the options of M(bulkhead.storage.block_device). Divide a disk into GPT
+        partitions, let them grow, set its scheduler and read-ahead.
     type: list
     elements: dict
     suboptions:
@@ -119,6 +119,29 @@ options:
               - present
               - absent
             default: present
+      scheduler:
+        description:
+          - The I/O scheduler, one of those that the kernel has for the disk, otherwise C(unsupported).
+        type: str
+      read_ahead:
+        description:
+          - How much is read ahead of a sequential reader, a multiple of 4 KiB up to 1 GiB.
+            V(0) for nothing.
+        type: str
+      read_only:
+        description:
+          - Whether the kernel refuses to write to the disk. Refused with C(in_use) while it
+            is mounted.
+        type: bool
+      persist:
+        description:
+          - Whether O(block_devices[].scheduler), O(block_devices[].read_ahead) and O(block_devices[].read_only)
+            are set again whenever the disk appears, by a rule of udev in C(/etc/udev/rules.d/90-bulkhead-*.rules)
+            for the serial number of the disk.
+          - Where udev knows no serial number of the disk, C(unsupported).
+          - With V(false) a rule that was written before is removed.
+        type: bool
+        default: true
       wipe_token:
         description:
           - Consents to destroy what is on the disk or on its partitions. The refusals print
@@ -132,6 +155,8 @@ options:
           - V(absent) removes the partitions that are listed, then the table, and wipes the
             first and the last 4 MiB of the disk. A partition that is not blank, and a table
             that had partitions, each take their O(block_devices[].wipe_token).
+          - Where only settings are declared, V(absent) removes their rule of udev and leaves
+            the disk as it is.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
             own.
         type: str

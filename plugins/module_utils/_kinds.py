@@ -149,15 +149,15 @@ def ports(names: list[str]) -> Ports:
     makers.update(snapshot=_snapshot, clock=_clock, content=_content)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
-    makers.update(gpt=_gpt, partition=_partition)
-    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices", "volume_groups"}.intersection(names):
+    makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
+    makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
+    if {"pools", "volumes", "snapshots", "filesystems", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
         if "volume_groups" in names:
             makers.update(_lvm(record))
-        makers.update(luks=lambda: _luks(record), mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     return ports
 
 
@@ -257,6 +257,18 @@ def _partition() -> Any:
     return gpt.partitions()
 
 
+def _block() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.block import Block
+
+    return Block()
+
+
+def _udev_rule() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.udev_rule import UdevRule
+
+    return UdevRule()
+
+
 def _superblock(record: Any) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
@@ -265,12 +277,11 @@ def _superblock(record: Any) -> Any:
     return Superblock(execute, Intents(record))
 
 
-def _luks(record: Any) -> Any:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
+def _luks() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import Luks
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
-    return Luks(execute, Intents(record))
+    return Luks(execute)
 
 
 def _mapping(luks: Any) -> Any:

@@ -236,14 +236,14 @@ def _rotate(port: Luks, target: str, before: dict[str, Any], after: dict[str, An
         try:
             old = key(after["_key"])
         except StorageError as error:
-            if error.code != "not_found" or call.slot(device, new) is None:
+            if error.code != "not_found" or slot_of(port, target, head, new) is None:
                 raise
             old = None
         if old == new:
             raise StorageError("invalid", "the new key of %s is the old one" % target, "write another one")
         _backup(fd, head)
-        if call.slot(device, new) is None:
-            if old is None or call.slot(device, old) is None:
+        if slot_of(port, target, head, new) is None:
+            if old is None or slot_of(port, target, head, old) is None:
                 raise denied(target)
             _add(call, device, old, new, after)
         slot = call.slot(device, new)

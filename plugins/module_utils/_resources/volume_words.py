@@ -80,7 +80,7 @@ def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
     home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
     found: dict[str, Any] = {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
-    if row["backend"] == "btrfs" and _origin(p)[0] != p["namespace"]:
+    if _origin(p)[0] != p["namespace"]:
         found["copy"] = True
     return found
 
