@@ -1344,15 +1344,30 @@ options:
             description:
               - As O(snapshots[].keep.hourly), for months.
             type: int
+      restore_id:
+        description:
+          - Which restore this is. It is recorded with the snapshot, and the same one is not
+            done twice, whatever became of the volume since. Written like a name.
+          - The name of the snapshot when it is not given, so that it is restored once.
+        type: str
       state:
         description:
           - V(present) makes the snapshot once. What is there under its name is never made again.
           - V(absent) removes it, with what it holds.
+          - V(restored) gives the volume what the snapshot holds, once. What the volume held
+            until then is kept as the snapshot C(before-restore-<restore_id>). Nothing is lost,
+            so it takes no consent.
+          - A volume is restored while it is not attached, otherwise C(in_use). Its owner, mode
+            and limit stay as they are. That of an image has the size that it had (C(conflict)).
+            A volume of backend V(directory) is C(unsupported).
+          - With simple quota, what a volume shares with its snapshots is charged to the subvolume
+            that wrote it. A volume that was restored begins with nothing charged to it.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
             own.
         type: str
         choices:
           - present
           - absent
+          - restored
         default: present
 """

@@ -19,7 +19,8 @@ OPTIONS: dict[str, Any] = {
     "volume": {"type": "str", "required": True},
     "namespace": {"type": "str", "default": "default"},
     "keep": {"type": "dict", "options": {count: {"type": "int"} for count in _COUNTS}},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "restore_id": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
 }
 RULES: dict[str, Any] = {}
 
@@ -39,9 +40,15 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     whose, gone, template = _volume(p), p["state"] == "absent", "%" in p["name"]
+    if p["state"] == "restored" and (template or p["keep"]):
+        raise StorageError("invalid", "one snapshot is restored, without keep", "name one", option="state")
     if p["keep"] and not template:
         text = "keep counts what a template names, and %s is none" % p["name"]
         raise StorageError("invalid", text, "for example name: daily-%Y-%m-%d", option="keep")
+    if p["state"] == "restored":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import restore
+
+        return restore.unit(p, look, whose)
     rows = _rows(p, whose, look)
     going = sorted(rows) if gone and template else []
     name, now = p["name"], 0
@@ -60,7 +67,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         if not template:
             cells.append(Cell("record", (KIND, key), None))
     else:
-        volume = _found(whose, look, gone)
+        volume = volume_of(whose, look, gone)
         made = row or recorded(name, whose, volume)
         if row is None and template:
             made.update(template=p["name"], at=_retention().stamp(now))
@@ -89,7 +96,7 @@ def _volume(p: dict[str, Any]) -> str:
     return "%s/%s" % (names.identifier(p["namespace"], "namespace"), names.identifier(p["volume"], "volume"))
 
 
-def _found(whose: str, look: Any, gone: bool) -> dict[str, Any]:
+def volume_of(whose: str, look: Any, gone: bool) -> dict[str, Any]:
     """The row of its volume, which is recorded or declared beside. Raises ``not_found``."""
     row = look.look("record", [("volume", whose)]).get(("volume", whose))
     if isinstance(row, StorageError):
@@ -144,4 +151,5 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
         "size_bytes": row.get("size"),
         "status": ("ready" if there else "error") if row else "absent",
         "created_at": row.get("created_at"),
+        "restored": row.get("restored", []),
     }
