@@ -51,8 +51,8 @@ options:
     default: false
   block_devices:
     description:
-      - Entries take the options of M(bulkhead.storage.block_device). Divide a blank disk into
-        GPT partitions, let them grow, remove them.
+      - Entries take the options of M(bulkhead.storage.block_device). Divide a disk into GPT
+        partitions, let them grow, set its scheduler and read-ahead.
     type: list
     elements: dict
     suboptions:
@@ -119,6 +119,29 @@ options:
               - present
               - absent
             default: present
+      scheduler:
+        description:
+          - The I/O scheduler, one of those that the kernel has for the disk, otherwise C(unsupported).
+        type: str
+      read_ahead:
+        description:
+          - How much is read ahead of a sequential reader, a multiple of 4 KiB up to 1 GiB.
+            V(0) for nothing.
+        type: str
+      read_only:
+        description:
+          - Whether the kernel refuses to write to the disk. Refused with C(in_use) while it
+            is mounted.
+        type: bool
+      persist:
+        description:
+          - Whether O(block_devices[].scheduler), O(block_devices[].read_ahead) and O(block_devices[].read_only)
+            are set again whenever the disk appears, by a rule of udev in C(/etc/udev/rules.d/90-bulkhead-*.rules)
+            for the serial number of the disk.
+          - Where udev knows no serial number of the disk, C(unsupported).
+          - With V(false) a rule that was written before is removed.
+        type: bool
+        default: true
       wipe_token:
         description:
           - Consents to destroy what is on the disk or on its partitions. The refusals print
@@ -132,6 +155,8 @@ options:
           - V(absent) removes the partitions that are listed, then the table, and wipes the
             first and the last 4 MiB of the disk. A partition that is not blank, and a table
             that had partitions, each take their O(block_devices[].wipe_token).
+          - Where only settings are declared, V(absent) removes their rule of udev and leaves
+            the disk as it is.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
             own.
         type: str
@@ -1274,6 +1299,10 @@ options:
         description:
           - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
             C(..).
+          - Or a template of such a name, with fields that hold the time of the run in UTC,
+            C(%Y %m %d %H %M %S %j %G %V %u) as strftime(3) knows them. One snapshot is made
+            for each name that it gives, for example one a day.
+          - With O(snapshots[].state=absent) a template stands for all that it has named.
         type: str
         required: true
       volume:
@@ -1286,15 +1315,59 @@ options:
           - The namespace of the volume.
         type: str
         default: default
+      keep:
+        description:
+          - Which snapshots of the template O(snapshots[].name) are kept. The others are removed.
+            Snapshots with other names, also when they look alike, stay.
+          - What any of the rules keeps is kept. At least one of them is more than 0, otherwise
+            C(invalid).
+        type: dict
+        suboptions:
+          last:
+            description:
+              - How many of the newest are kept, 0 to 100000.
+            type: int
+          hourly:
+            description:
+              - For how many hours that have a snapshot the newest one of the hour is kept,
+                0 to 100000.
+            type: int
+          daily:
+            description:
+              - As O(snapshots[].keep.hourly), for days.
+            type: int
+          weekly:
+            description:
+              - As O(snapshots[].keep.hourly), for weeks that begin on Monday.
+            type: int
+          monthly:
+            description:
+              - As O(snapshots[].keep.hourly), for months.
+            type: int
+      restore_id:
+        description:
+          - Which restore this is. It is recorded with the snapshot, and the same one is not
+            done twice, whatever became of the volume since. Written like a name.
+          - The name of the snapshot when it is not given, so that it is restored once.
+        type: str
       state:
         description:
           - V(present) makes the snapshot once. What is there under its name is never made again.
           - V(absent) removes it, with what it holds.
+          - V(restored) gives the volume what the snapshot holds, once. What the volume held
+            until then is kept as the snapshot C(before-restore-<restore_id>). Nothing is lost,
+            so it takes no consent.
+          - A volume is restored while it is not attached, otherwise C(in_use). Its owner, mode
+            and limit stay as they are. That of an image has the size that it had (C(conflict)).
+            A volume of backend V(directory) is C(unsupported).
+          - With simple quota, what a volume shares with its snapshots is charged to the subvolume
+            that wrote it. A volume that was restored begins with nothing charged to it.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
             own.
         type: str
         choices:
           - present
           - absent
+          - restored
         default: present
 """

@@ -146,18 +146,18 @@ def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
-    makers.update(snapshot=_snapshot)
+    makers.update(snapshot=_snapshot, clock=_clock, content=_content)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
-    makers.update(gpt=_gpt, partition=_partition)
-    if {"pools", "volumes", "snapshots", "filesystems", "luks_devices", "volume_groups"}.intersection(names):
+    makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
+    makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
+    if {"pools", "volumes", "snapshots", "filesystems", "volume_groups"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
         if "volume_groups" in names:
             makers.update(_lvm(record))
-        makers.update(luks=lambda: _luks(record), mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     return ports
 
 
@@ -183,6 +183,18 @@ def _snapshot() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
 
     return Snapshots()
+
+
+def _clock() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
+
+    return Clock()
+
+
+def _content() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
+
+    return Content()
 
 
 def _mount() -> Any:
@@ -245,6 +257,18 @@ def _partition() -> Any:
     return gpt.partitions()
 
 
+def _block() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.block import Block
+
+    return Block()
+
+
+def _udev_rule() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.udev_rule import UdevRule
+
+    return UdevRule()
+
+
 def _superblock(record: Any) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
@@ -253,12 +277,11 @@ def _superblock(record: Any) -> Any:
     return Superblock(execute, Intents(record))
 
 
-def _luks(record: Any) -> Any:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
+def _luks() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import Luks
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
-    return Luks(execute, Intents(record))
+    return Luks(execute)
 
 
 def _mapping(luks: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: block_device
-short_description: Divide a blank disk into GPT partitions, let them grow, remove them
+short_description: Divide a disk into GPT partitions, let them grow, set its scheduler and read-ahead
 version_added: 0.1.0
 author:
   - bulkhead.storage contributors (@bulkhead-storage)
@@ -86,6 +86,26 @@ options:
         type: str
         choices: [present, absent]
         default: present
+  scheduler:
+    description:
+      - The I/O scheduler, one of those that the kernel has for the disk, otherwise C(unsupported).
+    type: str
+  read_ahead:
+    description:
+      - How much is read ahead of a sequential reader, a multiple of 4 KiB up to 1 GiB. V(0) for nothing.
+    type: str
+  read_only:
+    description:
+      - Whether the kernel refuses to write to the disk. Refused with C(in_use) while it is mounted.
+    type: bool
+  persist:
+    description:
+      - Whether O(scheduler), O(read_ahead) and O(read_only) are set again whenever the disk appears, by a rule of udev
+        in C(/etc/udev/rules.d/90-bulkhead-*.rules) for the serial number of the disk.
+      - Where udev knows no serial number of the disk, C(unsupported).
+      - With V(false) a rule that was written before is removed.
+    type: bool
+    default: true
   wipe_token:
     description:
       - Consents to destroy what is on the disk or on its partitions. The refusals print them in
@@ -97,6 +117,7 @@ options:
     description:
       - V(absent) removes the partitions that are listed, then the table, and wipes the first and the last 4 MiB of the
         disk. A partition that is not blank, and a table that had partitions, each take their O(wipe_token).
+      - Where only settings are declared, V(absent) removes their rule of udev and leaves the disk as it is.
     type: str
     choices: [present, absent]
     default: present
@@ -110,6 +131,13 @@ EXAMPLES = r"""
   bulkhead.storage.block_device:
     device: /dev/disk/by-id/virtio-blank-0001
     label: gpt
+
+- name: A scheduler and read-ahead until the next boot
+  bulkhead.storage.block_device:
+    device: /dev/disk/by-id/virtio-blank-0002
+    scheduler: mq-deadline
+    read_ahead: 4MiB
+    persist: false
 
 # needs: udev
 - name: Two partitions, the second one as large as the disk allows
@@ -204,9 +232,40 @@ resource:
           description: Its name in the table.
           type: str
           returned: always
+    scheduler:
+      description: Its I/O scheduler. This and the following are null when no setting is declared.
+      type: str
+      returned: always
+    read_ahead_bytes:
+      description: How much is read ahead.
+      type: int
+      returned: always
+    read_only:
+      description: Whether the kernel refuses to write to it.
+      type: bool
+      returned: always
+    size_bytes:
+      description: Its size.
+      type: int
+      returned: always
+    serial:
+      description: Its serial number, empty when the kernel tells none.
+      type: str
+      returned: always
+    by_id:
+      description: Its names beneath C(/dev/disk/by-id).
+      type: list
+      elements: str
+      returned: always
   sample:
     device: /dev/disk/by-id/virtio-blank-0001
     label: gpt
+    scheduler: mq-deadline
+    read_ahead_bytes: 131072
+    read_only: false
+    size_bytes: 335544320
+    serial: blank-0001
+    by_id: [/dev/disk/by-id/virtio-blank-0001]
     partitions:
       - number: 1
         path: /dev/disk/by-id/virtio-blank-0001-part1
@@ -244,11 +303,13 @@ errors_total:
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.udev_rule import UdevRule
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import block_device
 
 
 def main() -> None:
-    _shell.run(block_device, {"gpt": gpt.tables, "partition": gpt.partitions})
+    ports = {"gpt": gpt.tables, "partition": gpt.partitions, "block": gpt.block, "udev_rule": UdevRule}
+    _shell.run(block_device, ports)
 
 
 if __name__ == "__main__":

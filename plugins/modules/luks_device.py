@@ -259,7 +259,6 @@ errors_total:
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.dmcrypt import Mapping
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import Luks
@@ -268,7 +267,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    luks = Luks(execute, Intents(Record()))
+    luks = Luks(execute)
     _shell.run(luks_device, {"luks": lambda: luks, "mapping": lambda: Mapping(luks), "crypttab": Crypttab})
 
 

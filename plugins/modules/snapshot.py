@@ -18,11 +18,18 @@ description:
   - It is recorded before it is made and until it is removed. A volume is not removed before its snapshots.
   - In a Btrfs pool it is a read-only subvolume, made at once also while somebody writes. Subvolumes that are nested in
     the volume are kept too, each as of a moment of its own.
+  - Of an image file it is a copy that shares blocks where the filesystem of the pool can do that (XFS, Btrfs). A volume
+    that is attached is held still meanwhile, so that the copy is of one moment and needs no repair, and whoever writes
+    waits. Without shared blocks that lasts as long as copying does. After 60 seconds it is a C(timeout), and nothing is
+    kept.
+  - Of a directory it is a copy of the tree, which shares blocks too. It is not of one moment when somebody writes
+    meanwhile. It is charged to no project.
 notes:
   - What a snapshot holds is not charged to its volume a second time. With simple quota, blocks stay charged to the
     volume that wrote them for as long as a snapshot has them, also once the volume has removed them. With qgroups they
     are charged to everybody who has them.
-  - Volumes of other backends than V(btrfs) are refused with C(unsupported).
+  - Memory volumes have no snapshots, C(unsupported).
+  - What O(keep) does not keep is removed before the new one is made, which leaves room for it.
 seealso:
   - module: bulkhead.storage.volume
   - module: bulkhead.storage.layout
@@ -30,6 +37,9 @@ options:
   name:
     description:
       - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without C(..).
+      - Or a template of such a name, with fields that hold the time of the run in UTC, C(%Y %m %d %H %M %S %j %G %V %u)
+        as strftime(3) knows them. One snapshot is made for each name that it gives, for example one a day.
+      - With O(state=absent) a template stands for all that it has named.
     type: str
     required: true
   volume:
@@ -42,12 +52,51 @@ options:
       - The namespace of the volume.
     type: str
     default: default
+  keep:
+    description:
+      - Which snapshots of the template O(name) are kept. The others are removed. Snapshots with other names, also when
+        they look alike, stay.
+      - What any of the rules keeps is kept. At least one of them is more than 0, otherwise C(invalid).
+    type: dict
+    suboptions:
+      last:
+        description:
+          - How many of the newest are kept, 0 to 100000.
+        type: int
+      hourly:
+        description:
+          - For how many hours that have a snapshot the newest one of the hour is kept, 0 to 100000.
+        type: int
+      daily:
+        description:
+          - As O(keep.hourly), for days.
+        type: int
+      weekly:
+        description:
+          - As O(keep.hourly), for weeks that begin on Monday.
+        type: int
+      monthly:
+        description:
+          - As O(keep.hourly), for months.
+        type: int
+  restore_id:
+    description:
+      - Which restore this is. It is recorded with the snapshot, and the same one is not done twice, whatever became of
+        the volume since. Written like a name.
+      - The name of the snapshot when it is not given, so that it is restored once.
+    type: str
   state:
     description:
       - V(present) makes the snapshot once. What is there under its name is never made again.
       - V(absent) removes it, with what it holds.
+      - V(restored) gives the volume what the snapshot holds, once. What the volume held until then is kept as the
+        snapshot C(before-restore-<restore_id>). Nothing is lost, so it takes no consent.
+      - A volume is restored while it is not attached, otherwise C(in_use). Its owner, mode and limit stay as they are.
+        That of an image has the size that it had (C(conflict)). A volume of backend V(directory) is C(unsupported).
+      - With simple quota, what a volume shares with its snapshots is charged to the subvolume that wrote it. A volume
+        that was restored begins with nothing charged to it.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, restored]
     default: present
 extends_documentation_fragment:
   - bulkhead.storage._attributes
@@ -60,6 +109,23 @@ EXAMPLES = r"""
     name: before-upgrade
     volume: workspace
     namespace: blue
+
+- name: One snapshot a day, of which some are kept for long
+  bulkhead.storage.snapshot:
+    name: daily-%Y-%m-%d
+    volume: workspace
+    namespace: blue
+    keep:
+      daily: 7
+      weekly: 4
+      monthly: 12
+
+- name: The workspace as it was before the upgrade
+  bulkhead.storage.snapshot:
+    name: before-upgrade
+    volume: workspace
+    namespace: blue
+    state: restored
 
 - name: It is not needed any more
   bulkhead.storage.snapshot:
@@ -148,6 +214,11 @@ resource:
       description: When it was made, in UTC.
       type: str
       returned: always
+    restored:
+      description: The restores that it was used for, the last one last.
+      type: list
+      elements: str
+      returned: always
 msg:
   description: The first error in one line, with its hint.
   returned: failure
@@ -178,13 +249,15 @@ errors_total:
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot
 
 
 def main() -> None:
-    _shell.run(snapshot, {"record": Record, "snapshot": Snapshots, "node": Node})
+    _shell.run(snapshot, {"record": Record, "snapshot": Snapshots, "node": Node, "clock": Clock, "content": Content})
 
 
 if __name__ == "__main__":

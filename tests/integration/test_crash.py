@@ -30,7 +30,7 @@ FLOORS = {
     "quota": (19, 13), "ext4": (85, 60), "xfs": (85, 60), "btrfs": (85, 60), "pool of images": (64, 34),
     "pool of subvolumes": (64, 34), "image": (120, 55), "subvolume": (61, 51), "memory": (76, 40),
     "growth of an image": (45, 45), "clone of an image": (45, 36), "layout": (400, 240),
-    "snapshot of a subvolume": (45, 38),
+    "snapshot of a subvolume": (45, 38), "snapshot of an image": (45, 38),
 }  # fmt: skip
 SAMPLE, KILLED = 0.2, 0.6  # of all points, where not every one is tried
 WORKERS = 2
@@ -165,6 +165,16 @@ def test_a_program_that_outlives_its_run_meets_no_other(workers: Workers) -> Non
     answers = workers.all(tasks)
     wrong = [(task["outlived"], answer["wrong"]) for task, answer in zip(tasks, answers) if answer["wrong"]]
     assert wrong == []
+
+
+@pytest.mark.parametrize("mode", ["kill", "ENOSPC", "EIO"])
+@pytest.mark.parametrize("backend", ["btrfs", "loop"])
+def test_a_restore_that_is_struck_loses_nothing(workers: Workers, backend: str, mode: str) -> None:
+    """What the volume held and what the snapshot holds are there at any moment; the next run restores it."""
+    points = [] if os.environ.get("BULKHEAD_CRASH") == "all" else sorted(random.Random(mode).sample(range(1, 70), 8))
+    (answer,) = workers.all([{"restored": backend, "points": points, "mode": mode}])
+    print("%d points of a restore (%s, %s)" % (answer["tried"], backend, mode))
+    assert answer["wrong"] == [] and answer["tried"] >= min(len(points) or 45, 45)
 
 
 @pytest.mark.parametrize("scene", ["layout", "subvolume", "growth of an image", "clone of an image"])

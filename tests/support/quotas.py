@@ -27,11 +27,6 @@ FEATURES = ("-O", "quota,project", "-E", "quotatype=usrquota:grpquota:prjquota")
 TENANT = 20001
 
 
-def supported() -> bool:
-    """Does this kernel hold anybody to a limit on XFS? Those that do have ext4's too."""
-    return os.path.exists("/proc/fs/xfs/xqm")
-
-
 def made(base: str, fstype: str, options: str | None = None, features: tuple[str, ...] = FEATURES) -> str:
     """A fresh filesystem, mounted at ``base``/m; taken down with ``base``."""
     image, path = base + "/img", base + "/m"
@@ -62,14 +57,16 @@ def sh(argv: list[str], check: bool = True) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def converge(quotas: list[dict[str, Any]], check: bool = False, **lists: Any) -> dict[str, Any]:
+def converge(
+    quotas: list[dict[str, Any]], check: bool = False, ports: Any = None, unstable: bool = False, **lists: Any
+) -> dict[str, Any]:
     """The engine over the real adapters: actions, errors (refused before anything, or failed on the way), resources.
 
     Ansible, which a guest does not have, is not needed.
     """
     document = {"quotas": quotas, **lists}
-    entries, errors = _kinds.entries(document, {"allow_unstable_device": False}, set())
-    ports = _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
+    entries, errors = _kinds.entries(document, {"allow_unstable_device": unstable}, set())
+    ports = ports or _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
 
     def declare(world: Any) -> tuple[list[Any], list[StorageError]]:
         world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}

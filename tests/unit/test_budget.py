@@ -54,6 +54,17 @@ def test_a_call_costs_no_more_than_its_budget(host: None, name: str) -> None:
     assert first <= budget.changing and shipped <= budget.shipped
 
 
+@pytest.mark.parametrize("name", ["luks_device", "volume_group"])
+def test_what_this_kernel_cannot_run_loads_no_more_than_its_budget(name: str) -> None:
+    """A quiet call imports what stands at the top of its files, and the engine."""
+    engine = [payload.PREFIX + "plugins.module_utils._engine." + part for part in ("reconcile", "world")]
+    files = sorted({*payload.closure(name, False), *engine})
+    lines, shipped = sum(map(payload.code_lines, map(payload.path_of, files))), payload.kib(payload.closure(name))
+    print("%-12s loads %5d lines %5.1f KiB; shipped %6.1f KiB" % (name, lines, payload.kib(files), shipped))
+    budget = payload.budget(name)
+    assert lines <= budget.lines and payload.kib(files) <= budget.kib and shipped <= budget.shipped, files
+
+
 def test_layout_executes_what_its_kinds_need_and_no_more(host: None) -> None:
     """A declaration of trees executes no adapter of mounts, quotas, the catalogue or filesystems."""
     document = json.dumps({"trees": [CALLS["tree"]]})

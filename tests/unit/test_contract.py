@@ -294,6 +294,14 @@ class TestRefusals:
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "xfs"}, "no_space"),
             ("filesystem", {"device": "/srv/images/noise.img", "fstype": "ext4"}, "not_blank"),
             ("filesystem", {"device": "/srv/images/pool.img", "fstype": "btrfs", "check": True}, "unsupported"),
+            ("luks_device", {"device": "/srv/images/noise.img", "name": "x", "key_file": "/k"}, "unsupported"),
+            ("luks_device", {"device": "/dev/disk/by-id/virtio-blank-0001", "name": "x", "tenant": "t"}, "unsupported"),
+            (
+                "luks_device",
+                {"device": "/dev/disk/by-id/virtio-blank-0001", "name": "a/b", "passphrase": "p"},
+                "invalid",
+            ),
+            ("luks_device", {"device": "/dev/disk/by-id/virtio-blank-0001", "name": "x"}, "invalid"),
             ("pool", {"name": "Fast", "backend": "loop", "config": {"path": "/srv/p"}}, "invalid"),
             ("volume", {"name": "data"}, "invalid"),
             ("volume", {"name": "data", "size": "1GiB", "pool": "none"}, "not_found"),
@@ -311,6 +319,14 @@ class TestRefusals:
             )
             documented(name, done.result, ("always", "failure"))
         assert host.changed(before, host.picture()) == []
+
+
+def test_a_passphrase_is_in_no_answer(world: None) -> None:
+    device = {"device": "/dev/disk/by-id/virtio-blank-0001", "name": "x", "passphrase": "canary-8c1f"}
+    for module_name, options in (("luks_device", device), ("layout", sent("layout", {"luks_devices": [device]}))):
+        for check in (True, False):
+            done = module.run(module_name, options, check=check, diff=True)
+            assert done.rc == 1 and "canary" not in json.dumps(done.result), module_name
 
 
 def test_drift_is_mended_only_as_far_as_the_user_said(world: None) -> None:

@@ -23,6 +23,14 @@ class Block:
 
     name, behind = "block", True
 
+    def __init__(self) -> None:
+        self.seen: dict[str, dict[str, Any]] = {}
+
+    def unstable(self, target: str) -> StorageError | None:
+        """What takes ``allow_unstable_device``."""
+        seen = self.seen.get(target)
+        return None if seen is None or seen["_stable"] else unstable(target, seen["_by_id"])
+
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
         if targets is None:
             raise StorageError("unsupported", "block devices are scanned by name only")
@@ -30,7 +38,7 @@ class Block:
         rows: dict[str, Any] = {}
         for target in targets:
             try:
-                rows[target] = _row(look, target)
+                rows[target] = self.seen[target] = _row(look, target)
             except StorageError as error:
                 if error.code != "not_found":
                     rows[target] = error
@@ -45,8 +53,9 @@ class Block:
     def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
         if before is None or after is None:
             return _given(target)
-        if not before["_stable"] and not after.get("_allow_unstable"):
-            return unstable(target, before["_by_id"])
+        if after["scheduler"] != before["scheduler"] and after["scheduler"] not in before["_schedulers"]:
+            text = "%s has no scheduler %.40r" % (target, after["scheduler"])
+            return StorageError("unsupported", text, "one of %s" % ", ".join(before["_schedulers"]), option="scheduler")
         locks = after["read_only"] and not before["read_only"]
         users = [m for m in before["_mounts"] if m not in {t for _port, t in gone}]
         if locks and before["_protected"]:
@@ -95,6 +104,7 @@ def _row(look: Sysfs, target: str) -> dict[str, Any]:
         "scheduler": chosen.group(1) if chosen else schedulers,
         "read_ahead": int(look.read(disk, "queue/read_ahead_kb") or 0) * 1024,
         "read_only": look.read(dev, "ro") == "1",
+        "_schedulers": schedulers.replace("[", "").replace("]", "").split(),
         "_size": look.size(dev),
         "_serial": look.serial(dev),
         "_by_id": look.links(dev),

@@ -102,7 +102,7 @@ def _make(folder: int, name: bytes, source: int, after: Value) -> int:
 
 def _fill(fd: int, source: int, after: Value) -> None:
     if after["type"] == "file":
-        clone.file(source, fd)
+        clone.file(source, fd, share=not after.get("copy"))
     elif after["type"] == "directory" or after.get("copy"):
         clone.tree(source, fd, share=not after.get("copy"))
     else:

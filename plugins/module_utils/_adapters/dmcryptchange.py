@@ -96,7 +96,7 @@ def put(port: Mapping, target: str, before: Any, after: Any) -> None:
             raise StorageError("not_enforced", "%s is still open" % target)
         return
     wanted = {**port.wanted.get(target, {}), **after}
-    text = _opening(port, call, wanted)
+    text = _opening(port, wanted)
     flags = (
         ["--persistent"]
         if isinstance(after["discards"], bool) and after["discards"] != (now or {}).get("discards")
@@ -118,14 +118,14 @@ def put(port: Mapping, target: str, before: Any, after: Any) -> None:
         raise StorageError("not_enforced", "%s is not as it was opened: %r" % (target, row))
 
 
-def _opening(port: Mapping, call: Cryptsetup, wanted: dict[str, Any]) -> bytes:
+def _opening(port: Mapping, wanted: dict[str, Any]) -> bytes:
     """The first key that opens it."""
-    device = wanted["device"]
     keys = list(_keys(wanted))
     if len(keys) == 1:
         return bytes(keys[0])
-    with _Opened(device) as (fd, path):
-        for text in keys:
-            if call.slot(path, text) is not None:
-                return bytes(text)
-    raise denied(device)
+    with _Opened(wanted["device"]) as (fd, _path):
+        head = luksheader.read(fd)
+    for text in keys:
+        if head is not None and slot_of(port.luks, wanted["device"], head, text) is not None:
+            return bytes(text)
+    raise denied(wanted["device"])

@@ -28,6 +28,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 BLKSSZGET = 0x1268  # linux/fs.h
 MIB = 1 << 20  # what partitions are aligned to
+MBR = "the protective MBR is missing, or a hybrid one"
 ENTRIES = 16384  # bytes, the least that a table reserves for them
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _ENTRY = struct.Struct("<16s16sQQQ72s")
@@ -101,7 +102,7 @@ def parse(at: Reader, size: int, sector: int) -> Table | None:
     boot = at(0, 512)
     kinds = sorted(boot[446 + 16 * i + 4] for i in range(4)) if len(boot) == 512 else []
     if not problem and (boot[510:] != b"\x55\xaa" or kinds != [0, 0, 0, 0xEE]):
-        problem = "the protective MBR is missing, or a hybrid one"
+        problem = MBR
     entries = {}
     for index in range(len(good.data) // good.size):
         kind, uuid, first, end, attributes, name = _ENTRY.unpack_from(good.data, index * good.size)
@@ -387,3 +388,9 @@ def tables() -> Tables:
 
 def partitions() -> Partitions:
     return Partitions(_run, _intents)
+
+
+def block() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.block import Block
+
+    return Block()

@@ -50,14 +50,15 @@ def examine(port: Any, look: Sysfs, disk: str, fd: int, table: Table | None, tar
     if look.read(dev, "dm/uuid", "dm/name"):
         raise StorageError("unsupported", "%s is a device-mapper device" % disk, "divide it by a volume group instead")
     ours = bool(table is None or table.problem) and port.intents().is_ours(disk)
-    if table is not None and table.problem and not ours:
+    torn = table is not None and table.problem and not table.entries  # nothing is lost when that is made again
+    headless = table is not None and gpt.MBR in table.problem and table.entries  # sfdisk would not know it
+    if table is not None and table.problem and (headless or not ours):
         raise StorageError("checksum", "the partition table of %s: %s" % (disk, table.problem), _LOST)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # partitions have page caches of their own
     content, seen = blank.seen(look, disk, fd)
     seen["_no_tool"] = not any(os.access(place + "/sfdisk", os.X_OK) for place in _PLACES)
     seen["_standing"] = standing(look, dev)
     port.seen[disk] = seen
-    torn = table is not None and table.problem and not table.entries and not table.disk
     if isinstance(port, Tables):
         if table is not None and not torn:
             whole = table.whole and not table.problem
@@ -66,10 +67,11 @@ def examine(port: Any, look: Sysfs, disk: str, fd: int, table: Table | None, tar
             return {}
         row = {"label": content.fstype or None, "whole": False, **seen}
         if ours and set(content.detail["signatures"]) <= {"gpt"}:  # the one that was being written here
-            row["unfinished"] = True
+            row.update(label=None, unfinished=True)
         return {disk: row}
-    if table is None or torn:
-        table = Table(_sector(fd), os.lseek(fd, 0, os.SEEK_END), 34, {})
+    if table is None or torn:  # what partitions another kind of table has go with it
+        port.tables[disk] = Table(_sector(fd), os.lseek(fd, 0, os.SEEK_END), 34, {})
+        return {}
     port.tables[disk] = table
     rows = {target: _row(port, look, dev, disk, fd, table, target) for target in targets}
     return {target: row for target, row in rows.items() if row is not None}
@@ -306,7 +308,7 @@ def sfdisk(run: Any, fd: int, disk: str, arguments: list[str], script: str) -> N
     rc, out, err = run(argv, script.encode(), 60.0)
     if rc:
         said = (err.strip() or out.strip()).decode("utf-8", "backslashreplace")
-        raise StorageError("failed", "sfdisk on %s: rc %d: %s" % (disk, rc, said[-600:]), rc=rc)
+        raise StorageError("failed", "sfdisk %s on %s: rc %d: %s" % (arguments[0], disk, rc, said[-600:]), rc=rc)
 
 
 def blkpg(held: _Held, op: int, number: int, start: int = 0, size: int = 0) -> None:

@@ -23,13 +23,13 @@ _CIPHER = re.compile(r"[a-z0-9]+(-[a-z0-9():]+)+", re.ASCII)
 class Luks:
     """Target: path of a device. Value: see ``value``; declared are ``version``, ``cipher``, ``pbkdf``, ``opened_by``.
 
-    Keys come as ``_key`` and ``_new_key``: the path of a file, or a Secret. ``intents`` remembers what we began.
+    Keys come as ``_key`` and ``_new_key``: the path of a file, or a Secret.
     """
 
     name, behind, slow = "luks", True, True
 
-    def __init__(self, run: Callable[..., Any], intents: Any, search: str = PATH) -> None:
-        self.run, self.intents, self.search = run, intents, search.split(":")
+    def __init__(self, run: Callable[..., Any], search: str = PATH) -> None:
+        self.run, self.search = run, search.split(":")
         self.wanted: dict[str, dict[str, Any]] = {}
         self.seen: dict[str, dict[str, Any]] = {}  # observations of the last scan, of blank targets too
         self.finished: set[str] = set()  # what the last scan found to be LUKS, in order
@@ -87,6 +87,13 @@ class Luks:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lukschange
 
         return lukschange.refuse(self, target, before, after, gone)
+
+    @property
+    def intents(self) -> Any:
+        """What we began and may not have finished; asked for only where LUKS is not as declared."""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
+
+        return Intents(Record())
 
     # -- looking ---------------------------------------------------------------------------------------------------
 

@@ -193,6 +193,8 @@ def _format(port: Luks, target: str, before: Any, after: dict[str, Any]) -> None
         if head is None or not head.intact or head.subsystem != mark:
             raise StorageError("not_enforced", "%s does not hold the LUKS that was made" % target)
         _backup(taken.hold, head)
+        if after.get("_new_key"):
+            _remember(call, path, head, 0, after)
         port.intents.end(target)
         call("config", "--subsystem", "", path)
     port.intents.end(target + " " + mark)
@@ -236,14 +238,14 @@ def _rotate(port: Luks, target: str, before: dict[str, Any], after: dict[str, An
         try:
             old = key(after["_key"])
         except StorageError as error:
-            if error.code != "not_found" or call.slot(device, new) is None:
+            if error.code != "not_found" or slot_of(port, target, head, new) is None:
                 raise
             old = None
         if old == new:
             raise StorageError("invalid", "the new key of %s is the old one" % target, "write another one")
         _backup(fd, head)
-        if call.slot(device, new) is None:
-            if old is None or call.slot(device, old) is None:
+        if slot_of(port, target, head, new) is None:
+            if old is None or slot_of(port, target, head, old) is None:
                 raise denied(target)
             _add(call, device, old, new, after)
         slot = call.slot(device, new)
@@ -256,13 +258,18 @@ def _rotate(port: Luks, target: str, before: dict[str, Any], after: dict[str, An
             call("luksKillSlot", "--key-file=-", device, str(stale), stdin=new)  # asks that the new one opens another
         head = _header(fd, target)
         _backup(fd, head)  # or the old key would open what the older one holds
-        for number, token in head.meta.get("tokens", {}).items():
-            if token.get("type") == TOKEN:
-                call("token", "remove", "--token-id", number, device)
-        token = {"type": TOKEN, "keyslots": [str(slot)], "stamp": stamp(head, after)}
-        call("token", "import", "--json-file=-", device, stdin=json.dumps(token).encode())
+        _remember(call, device, head, slot, after)
     finally:
         os.close(fd)
+
+
+def _remember(call: Cryptsetup, device: str, head: luksheader.Header, slot: int, after: dict[str, Any]) -> None:
+    """Which file was proved, so that a quiet run need not try it."""
+    for number, token in head.meta.get("tokens", {}).items():
+        if token.get("type") == TOKEN:
+            call("token", "remove", "--token-id", number, device)
+    token = {"type": TOKEN, "keyslots": [str(slot)], "stamp": stamp(head, after)}
+    call("token", "import", "--json-file=-", device, stdin=json.dumps(token).encode())
 
 
 def _add(call: Cryptsetup, device: str, old: bytes, new: bytes, after: dict[str, Any]) -> None:

@@ -27,6 +27,10 @@ OPTIONS: dict[str, Any] = {
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
     },
+    "scheduler": {"type": "str"},
+    "read_ahead": {"type": "str"},
+    "read_only": {"type": "bool"},
+    "persist": {"type": "bool", "default": True},
     "wipe_token": {"type": "list", "elements": "str", "no_log": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -41,6 +45,7 @@ TYPES = {
     "srv": "3b8f8425-20e0-4f3b-907f-1a25a76f98e8", "var": "4d21b016-b534-45c2-a9fb-5c16e091fd2d",
 }  # fmt: skip
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_WORD = re.compile(r"[a-z0-9-]{1,15}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_.:@+-]([A-Za-z0-9_.:@+ -]{0,34}[A-Za-z0-9_.:@+-])?", re.ASCII)
 
 
@@ -56,16 +61,45 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     found = [declared(each, index) for index, each in enumerate(p["partitions"] or ())]
     _distinct(found)
     among = tuple((v["number"], v.get("start"), v.get("size"), v["absent"]) for v in found)
-    cells, provides = [Cell("gpt", device, {"label": "gpt"} if present else None)], []
+    kept = settings(p)
+    cells: list[Cell] = []
+    provides = []
+    if found or p["label"] or not (kept or present):
+        cells.append(Cell("gpt", device, {"label": "gpt"} if present else None))
+    elif not kept:
+        text = "nothing is declared of %s" % device
+        raise StorageError("invalid", text, "say partitions, label, scheduler, read_ahead or read_only")
     for value in found:
         target = partition.path(device, value.pop("number"))
         gone = value.pop("absent") or not present
         cells.append(Cell("partition", target, None if gone else {**value, "_among": among}))
         provides.append(("path", target))
+    if kept and present:
+        cells.append(Cell("block", device, kept))
+    if kept or not present:
+        rule = {**kept, "intact": True} if present and p["persist"] else None
+        cells.append(Cell("udev_rule", device, rule))
     consents = {"wipe_token": p["wipe_token"], "allow_unstable_device": bool(p.get("allow_unstable_device"))}
     return Unit(
         (KIND, device), tuple(cells), (("device", device), ("path", device)), tuple(provides), consents=consents
     )
+
+
+def settings(p: dict[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    if p["scheduler"] is not None:
+        kept["scheduler"] = p["scheduler"]
+        if not _WORD.fullmatch(p["scheduler"]):
+            text = "scheduler %.80r is not valid" % p["scheduler"]
+            raise StorageError("invalid", text, "none, mq-deadline, kyber or bfq", option="scheduler")
+    if p["read_ahead"] is not None:
+        kept["read_ahead"] = 0 if p["read_ahead"] == "0" else size.parse(p["read_ahead"], "read_ahead", maximum=1 << 30)
+        if kept["read_ahead"] % 4096:
+            text = "read_ahead %s is not a multiple of 4 KiB" % p["read_ahead"]
+            raise StorageError("invalid", text, "for example 128KiB", option="read_ahead")
+    if p["read_only"] is not None:
+        kept["read_only"] = p["read_only"]
+    return kept
 
 
 def declared(each: dict[str, Any], index: int) -> dict[str, Any]:
@@ -108,7 +142,8 @@ def _distinct(found: list[dict[str, Any]]) -> None:
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     device = names.path(p["device"])
-    table = rows["gpt"].get(device) or {}
+    table = rows.get("gpt", {}).get(device) or {}
+    block = rows.get("block", {}).get(device) or {}
     listed = []
     for each in sorted(p["partitions"] or (), key=lambda one: int(one["number"])):
         target = partition.path(device, each["number"])
@@ -116,4 +151,14 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
         if found:
             row = {key: found.get(key) for key in ("start", "size", "type", "name")}
             listed.append({"number": each["number"], "path": target, **row})
-    return {"device": p["device"], "label": table.get("label"), "partitions": listed}
+    return {
+        "device": p["device"],
+        "label": table.get("label"),
+        "partitions": listed,
+        "scheduler": block.get("scheduler"),
+        "read_ahead_bytes": block.get("read_ahead"),
+        "read_only": block.get("read_only"),
+        "size_bytes": block.get("_size"),
+        "serial": block.get("_serial"),
+        "by_id": [link for link in block.get("_by_id", ()) if "/by-id/" in link],
+    }

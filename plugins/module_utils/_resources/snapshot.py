@@ -13,11 +13,14 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 KIND, LIST = "snapshot", "snapshots"
 HOME = ".snapshots"  # no namespace begins with a dot
 TYPES = {"btrfs": "subvolume", "directory": "directory", "loop": "file"}
+_COUNTS = ("last", "hourly", "daily", "weekly", "monthly")
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "volume": {"type": "str", "required": True},
     "namespace": {"type": "str", "default": "default"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "keep": {"type": "dict", "options": {count: {"type": "int"} for count in _COUNTS}},
+    "restore_id": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
 }
 RULES: dict[str, Any] = {}
 
@@ -28,30 +31,72 @@ def label(p: dict[str, Any]) -> str:
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     whose = _volume(p)
-    names.identifier(p["name"])
-    return [("record", ("volume", whose)), ("record", (KIND, label(p)))]
+    if "%" not in p["name"]:
+        names.identifier(p["name"])
+        return [("record", ("volume", whose)), ("record", (KIND, label(p)))]
+    _retention().named(p["name"], 0)
+    return [("record", ("volume", whose)), ("record", ("snapshots", whose)), ("clock", "utc")]
 
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
-    key, whose = label(p), _volume(p)
+    whose, gone, template = _volume(p), p["state"] == "absent", "%" in p["name"]
+    if p["state"] == "restored" and (template or p["keep"]):
+        raise StorageError("invalid", "one snapshot is restored, without keep", "name one", option="state")
+    if p["keep"] and not template:
+        text = "keep counts what a template names, and %s is none" % p["name"]
+        raise StorageError("invalid", text, "for example name: daily-%Y-%m-%d", option="keep")
+    if p["state"] == "restored":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import restore
+
+        return restore.unit(p, look, whose)
+    rows = _rows(p, whose, look)
+    going = sorted(rows) if gone and template else []
+    name, now = p["name"], 0
+    if template:
+        now = look.look("clock", ["utc"])["utc"]
+        name = _retention().named(p["name"], now)
+    key = "%s/%s" % (whose, name)
     row = look.look("record", [(KIND, key)]).get((KIND, key))
     if isinstance(row, StorageError):
         raise row
-    gone = p["state"] == "absent"
-    if row is None and gone:
-        return Unit((KIND, key), (Cell("record", (KIND, key), None),), (("volume", whose),))
-    volume = _found(whose, look, gone)
-    made = row or recorded(p["name"], p["namespace"], whose, volume)
-    cells = tuple(body(key, made, volume, gone))
-    needs = (("volume", whose), ("above", made["path"]))
-    return Unit((KIND, key), cells, needs, ((KIND, key),), consents={"absent": gone})
+    if p["keep"] and not gone:
+        going = _retention().pruned(rows, key, now, p["keep"])
+    cells = [cell for each in going for cell in body(each, rows[each], {}, True)]
+    needs = [("volume", whose), *(("above", rows[each]["path"]) for each in going)]
+    if gone and (row is None or template):
+        if not template:
+            cells.append(Cell("record", (KIND, key), None))
+    else:
+        volume = volume_of(whose, look, gone)
+        made = row or recorded(name, whose, volume)
+        if row is None and template:
+            made.update(template=p["name"], at=_retention().stamp(now))
+        cells += body(key, made, volume, gone)
+        needs.append(("above", made["path"]))
+    consents = {"absent": gone or bool(going)}
+    return Unit((KIND, label(p)), tuple(cells), tuple(needs), ((KIND, key),), consents=consents)
+
+
+def _retention() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import retention
+
+    return retention
+
+
+def _rows(p: dict[str, Any], whose: str, look: Any) -> dict[str, dict[str, Any]]:
+    """By key the recorded ones that this template named."""
+    if "%" not in p["name"]:
+        return {}
+    rows = look.look("record", [("snapshots", whose)])
+    mine = {key: row for (kind, key), row in rows.items() if kind == KIND and key.startswith(whose + "/")}
+    return {key: row for key, row in mine.items() if row.get("template") == p["name"]}
 
 
 def _volume(p: dict[str, Any]) -> str:
     return "%s/%s" % (names.identifier(p["namespace"], "namespace"), names.identifier(p["volume"], "volume"))
 
 
-def _found(whose: str, look: Any, gone: bool) -> dict[str, Any]:
+def volume_of(whose: str, look: Any, gone: bool) -> dict[str, Any]:
     """The row of its volume, which is recorded or declared beside. Raises ``not_found``."""
     row = look.look("record", [("volume", whose)]).get(("volume", whose))
     if isinstance(row, StorageError):
@@ -66,15 +111,12 @@ def _found(whose: str, look: Any, gone: bool) -> dict[str, Any]:
     return dict(row or {})
 
 
-def recorded(name: str, namespace: str, whose: str, volume: dict[str, Any]) -> dict[str, Any]:
+def recorded(name: str, whose: str, volume: dict[str, Any]) -> dict[str, Any]:
     """What the catalogue will hold of a new snapshot."""
     backend = volume["backend"]
     if backend == "memory":
         text = "volume %s is in memory: it has no snapshots" % whose
         raise StorageError("unsupported", text, "copy its files, or use a volume of a pool")
-    if backend != "btrfs":
-        text = "snapshots of volumes of backend %s are not supported yet" % backend
-        raise StorageError("unsupported", text, "use a pool with backend: btrfs")
     home = volume["path"][: -len("/" + whose)]
     path = names.join(home, HOME, whose, name) + (".img" if backend == "loop" else "")
     return {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
@@ -96,11 +138,11 @@ def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> l
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    key = label(p)
-    row = rows["record"].get((KIND, key)) or {}
+    name = _retention().named(p["name"], rows["clock"]["utc"]) if "%" in p["name"] else p["name"]
+    row = rows["record"].get((KIND, "%s/%s" % (_volume(p), name))) or {}
     there = rows.get(KIND, {}).get(row.get("path"))
     return {
-        "name": p["name"],
+        "name": name,
         "volume": p["volume"],
         "namespace": p["namespace"],
         "id": row.get("id"),
@@ -109,4 +151,5 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
         "size_bytes": row.get("size"),
         "status": ("ready" if there else "error") if row else "absent",
         "created_at": row.get("created_at"),
+        "restored": row.get("restored", []),
     }

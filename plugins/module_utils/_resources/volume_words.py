@@ -80,7 +80,7 @@ def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
     home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
     found: dict[str, Any] = {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
-    if row["backend"] == "btrfs" and _origin(p)[0] != p["namespace"]:
+    if _origin(p)[0] != p["namespace"]:
         found["copy"] = True
     return found
 
@@ -115,8 +115,9 @@ def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
 def unburdened(key: str, look: Any) -> None:
     """A volume does not go before its snapshots: those that stay are named."""
     rows = look.look("record", [("snapshots", key)])
-    held = [name for kind, name in rows if kind == "snapshot" and name.startswith(key + "/")]
-    left = [name for name in held if (look.declared.get(("snapshot", name)) or {}).get("state") != "absent"]
+    held = {k[1]: row for k, row in rows.items() if k[0] == "snapshot" and k[1].startswith(key + "/")}
+    said = {k[1] for k, entry in look.declared.items() if k[0] == "snapshot" and entry["state"] == "absent"}
+    left = [name for name, row in sorted(held.items()) if not {name, "%s/%s" % (key, row.get("template"))} & said]
     if left:
         shown = ", ".join(name[len(key) + 1 :] for name in left[:10])
         text = "the volume has %d snapshots: %s" % (len(left), shown)

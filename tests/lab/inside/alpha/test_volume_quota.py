@@ -140,6 +140,47 @@ def test_a_volume_is_a_directory_with_a_project(fs, fstype):
         assert not any(limits(fstype, fs, "project", each).values())
 
 
+def extents(path):
+    """(bytes that are shared with another file, bytes in all), as filefrag(8) tells."""
+    rows = re.findall(r"(?m)^ *\d+: .*?: *\d+\.\. *\d+: +(\d+):(.*)$", sh(["filefrag", "-v", "-b4096", path]))
+    sizes = [(int(length) * 4096, "shared" in flags) for length, flags in rows]
+    return sum(size for size, shared in sizes if shared), sum(size for size, _shared in sizes)
+
+
+@pytest.mark.parametrize("fstype", ["xfs"])
+def test_a_clone_shares_blocks_in_its_namespace_only_and_is_charged_for_all(fs):
+    assert "reflink=1" in sh(["xfs_info", fs])
+    pools, source = [pool_at(fs + "/p")], {"type": "clone", "name": "data", "namespace": "default"}
+    settle(pools=pools, volumes=[volume()])
+    assert as_tenant(fs + "/p/default/data/f", size=4 * MIB) == (4 * MIB, 0)
+
+    def cloned(namespace):
+        before = os.statvfs(fs).f_bfree
+        settle(pools=pools, volumes=[volume(name="copy", namespace=namespace, source=source)])
+        sh(["sync", "-f", fs])
+        path = "%s/p/%s/copy" % (fs, namespace)
+        number, inherits = project(path)
+        assert inherits and project(path + "/f")[0] == number
+        judged = limits("xfs", fs, "project", number)
+        assert judged["hard"] == 8 * MIB and 4 * MIB <= judged["used"] < 5 * MIB
+        taken = (before - os.statvfs(fs).f_bfree) * 4096
+        print(
+            "clone in %s: %d bytes taken, charged %d, shared %s"
+            % (namespace, taken, judged["used"], extents(path + "/f"))
+        )
+        return path, taken
+
+    path, taken = cloned("blue")
+    assert extents(path + "/f") == extents(fs + "/p/default/data/f") == (0, 4 * MIB) and taken >= 4 * MIB
+    path, taken = cloned("default")
+    assert extents(path + "/f") == extents(fs + "/p/default/data/f") == (4 * MIB, 4 * MIB) and taken < MIB
+    assert as_tenant(path + "/f", size=MIB) == (MIB, 0) and sh(["cmp", path + "/f", fs + "/p/default/data/f"]) == ""
+    sh(["sync", "-f", fs])
+    assert extents(path + "/f") == (3 * MIB, 4 * MIB), "what one writes is its own"
+    stored, error = as_tenant(path + "/more", size=20 * MIB)
+    assert error == FULL["xfs"] and 3 * MIB <= stored <= 4 * MIB, "what is shared counts against the clone's own limit"
+
+
 def test_attached_by_a_bind_it_is_held_as_well(fs, fstype, arena):
     lists = {"pools": [pool_at(fs + "/p")], "volumes": [volume(state="attached", target=arena + "/t", job="j1")]}
     settle(**lists)

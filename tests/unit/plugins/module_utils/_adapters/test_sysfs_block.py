@@ -265,7 +265,8 @@ def test_settings_of_what_is_no_device(arena: str) -> None:
 
 def test_refusals_of_settings() -> None:
     port = Block()
-    now = {"read_only": False, "read_ahead": 4096, "_stable": True, "_by_id": [], "_mounts": [], "_protected": ""}
+    now = {"read_only": False, "read_ahead": 4096, "scheduler": "none", "_mounts": [], "_protected": ""}
+    now["_schedulers"] = ["none", "mq-deadline"]
 
     def code(seen: dict[str, Any], after: dict[str, Any], gone: Any = frozenset()) -> str | None:
         error = port.refuse("/dev/sdb", {**now, **seen}, {**now, **after}, set(gone))
@@ -273,8 +274,11 @@ def test_refusals_of_settings() -> None:
 
     assert port.refuse("/dev/sdb", None, now, set()).code == "not_found"  # type: ignore[union-attr]
     assert code({}, {"read_only": True}) is None
-    assert code({"_stable": False}, {}) == "unstable_device"
-    assert code({"_stable": False}, {"_allow_unstable": True}) is None
+    port.seen = {"/dev/sdb": {"_stable": False, "_by_id": ["/dev/disk/by-id/x"]}, "/dev/sdc": {"_stable": True}}
+    assert port.unstable("/dev/sdb").code == "unstable_device"  # type: ignore[union-attr]
+    assert port.unstable("/dev/sdc") is port.unstable("/dev/sdd") is None
+    assert code({}, {"scheduler": "mq-deadline"}) is None
+    assert code({}, {"scheduler": "no-such"}) == "unsupported"
     assert code({"_protected": "/"}, {"read_only": True}) == "protected"
     assert code({"_mounts": ["/a"]}, {"read_only": True}) == "in_use"
     assert code({"_mounts": ["/a"]}, {"read_only": True}, {("mount", "/a")}) is None
