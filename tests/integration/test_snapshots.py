@@ -226,13 +226,15 @@ def test_a_run_that_is_killed_lets_go(private_mounts: None, tmp_path: Any) -> No
             env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
             argv = [sys.executable, "-c", code, place]
             with subprocess.Popen([*argv, "60", "60"], env=env, stdout=subprocess.PIPE) as run:
-                assert run.stdout and run.stdout.readline() == b"frozen\n"
-                writes = subprocess.Popen(["touch", place + "/a"])
-                time.sleep(0.3)
-                assert writes.poll() is None, "whoever writes waits"
-                second = subprocess.run([*argv, "60", "0"], env=env, stderr=subprocess.PIPE, check=False)
-                assert b"is frozen already" in second.stderr
-                run.kill()
+                try:
+                    assert run.stdout and run.stdout.readline() == b"frozen\n"
+                    writes = subprocess.Popen(["touch", place + "/a"])
+                    time.sleep(0.3)
+                    assert writes.poll() is None, "whoever writes waits"
+                    second = subprocess.run([*argv, "60", "0"], env=env, stderr=subprocess.PIPE, check=False)
+                    assert b"is frozen already" in second.stderr
+                finally:
+                    run.kill()
             assert writes.wait(timeout=5) == 0
             late = subprocess.run([*argv, "0.2", "1"], env=env, stderr=subprocess.PIPE, check=False, timeout=20)
             assert b"could not be held still" in late.stderr
