@@ -36,7 +36,7 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4710, 123.3)  # a new record also looks whether there is a unit
+PRIMITIVE = Budget(1500, 30.0, 4710, 125.0)  # a new record also looks whether there is a unit
 COMPOSITE = Budget(4000, 76.0, 6250, 175.3)  # what only some volumes need, and the guard, are files of their own
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")

@@ -1123,6 +1123,8 @@ options:
             description:
               - V(clone) copies another volume, by reflink or snapshot where the pool can. Subvolumes
                 that are nested in it come along, and can be written in the copy.
+              - V(snapshot) copies what a snapshot holds, likewise. The volume may go on, or
+                be long detached.
             type: str
             choices:
               - empty
@@ -1133,7 +1135,8 @@ options:
             default: empty
           name:
             description:
-              - The volume or snapshot to copy. Required for V(clone).
+              - The volume to copy, or as C(<volume>/<snapshot>) its snapshot. Required for
+                V(clone) and V(snapshot).
             type: str
           namespace:
             description:
@@ -1344,15 +1347,30 @@ options:
             description:
               - As O(snapshots[].keep.hourly), for months.
             type: int
+      restore_id:
+        description:
+          - Which restore this is. It is recorded with the snapshot, and the same one is not
+            done twice, whatever became of the volume since. Written like a name.
+          - The name of the snapshot when it is not given, so that it is restored once.
+        type: str
       state:
         description:
           - V(present) makes the snapshot once. What is there under its name is never made again.
           - V(absent) removes it, with what it holds.
+          - V(restored) gives the volume what the snapshot holds, once. What the volume held
+            until then is kept as the snapshot C(before-restore-<restore_id>). Nothing is lost,
+            so it takes no consent.
+          - A volume is restored while it is not attached, otherwise C(in_use). Its owner, mode
+            and limit stay as they are. That of an image has the size that it had (C(conflict)).
+            A volume of backend V(directory) is C(unsupported).
+          - With simple quota, what a volume shares with its snapshots is charged to the subvolume
+            that wrote it. A volume that was restored begins with nothing charged to it.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its
             own.
         type: str
         choices:
           - present
           - absent
+          - restored
         default: present
 """

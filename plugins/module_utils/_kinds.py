@@ -146,7 +146,7 @@ def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
-    makers.update(snapshot=_snapshot, clock=_clock)
+    makers.update(snapshot=_snapshot, clock=_clock, content=_content)
     ports = Ports(makers)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
@@ -189,6 +189,12 @@ def _clock() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 
     return Clock()
+
+
+def _content() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
+
+    return Content()
 
 
 def _mount() -> Any:

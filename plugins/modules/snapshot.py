@@ -79,12 +79,24 @@ options:
         description:
           - As O(keep.hourly), for months.
         type: int
+  restore_id:
+    description:
+      - Which restore this is. It is recorded with the snapshot, and the same one is not done twice, whatever became of
+        the volume since. Written like a name.
+      - The name of the snapshot when it is not given, so that it is restored once.
+    type: str
   state:
     description:
       - V(present) makes the snapshot once. What is there under its name is never made again.
       - V(absent) removes it, with what it holds.
+      - V(restored) gives the volume what the snapshot holds, once. What the volume held until then is kept as the
+        snapshot C(before-restore-<restore_id>). Nothing is lost, so it takes no consent.
+      - A volume is restored while it is not attached, otherwise C(in_use). Its owner, mode and limit stay as they are.
+        That of an image has the size that it had (C(conflict)). A volume of backend V(directory) is C(unsupported).
+      - With simple quota, what a volume shares with its snapshots is charged to the subvolume that wrote it. A volume
+        that was restored begins with nothing charged to it.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, restored]
     default: present
 extends_documentation_fragment:
   - bulkhead.storage._attributes
@@ -107,6 +119,13 @@ EXAMPLES = r"""
       daily: 7
       weekly: 4
       monthly: 12
+
+- name: The workspace as it was before the upgrade
+  bulkhead.storage.snapshot:
+    name: before-upgrade
+    volume: workspace
+    namespace: blue
+    state: restored
 
 - name: It is not needed any more
   bulkhead.storage.snapshot:
@@ -195,6 +214,11 @@ resource:
       description: When it was made, in UTC.
       type: str
       returned: always
+    restored:
+      description: The restores that it was used for, the last one last.
+      type: list
+      elements: str
+      returned: always
 msg:
   description: The first error in one line, with its hint.
   returned: failure
@@ -226,13 +250,14 @@ errors_total:
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot
 
 
 def main() -> None:
-    _shell.run(snapshot, {"record": Record, "snapshot": Snapshots, "node": Node, "clock": Clock})
+    _shell.run(snapshot, {"record": Record, "snapshot": Snapshots, "node": Node, "clock": Clock, "content": Content})
 
 
 if __name__ == "__main__":

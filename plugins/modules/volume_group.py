@@ -295,13 +295,12 @@ errors_total:
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
 
 
 def main() -> None:
-    _shell.run(volume_group, lvm2.makers(execute, Record()))
+    _shell.run(volume_group, lvm2.makers(execute))
 
 
 if __name__ == "__main__":

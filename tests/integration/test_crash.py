@@ -167,6 +167,16 @@ def test_a_program_that_outlives_its_run_meets_no_other(workers: Workers) -> Non
     assert wrong == []
 
 
+@pytest.mark.parametrize("mode", ["kill", "ENOSPC", "EIO"])
+@pytest.mark.parametrize("backend", ["btrfs", "loop"])
+def test_a_restore_that_is_struck_loses_nothing(workers: Workers, backend: str, mode: str) -> None:
+    """What the volume held and what the snapshot holds are there at any moment; the next run restores it."""
+    points = [] if os.environ.get("BULKHEAD_CRASH") == "all" else sorted(random.Random(mode).sample(range(1, 70), 8))
+    (answer,) = workers.all([{"restored": backend, "points": points, "mode": mode}])
+    print("%d points of a restore (%s, %s)" % (answer["tried"], backend, mode))
+    assert answer["wrong"] == [] and answer["tried"] >= min(len(points) or 45, 45)
+
+
 @pytest.mark.parametrize("scene", ["layout", "subvolume", "growth of an image", "clone of an image"])
 def test_strace_sees_the_same_calls(workers: Workers, scene: str) -> None:
     """Nothing that changes something escapes the filter, and no call is made of which nobody knows what it does."""

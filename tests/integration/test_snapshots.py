@@ -21,8 +21,10 @@ from ansible_collections.bulkhead.storage.tests.integration.test_volumes import 
     failed,
     fill,
     host,
+    limits,
     made,
     number,
+    poured,
     refused,
     removed,
     said,
@@ -264,3 +266,128 @@ def test_a_template_keeps_what_it_made_last(host: None) -> None:
     assert refused({**removed("a"), "snapshots": gone}) == "in_use"
     made({**removed("a"), "snapshots": [*gone, {"name": "t20010101", "volume": "a"}]})
     assert not os.path.exists("/srv/fast")
+
+
+# -- restored ------------------------------------------------------------------------------------------------------
+
+
+def test_a_subvolume_gets_back_what_it_held(host: None) -> None:
+    volume = {"name": "a", "size": "16MiB", "owner": "1000"}
+    path = "/srv/fast/default/a"
+    made(volumes(BTRFS, volume))
+    said("btrfs", "subvolume", "create", path + "/nested")
+    old = fill(path + "/data"), fill(path + "/nested/data")
+    made(kept("s"))
+    new = fill(path + "/data"), fill(path + "/more")
+    made(volumes({}, {**volume, "size": "24MiB", "owner": "1001"}))
+    first = uuid(path)
+
+    restore = kept("s", state="restored")
+    attached = {"volumes": [{"name": "a", "state": "attached", "target": "/mnt/a"}]}
+    assert refused({**restore, **attached}) == "in_use"
+    made(attached)
+    assert refused(restore) == "in_use"
+    made({"volumes": [{"name": "a", "state": "detached"}]})
+    checked = reconciling.run(restore, check=True)
+    assert uuid(path) == first and sums(path + "/data") == new[0]
+    done = made(restore)
+    assert checked["actions"] == done["actions"] and checked["digest"] == done["digest"]
+    assert [(each["port"], each["verb"], each["risk"]) for each in done["actions"]] == [
+        ("record", "create", "reversible"),
+        ("content", "change", "forward"),
+        ("record", "change", "reversible"),
+    ]
+    assert (sums(path + "/data"), sums(path + "/nested/data")) == old and not os.path.exists(path + "/more")
+    before = HOME + "/default/a/before-restore-s"
+    assert (sums(before + "/data"), sums(before + "/more")) == new and uuid(before) == first
+    assert uuid(path, "Parent UUID") == uuid(HOME + "/default/a/s")
+    assert [property_ro(each) for each in (before, before + "/nested", path, path + "/nested")] == [
+        *["ro=true"] * 2,
+        *["ro=false"] * 2,
+    ]
+    # as large as it was, and its owner's; what is kept has no limit of its own
+    assert limits()["1/" + number(path)] == str(24 << 20) and "1/" + number(before) not in limits()
+    assert said("stat", "-c", "%u", path) == "1001"
+    assert "Disk quota exceeded" in poured(path + "/zero", 32)
+    os.unlink(path + "/zero")
+    assert reconciling.run(volumes({}, {**volume, "size": "24MiB", "owner": "1001"}))["actions"] == []
+
+    # Once, whatever becomes of the volume, unless it is said to be another time.
+    third = fill(path + "/data")
+    assert reconciling.run(restore)["actions"] == [] and sums(path + "/data") == third
+    again = kept("s", state="restored", restore_id="monday")
+    made(again)
+    assert sums(path + "/data") == old[0] and sums(HOME + "/default/a/before-restore-monday/data") == third
+    assert row("default/a/s")["restored"] == ["s", "monday"]
+    assert reconciling.run(restore)["actions"] == [] and sums(path + "/data") == old[0]
+    assert refused(kept("before-restore-s", state="restored", restore_id="monday")) == "conflict"
+    # and back
+    made(kept("before-restore-s", state="restored"))
+    assert (sums(path + "/data"), sums(path + "/more")) == new
+    names = os.listdir(HOME + "/default/a")
+    assert sorted(names) == ["before-restore-" + each for each in ("before-restore-s", "monday", "s")] + ["s"]
+    made({**removed("a"), **kept(*names, state="absent")})
+    assert not os.path.exists("/srv/fast")
+
+
+def test_a_snapshot_made_anew_is_restored_anew(host: None) -> None:
+    path = "/srv/fast/default/a"
+    made(volumes(BTRFS, {"name": "a", "size": "16MiB"}))
+    made(kept("s"))
+    made(kept("s", state="restored"))
+    made(kept("s", state="absent"))
+    data = fill(path + "/data")
+    made(kept("s"))
+    os.unlink(path + "/data")
+    assert refused(kept("s", state="restored")) == "conflict"
+    made(kept("s", state="restored", restore_id="two"))
+    assert sums(path + "/data") == data
+    made({**removed("a"), **kept(*os.listdir(HOME + "/default/a"), state="absent")})
+
+
+def test_an_image_gets_back_what_it_held(host: None) -> None:
+    image = "/srv/fast/default/a.img"
+    made(volumes(LOOP, {"name": "a", "size": "8MiB", "state": "attached", "target": "/mnt/a"}))
+    old = fill("/mnt/a/data", 65536)
+    made(kept("s"))
+    fill("/mnt/a/data", 65536)
+    assert refused(kept("s", state="restored")) == "in_use"
+    made({"volumes": [{"name": "a", "state": "detached"}]})
+    first = sums(image)
+    device = said("losetup", "-f", "--show", image)
+    assert failed(kept("s", state="restored"))["code"] == "in_use"
+    said("losetup", "-d", device)
+    made(kept("s", state="restored"))
+    assert sums(HOME + "/default/a/before-restore-s.img") == first
+    assert sums(image) == sums(HOME + "/default/a/s.img")
+    made(volumes({}, {"name": "a", "state": "attached", "target": "/mnt/a"}))
+    assert sums("/mnt/a/data") == old
+    made({"volumes": [{"name": "a", "state": "detached"}]})
+    made(volumes({}, {"name": "a", "size": "16MiB"}))
+    assert refused(kept("before-restore-s", state="restored")) == "conflict"
+    made({**removed("a"), **kept("s", "before-restore-s", state="absent")})
+
+
+# -- a source ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pool", [BTRFS, LOOP], ids=["btrfs", "loop"])
+def test_a_volume_begins_as_a_snapshot(host: None, pool: dict[str, Any]) -> None:
+    """While the volume that it was made of is written to; and stays when both are gone."""
+    made(volumes(pool, {"name": "a", "size": "16MiB", "state": "attached", "target": "/mnt/a"}))
+    data = fill("/mnt/a/data", 65536)
+    made(kept("s"))
+    fill("/mnt/a/data", 65536)
+    source = {"type": "snapshot", "name": "a/s"}
+    assert refused(volumes(pool, {"name": "b", "size": "16MiB", "source": {**source, "name": "a/t"}})) == "not_found"
+    assert refused(volumes(pool, {"name": "b", "size": "8MiB", "source": source})) == "would_shrink"
+    one = {"name": "b", "size": "24MiB", "source": source, "state": "attached", "target": "/mnt/b"}
+    two = {**one, "namespace": "blue", "source": {**source, "namespace": "default"}, "target": "/mnt/c"}
+    made(volumes(pool, one, two))
+    assert sums("/mnt/b/data") == sums("/mnt/c/data") == data
+    gone = [{"name": "a", "state": "absent", "force": True}]
+    made({"volumes": gone, **kept("s", state="absent")})
+    fill("/mnt/b/more", 65536)
+    assert sums("/mnt/b/data") == sums("/mnt/c/data") == data
+    made({"volumes": [{"name": "b", "state": "detached"}, {"name": "b", "namespace": "blue", "state": "detached"}]})
+    made(removed("b", "blue/b"))

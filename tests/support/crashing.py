@@ -544,6 +544,74 @@ def outlived(device: str, fstype: str, point: int) -> list[str]:
     return wrong + ([done.stdout.decode()[-300:]] if done.returncode else [])
 
 
+_RESTORE = {"name": "s", "volume": "data", "state": "restored"}
+
+
+def restored(pool: dict[str, Any], points: list[int], mode: str) -> dict[str, Any]:
+    """A restore is struck at points, or (none given) at each; every time the next run has to bring it to its end.
+
+    ``wrong``: what does not hold. Both contents must be there at any moment, the volume has one of them, and in the end
+    nothing is left.
+    """
+    volume = "/srv/fast/default/data" + (".img" if pool["backend"] == "loop" else "/file")
+    place = volume.replace("/default/", "/.snapshots/default/").replace("/data", "/data/%s", 1)
+    layout({"pools": [pool], "volumes": [_VOLUME]})
+    wrong: list[str] = []
+    tried = index = 0
+    for index in points or range(1, 1000):
+        _write(volume, b"old")
+        layout({"snapshots": [{"name": "s", "volume": "data"}]})
+        _write(volume, b"new")
+        struck = Struck(index, mode)
+        crash.run("snapshot", _RESTORE, struck)
+        tried += struck.call is not None
+        at = "%d %s: " % (index, plain(struck.call.text) if struck.call else "")
+        found = [_read(path) for path in (volume, place % "before-restore-s")]
+        if found not in ([b"new", b"old"], [b"new", b""], [b"old", b"new"]) or _read(place % "s") != b"old":
+            wrong.append(at + "what was struck left %r" % found)
+        key = "snapshot default/data/before-restore-s"
+        if mode in ERRORS and os.path.exists(place % "before-restore-s") and key not in world()["rows"]:
+            wrong.append(at + "what is kept is not recorded")
+        again = crash.run("snapshot", _RESTORE)
+        found = [_read(path) for path in (volume, place % "before-restore-s")]
+        if again.status or found != [b"old", b"new"]:
+            wrong.append(at + "the run after left %r: %s" % (found, _brief(again)))
+        quiet = crash.run("snapshot", _RESTORE)
+        if (quiet.result or {}).get("changed") is not False:
+            wrong.append(at + "the run after that: %s" % _brief(quiet))
+        gone = [{"name": name, "volume": "data", "state": "absent"} for name in ("s", "before-restore-s")]
+        done = layout({"snapshots": gone})
+        argv = ["btrfs", "qgroup", "show", "-re", "--raw", "/srv"]
+        listed = subprocess.run(argv, check=False, capture_output=True, text=True).stdout.splitlines()
+        limits = [line.split()[3] for line in listed if line.startswith("1/")]
+        if mode in ERRORS:  # a group that could not be given its limit may stay, and charges nobody
+            limits = [limit for limit in limits if limit != "none"]
+        left = sorted(os.listdir("/srv/fast")), sorted(os.listdir("/srv/fast/default")), limits
+        bounds = ["8388608"] if pool["backend"] == "btrfs" else []
+        if done.status or left != (["default"], [os.path.basename(volume).replace("file", "data")], bounds):
+            wrong.append(at + "it leaves %r: %s" % (left, _brief(done)))
+        if struck.call is None:
+            break
+    layout({"volumes": [{"name": "data", "state": "absent"}], "pools": [_GONE]})
+    return {"wrong": wrong, "tried": tried}
+
+
+def _write(path: str, text: bytes) -> None:
+    """Into a file, or where an image has nothing."""
+    with open(path, "r+b" if path.endswith(".img") else "wb") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(3)
+    except FileNotFoundError:
+        return b""
+
+
 # Calls that change nothing that outlives the process.
 _HARMLESS = frozenset(
     "access arch_prctl brk clone3 close close_range connect dup dup2 dup3 epoll_create1 epoll_ctl epoll_wait execve"
@@ -639,6 +707,12 @@ class Server:
             self.held.close()
             self.held.enter_context(hosts.host())
             return {"wrong": outlived(*task["outlived"])}
+        if "restored" in task:
+            self.stage = None
+            self.held.close()
+            self.held.enter_context(hosts.host())
+            pool = _LOOP if task["restored"] == "loop" else _BTRFS
+            return restored(pool, task["points"], task["mode"])
         if "traced" in task:
             self.stage = None
             self.held.close()

@@ -146,11 +146,15 @@ class _Port:
 
     behind, kind = True, ""
 
-    def __init__(self, lvm: Lvm2, intents: Any = None) -> None:
-        self.lvm, self.intents = lvm, intents
+    def __init__(self, lvm: Lvm2, books: Callable[[], Any]) -> None:
+        self.lvm, self.books = lvm, books
         self.seen: dict[Any, dict[str, Any]] = {}
         self.wanted: dict[Any, Any] = {}
         self.want_entries: set[Any] = set()  # targets that are declared absent: what is on them is looked at
+
+    @property
+    def intents(self) -> Any:
+        return self.books()  # loaded only where something is not as declared
 
     def refuse(self, target: Any, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2change
@@ -331,7 +335,7 @@ class LogicalVolume(_Port):
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2change
 
                 try:
-                    row.update(lvm2change.content(target, lv, groups[vg]["lvs"]))
+                    row.update(lvm2change.content(self, target, lv, groups[vg]["lvs"]))
                 except StorageError as error:
                     rows[target] = error
                     continue
@@ -374,19 +378,22 @@ class LogicalVolume(_Port):
         return None if before["active"] else "unknown"
 
 
-def makers(run: Run, record: Any) -> dict[str, Callable[[], Any]]:
+def makers(run: Run, record: Any = None) -> dict[str, Callable[[], Any]]:
     """The ports by name; they share one report, and what was begun is in the catalogue ``record``."""
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
 
-    lvm, intents = Lvm2(run), Intents(record)
-    ports = (Group, PhysicalVolume, LeavingVolume, ThinPool, LogicalVolume)
-    made: dict[str, Callable[[], Any]] = {port.name: functools.partial(port, lvm, intents) for port in ports}
+    def books() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import catalogue
+
+        return catalogue.Intents(catalogue.Record() if record is None else record)
 
     def superblock() -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 
-        return Superblock(run, intents)
+        return Superblock(run, books())
 
+    lvm = Lvm2(run)
+    ports = (Group, PhysicalVolume, LeavingVolume, ThinPool, LogicalVolume)
+    made: dict[str, Callable[[], Any]] = {port.name: functools.partial(port, lvm, books) for port in ports}
     return {**made, "superblock": superblock}
 
 

@@ -231,12 +231,13 @@ def _autoextend(lvm: Lvm2, full: str, threshold: int | None) -> None:
 # -- logical volumes -----------------------------------------------------------------------------------------------
 
 
-def content(target: str, lv: dict[str, Any], lvs: dict[str, Any]) -> dict[str, Any]:
+def content(port: Any, target: str, lv: dict[str, Any], lvs: dict[str, Any]) -> dict[str, Any]:
     """What is on a volume that is to go or to shrink, and who uses it."""
     name = target.rpartition("/")[2]
     snapshots = sorted(other for other, row in lvs.items() if row["origin"] == name)
     if not lv["active"] or not os.path.exists(target):
-        return {"_snapshots": snapshots, "_closed": True}
+        ours = port.intents.is_ours("lv " + target)  # it was wiped, and then deactivated
+        return {"_snapshots": snapshots, **({"_blank": True} if ours else {}), "_closed": not ours}
     fd = blkprobe.opened(target)
     try:
         found, seen = blank.seen(Sysfs(), target, fd)
@@ -285,7 +286,10 @@ def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
         _create(port, target, full, after)
         return
     now = lvm.last()["groups"].get(vg, {}).get("lvs", {}).get(name)
-    if now is None or any(now[field] != before[field] for field in ("size", "thin_pool", "tags", "active")):
+    fields = ["size", "thin_pool", "tags"]
+    if after is None or now is None or now["active"] != after["active"]:  # udev may be faster, once a door is open
+        fields.append("active")
+    if now is None or any(now[field] != before[field] for field in fields):
         raise StorageError("moved", "%s changed since it was looked at" % target, "run it again")
     if after is None:
         _remove(port, target, full, before)
@@ -332,7 +336,7 @@ def _finish(port: Any, target: str, full: str, active: bool) -> None:
 
 def _remove(port: Any, target: str, full: str, before: dict[str, Any]) -> None:
     """What was consented to is wiped first: the extents would show it to whoever gets them next."""
-    if not before.get("unfinished"):
+    if os.path.exists(target) and not before.get("unfinished"):
         _settled(target)
         try:
             taken = blank.Taken(Sysfs(), target, before)
@@ -343,6 +347,7 @@ def _remove(port: Any, target: str, full: str, before: dict[str, Any]) -> None:
         with taken:
             if not before["thin_pool"]:
                 taken.wipe()
+    port.intents.begin("lv " + target, token="")
     _drop(port.lvm, full)
     port.intents.end("lv " + target)
 

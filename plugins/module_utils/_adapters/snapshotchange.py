@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Iterator
+from typing import Callable, Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import (
     btrfs,
@@ -98,13 +98,18 @@ def _seal(port: Snapshots, target: str, before: Value) -> None:
 
 def seal(fd: int) -> None:
     """A subvolume becomes read-only, and what is nested in it before."""
+    each(fd, btrfschange.make_read_only)
+
+
+def each(fd: int, act: Callable[[int], None]) -> None:
+    """Of a subvolume and what is nested in it, innermost first."""
     me = btrfs.subvolume_id(fd)
     base = btrfs.subvolume_path(fd, me)
     for number in reversed([child for inside in btrfs.nested(fd, me).values() for child in inside]):
         inside = os.fsencode(btrfs.subvolume_path(fd, number)[len(base) :].lstrip("/"))
         inner = openat2(fd, inside, FOLDER)
         try:
-            btrfschange.make_read_only(inner)
+            act(inner)
         finally:
             os.close(inner)
-    btrfschange.make_read_only(fd)
+    act(fd)

@@ -9,9 +9,9 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
 KIND, LIST = "snapshot", "snapshots"
-HOME = ".snapshots"  # no namespace begins with a dot
 TYPES = {"btrfs": "subvolume", "directory": "directory", "loop": "file"}
 _COUNTS = ("last", "hourly", "daily", "weekly", "monthly")
 OPTIONS: dict[str, Any] = {
@@ -19,7 +19,8 @@ OPTIONS: dict[str, Any] = {
     "volume": {"type": "str", "required": True},
     "namespace": {"type": "str", "default": "default"},
     "keep": {"type": "dict", "options": {count: {"type": "int"} for count in _COUNTS}},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "restore_id": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent", "restored"], "default": "present"},
 }
 RULES: dict[str, Any] = {}
 
@@ -39,9 +40,15 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     whose, gone, template = _volume(p), p["state"] == "absent", "%" in p["name"]
+    if p["state"] == "restored" and (template or p["keep"]):
+        raise StorageError("invalid", "one snapshot is restored, without keep", "name one", option="state")
     if p["keep"] and not template:
         text = "keep counts what a template names, and %s is none" % p["name"]
         raise StorageError("invalid", text, "for example name: daily-%Y-%m-%d", option="keep")
+    if p["state"] == "restored":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import restore
+
+        return restore.unit(p, look, whose)
     rows = _rows(p, whose, look)
     going = sorted(rows) if gone and template else []
     name, now = p["name"], 0
@@ -60,7 +67,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         if not template:
             cells.append(Cell("record", (KIND, key), None))
     else:
-        volume = _found(whose, look, gone)
+        volume = volume_of(whose, look, gone)
         made = row or recorded(name, whose, volume)
         if row is None and template:
             made.update(template=p["name"], at=_retention().stamp(now))
@@ -89,7 +96,7 @@ def _volume(p: dict[str, Any]) -> str:
     return "%s/%s" % (names.identifier(p["namespace"], "namespace"), names.identifier(p["volume"], "volume"))
 
 
-def _found(whose: str, look: Any, gone: bool) -> dict[str, Any]:
+def volume_of(whose: str, look: Any, gone: bool) -> dict[str, Any]:
     """The row of its volume, which is recorded or declared beside. Raises ``not_found``."""
     row = look.look("record", [("volume", whose)]).get(("volume", whose))
     if isinstance(row, StorageError):
@@ -111,8 +118,9 @@ def recorded(name: str, whose: str, volume: dict[str, Any]) -> dict[str, Any]:
         text = "volume %s is in memory: it has no snapshots" % whose
         raise StorageError("unsupported", text, "copy its files, or use a volume of a pool")
     home = volume["path"][: -len("/" + whose)]
-    path = names.join(home, HOME, whose, name) + (".img" if backend == "loop" else "")
-    return {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
+    path = names.join(home, pool.SNAPSHOTS, whose, name) + (".img" if backend == "loop" else "")
+    row = {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
+    return {**row, "fstype": volume["fstype"]} if backend == "loop" else row
 
 
 def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> list[Cell]:
@@ -121,9 +129,9 @@ def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> l
         return [Cell("record", (KIND, key), None), Cell(KIND, row["path"], None)]
     made = {"type": TYPES[row["backend"]], "read_only": True}
     made["source"] = volume["path"] + (".img" if row["backend"] == "loop" else "")
-    home = row["path"].partition("/%s/" % HOME)[0]
+    home = row["path"].partition("/%s/" % pool.SNAPSHOTS)[0]
     root = {"type": "directory", "owner": "0", "group": "0", "mode": 0o700, "_implied": True}
-    folder = Cell("node", names.join(home, HOME), root, True)
+    folder = Cell("node", names.join(home, pool.SNAPSHOTS), root, True)
     return [Cell("record", (KIND, key), row), folder, Cell(KIND, row["path"], made)]
 
 
@@ -144,4 +152,5 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
         "size_bytes": row.get("size"),
         "status": ("ready" if there else "error") if row else "absent",
         "created_at": row.get("created_at"),
+        "restored": row.get("restored", []),
     }

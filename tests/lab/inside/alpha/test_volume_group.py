@@ -6,14 +6,18 @@ of them."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 from typing import Any, Iterator
 
 import pytest
 
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program
 from ansible_collections.bulkhead.storage.tests.support import quotas
 from ansible_collections.bulkhead.storage.tests.support.quotas import converge, sh
 
@@ -108,15 +112,6 @@ def programs(call: Any) -> list[str]:
     return [line.split('"')[1] for line in text.splitlines() if "execve(" in line and line.endswith("= 0")]
 
 
-@contextlib.contextmanager
-def held(path: str) -> Iterator[None]:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        yield
-    finally:
-        os.close(fd)
-
-
 def stack(size: str = "256MiB") -> dict[str, Any]:
     return {
         "volume_groups": [{"vg": "data", "pvs": [DISK % 1], "lvs": [{"name": "home", "size": size}]}],
@@ -137,6 +132,7 @@ def test_disk_to_mount_and_back() -> None:
     assert lv("home", "lv_size,lv_tags,lv_active") == [str(256 * MIB), "", "active"]
     assert sh(["findmnt", "-no", "SOURCE,FSTYPE", "/mnt/vg"]).split() == ["/dev/data/home", "ext4"]
     assert sh(["blkid", "-o", "value", "-s", "TYPE", "/dev/data/home"]).strip() == "ext4"
+    _only_what_a_look_needs()
     assert programs(lambda: converge([], **stack())["actions"] == []) == ["/usr/sbin/lvm"]
     gone = {"state": "absent", **stack()}
     refused = converge([], **gone)
@@ -148,3 +144,223 @@ def test_disk_to_mount_and_back() -> None:
     done(converge([], **gone))
     assert told("vgs", "vg_name") == [] and told("pvs", "pv_name") == [] and blank(DISK % 1)
     assert done(converge([], **gone))["actions"] == []
+
+
+def group(*lvs: dict[str, Any], disks: tuple[int, ...] = (1,), **more: Any) -> list[dict[str, Any]]:
+    return [{"vg": "data", "pvs": [DISK % n for n in disks], "lvs": list(lvs), **more}]
+
+
+def refused(answer: dict[str, Any], *wanted: str) -> None:
+    assert sorted(codes(answer)) == sorted(wanted) and answer["actions"] == [], answer
+
+
+def _only_what_a_look_needs() -> None:
+    """The module's own quiet call loads nothing that is there for changes; test_budget.py counts the rest."""
+    code = (
+        "import sys, time\n"
+        "from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program\n"
+        "from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options, reconcile, world\n"
+        "from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group as kind\n"
+        "given = {'vg': 'data', 'pvs': [sys.argv[1]], 'lvs': [{'name': 'home', 'size': '256MiB'}]}\n"
+        "p = options.check(kind.OPTIONS, kind.RULES, given, set())\n"
+        "def declare(look):\n"
+        "    look.look('vg', ['data'])\n"
+        "    return [kind.unit(p, look)], []\n"
+        "ports = world.Ports(lvm2.makers(program.execute))\n"
+        "report = reconcile.converge(declare, ports, reconcile.Options(check=True), time.monotonic)\n"
+        "print(len(report.listed), *(n for n in sys.modules if '.storage.plugins.' in n))\n"
+    )
+    count, *names = sh([sys.executable, "-c", code, DISK % 1]).split()
+    late = ("lvm2change", "catalogue", "mkfs", "blank", "sysfs_block", "plan", "runner")
+    assert count == "0" and [n for n in names if n.rpartition(".")[2] in late] == []
+
+
+def test_what_is_not_blank_is_not_taken() -> None:
+    sh(["mkfs.ext4", "-qF", DISK % 1])
+    before = digest(DISK % 1)
+    first = run(group())
+    refused(first, "not_blank")
+    assert digest(DISK % 1) == before
+    (stale,) = tokens(first)
+    sh(["tune2fs", "-L", "other", DISK % 1])
+    before = digest(DISK % 1)
+    again = run(group(wipe_token=[stale]))
+    refused(again, "not_blank")
+    os.makedirs("/mnt/vg", exist_ok=True)
+    sh(["mount", "-o", "ro,noload", DISK % 1, "/mnt/vg"])
+    refused(run(group(wipe_token=tokens(again))), "in_use")
+    sh(["umount", "/mnt/vg"])
+    assert digest(DISK % 1) == before
+    refused(converge([], volume_groups=[{"vg": "data", "pvs": ["/dev/sdb"]}]), "unstable_device")
+    done(run(group(wipe_token=tokens(again))))
+    assert [row["vg_name"] for row in told("pvs", "pv_name,vg_name")] == ["data"]
+    # of another group, of another host, exported, and with a device that is missing
+    refused(converge([], volume_groups=[{"vg": "other", "pvs": [DISK % 1]}]), "in_use")
+    done(run(group({"name": "home", "size": "8MiB"}, disks=(1, 2))))
+    more = group({"name": "home", "size": "12MiB"}, {"name": "new", "size": "4MiB"}, disks=(1, 2))
+    sh(["vgchange", "-an", "data"])
+    sh(["vgexport", "data"])
+    refused(run(more), "protected")
+    sh(["vgimport", "data"])
+    sh(["vgchange", "--yes", "--config", 'local/extra_system_ids=["elsewhere"]', "--systemid", "elsewhere", "data"])
+    refused(run(more), "protected")
+    there = 'global/system_id_source="lvmlocal" local/system_id="elsewhere"'
+    sh(["vgchange", "--yes", "--config", there, "--systemid", "", "data"])
+    with open(DISK % 2, "r+b", buffering=0) as disk:
+        label = disk.read(4096)
+        disk.seek(0)
+        disk.write(bytes(4096))
+    refused(run(more), "unreadable")
+    with open(DISK % 2, "r+b", buffering=0) as disk:
+        disk.write(label)
+
+
+def test_a_share_is_worked_out_once() -> None:
+    lvs = [{"name": "most", "size": "40%VG"}, {"name": "rest", "size": "100%FREE"}]
+    done(run(group(*lvs)))
+    size = int(told("vgs", "vg_size")[0]["vg_size"])
+    assert int(lv("most")[0]) == size // (4 * MIB) * 40 // 100 * 4 * MIB
+    assert int(lv("most")[0]) + int(lv("rest")[0]) == size and told("vgs", "vg_free")[0]["vg_free"] == "0"
+    quiet(group(*lvs))
+    most, rest = lv("most"), lv("rest")
+    done(run(group(*lvs, disks=(1, 2))))  # the group grows, they stay
+    quiet(group(*lvs, disks=(1, 2)))
+    assert (lv("most"), lv("rest")) == (most, rest)
+    lvs[0]["size"] = "30%VG"
+    grown = done(run(group(*lvs, disks=(1, 2))))
+    size = int(told("vgs", "vg_size")[0]["vg_size"])
+    assert int(lv("most")[0]) == size // (4 * MIB) * 30 // 100 * 4 * MIB > int(most[0])
+    assert [(a["port"], a["after"]["size"]) for a in grown["actions"]] == [("lv", int(lv("most")[0]))]
+    quiet(group(*lvs, disks=(1, 2)))
+    lvs[0]["size"] = "10%VG"
+    refused(run(group(*lvs, disks=(1, 2))), "would_shrink")
+    lvs[0]["size"] = "8MiB"  # blank, so nothing is lost
+    done(run(group(*lvs, disks=(1, 2), allow_shrink=True)))
+    assert lv("most") == [str(8 * MIB)]
+
+
+def test_a_volume_grows_under_a_writer_with_what_is_on_it() -> None:
+    done(converge([], **stack()))
+    writer = subprocess.Popen(
+        ["sh", "-c", "while :; do dd if=/dev/zero of=/mnt/vg/f bs=64k count=16 conv=fsync 2>/dev/null || exit 9; done"]
+    )
+    try:
+        foreseen = done(converge([], check=True, **stack("512MiB")))
+        grown = done(converge([], **stack("512MiB")))
+        assert grown["digest"] == foreseen["digest"]
+        assert [a["port"] for a in grown["actions"]] == ["lv", "superblock"]
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+    assert os.statvfs("/mnt/vg").f_blocks * os.statvfs("/mnt/vg").f_frsize > 400 * MIB
+    assert done(converge([], **stack("512MiB")))["actions"] == []
+    home = {"name": "home", "size": "600MiB", "grow_fs": True}
+    sh(["lvextend", "-L", "600m", "data/home"])  # as after a kill: the filesystem was left behind
+    done(run(group(home)))
+    assert os.statvfs("/mnt/vg").f_blocks * os.statvfs("/mnt/vg").f_frsize > 500 * MIB
+    quiet(group(home))
+    refused(run(group({"name": "home", "size": "64MiB"}, allow_shrink=True)), "would_shrink")
+    refused(run(group({**home, "active": False})), "in_use")
+    refused(run(group({"name": "home", "state": "absent"})), "in_use")
+    assert lv("home") == [str(600 * MIB)]
+
+
+def test_a_thin_pool() -> None:
+    pool = {"name": "pool", "size": "64MiB", "metadata_size": "4MiB", "autoextend_threshold": 80, "overcommit": 2.0}
+    one, two = ({"name": n, "size": "60MiB", "thin_pool": "pool"} for n in ("one", "two"))
+    refused(run(group(one, {**two, "size": "80MiB"}, thin_pools=[pool])), "limit_exceeded")
+    assert blank(DISK % 1)
+    made = group(one, {**two, "tags": ["tenant=2"]}, thin_pools=[pool])
+    foreseen = done(run(made, check=True))
+    assert done(run(made))["digest"] == foreseen["digest"]
+    assert lv("pool", "lv_size,lv_metadata_size,lv_profile") == [str(64 * MIB), str(4 * MIB), "bulkhead-thin-80"]
+    assert lv("two", "lv_size,pool_lv,lv_tags") == [str(60 * MIB), "pool", "tenant=2"]
+    conf = sh(["lvmconfig", "--metadataprofile", "bulkhead-thin-80", "activation/thin_pool_autoextend_threshold"])
+    assert conf.strip() == "thin_pool_autoextend_threshold=80"
+    quiet(made)
+    refused(run(group(thin_pools=[{"name": "pool", "state": "absent"}])), "in_use")
+    made[0]["thin_pools"] = [{**pool, "size": "96MiB", "autoextend_threshold": 100}]
+    done(run(made))
+    assert lv("pool", "lv_size,lv_profile") == [str(96 * MIB), ""]
+    quiet(made)
+    sh(["dd", "if=/dev/urandom", "of=/dev/data/one", "bs=1M", "count=1", "conv=fsync"])
+    gone = {"vg": "data", "state": "absent"}
+    first = run([gone])
+    refused(first, "not_blank")
+    sh(["lvchange", "-an", "data/one"])
+    refused(run([{**gone, "wipe_token": tokens(first)}]), "unreadable")
+    sh(["lvchange", "-ay", "data/one"])
+    done(run([{**gone, "wipe_token": tokens(first)}]))
+    assert told("pvs", "pv_name") == [] and blank(DISK % 1)
+
+
+def test_another_disk_takes_the_place_of_the_first() -> None:
+    done(converge([], **stack()))
+    with open("/mnt/vg/f", "wb") as stream:
+        stream.write(os.urandom(8 * MIB))
+        os.fsync(stream.fileno())
+    before = sh(["sha256sum", "/mnt/vg/f"])
+    home = {"name": "home", "size": "256MiB"}
+    moved = group(home, disks=(2,), remove_pvs=[DISK % 1])
+    done(run(moved))
+    (row,) = told("pvs", "pv_name,vg_name")
+    assert row == {"pv_name": os.path.realpath(DISK % 2), "vg_name": "data"} and blank(DISK % 1)
+    sh(["sh", "-c", "echo 3 > /proc/sys/vm/drop_caches"])
+    assert sh(["sha256sum", "/mnt/vg/f"]) == before
+    quiet(moved)
+    done(run(group(home, {"name": "big", "size": "3700MiB"}, disks=(2, 3))))
+    full = group(home, {"name": "big", "size": "3700MiB"}, {"name": "more", "size": "2GiB"}, disks=(2, 3))
+    done(run(full))
+    refused(run([{**full[0], "pvs": [DISK % 2], "remove_pvs": [DISK % 3]}]), "no_space")
+
+
+@pytest.mark.parametrize("way", ["up", "down", "move"])
+def test_a_killed_run_is_finished_by_the_next(way: str) -> None:
+    """Killed before each other program that changes something, and after those between."""
+    up = group({"name": "home", "size": "8MiB"})
+    down = [{"vg": "data", "state": "absent"}]
+    first, then = {
+        "up": (down, up),
+        "down": (up, [{**down[0], "pvs": [DISK % 1]}]),
+        "move": (up, group({"name": "home", "size": "8MiB"}, disks=(2,), remove_pvs=[DISK % 1])),
+    }[way]
+    for count in range(9):
+        if way == "move":
+            done(run(down))
+        done(run(first))
+        if not _killed(then, count, bool(count % 2)):
+            break
+        done(run(then))
+        quiet(then)
+        left = [os.path.realpath(DISK % {"up": 1, "move": 2}[way])] if way != "down" else []
+        assert [row["pv_name"] for row in told("pvs", "pv_name")] == left, count
+        assert way == "up" or blank(DISK % 1), count
+        assert way == "down" or (lv("home", "lv_size,lv_tags") == [str(8 * MIB), ""] and blank("/dev/data/home")), count
+    print("%s: %d points" % (way, count))
+    assert count == {"up": 3, "down": 4, "move": 4}[way]
+
+
+def _killed(groups: list[dict[str, Any]], count: int, after: bool) -> bool:
+    """Does a process of its own end at its program number ``count`` that changes something?"""
+    left = [count]
+
+    def execute(argv: list[str], stdin: bytes = b"", timeout: float = 60.0) -> Any:
+        mine = argv[0] != "lvm" and left[0] == 0
+        left[0] -= argv[0] != "lvm"
+        if mine and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        told = program.execute(argv, stdin, timeout)
+        if mine:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return told
+
+    child = os.fork()
+    if child == 0:
+        try:
+            ports = _kinds.ports(["volume_groups"])
+            ports.makers.update(lvm2.makers(execute))
+            run(groups, ports=ports)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])

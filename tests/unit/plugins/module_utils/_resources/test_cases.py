@@ -29,6 +29,7 @@ import yaml
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
@@ -144,6 +145,11 @@ class CaseFileContexts(Seen, FileContexts):
         return {"level": "s0", **declared, "effective": True}
 
 
+class CaseContent(Seen, Content):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"restored": "", "sealed": False, **row}
+
+
 class CaseClock(Seen, Clock):
     """It is noon of the first Friday of 2026, unless a case tells."""
 
@@ -228,6 +234,7 @@ class CaseFsInfo(Seen, FsInfo):
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
+    made += [CaseContent()]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
 
