@@ -215,11 +215,14 @@ def test_never_over_something(disk, what):
     assert digest(disk) == before
     (token,) = set(tokens(refused))
     poke(disk, 2 * MIB, b"changed since")
+    poke(disk, 9 * MIB, b"where nobody looks")
     stale = converge(**entry(disk, wipe_token=[token]))
     assert codes(stale) == ["not_blank"] and tokens(stale) != [token], "a token dies with what it was printed for"
     done = converge(**entry(disk, (1, {"size": "10MiB"}), wipe_token=tokens(stale)))
     assert codes(done) == [] and intact(disk) and list(table(disk)) == [1]
-    assert sh(["wipefs", "-n", disk + "-part1"]) == "", "nothing old shows in it"
+    with open(disk + "-part1", "rb") as stream:
+        whole = stream.read()
+    assert len(whole) == 10 * MIB and not any(whole[: 4 * MIB]) and not any(whole[-4 * MIB :]), "nothing old shows"
     assert sh(["lsblk", "-nro", "NAME", disk]).count("\n") == 2
 
 
