@@ -299,7 +299,7 @@ def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
         call(lvm, ["lvreduce", "-L", "%db" % after["size"], full])  # looks at the filesystem too, since 2.03.17
     _retag(lvm, full, now, after)
     if after["active"] != (now["active"] or now["new"]):
-        call(lvm, ["lvchange", "-ay" if after["active"] else "-an", full])
+        call(lvm, ["lvchange", *(["-ay", "-K"] if after["active"] else ["-an"]), full])
 
 
 def _create(port: Any, target: str, full: str, after: dict[str, Any]) -> None:
