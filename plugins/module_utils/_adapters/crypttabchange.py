@@ -53,16 +53,15 @@ def put(target: Target, before: Any, after: Any) -> None:
 
 
 def _edited(line: bytes, before: dict[str, Any], after: dict[str, Any]) -> bytes:
-    """The line with its changed fields replaced; spacing and the line's end stay."""
+    """The line with its changed fields replaced, and those that it lacks; spacing and the line's end stay."""
     spans = [match.span() for match in _FIELD.finditer(line)]
-    for field, place in reversed(list(_PLACES.items())):
-        if after[field] == before[field]:
-            continue
-        if place < len(spans):
-            start, stop = spans[place]
+    changed = [field for field in _PLACES if after[field] != before[field]]
+    last = max(map(_PLACES.__getitem__, changed))
+    if last >= len(spans):
+        missing = [encode(after[field]) for field, place in _PLACES.items() if len(spans) <= place <= last]
+        line = b" ".join([line.rstrip(), *missing])
+    for field in reversed(changed):
+        if _PLACES[field] < len(spans):
+            start, stop = spans[_PLACES[field]]
             line = line[:start] + encode(after[field]) + line[stop:]
-            continue
-        fill = [after[each] for each, at in _PLACES.items() if len(spans) <= at <= place]
-        line = line.rstrip() + b"".join(b" " + encode(word) for word in fill)
-        spans += [(0, 0)] * len(fill)  # the fields before it are written too
     return line

@@ -193,6 +193,8 @@ def _format(port: Luks, target: str, before: Any, after: dict[str, Any]) -> None
         if head is None or not head.intact or head.subsystem != mark:
             raise StorageError("not_enforced", "%s does not hold the LUKS that was made" % target)
         _backup(taken.hold, head)
+        if after.get("_new_key"):
+            _remember(call, path, head, 0, after)
         port.intents.end(target)
         call("config", "--subsystem", "", path)
     port.intents.end(target + " " + mark)
@@ -256,13 +258,18 @@ def _rotate(port: Luks, target: str, before: dict[str, Any], after: dict[str, An
             call("luksKillSlot", "--key-file=-", device, str(stale), stdin=new)  # asks that the new one opens another
         head = _header(fd, target)
         _backup(fd, head)  # or the old key would open what the older one holds
-        for number, token in head.meta.get("tokens", {}).items():
-            if token.get("type") == TOKEN:
-                call("token", "remove", "--token-id", number, device)
-        token = {"type": TOKEN, "keyslots": [str(slot)], "stamp": stamp(head, after)}
-        call("token", "import", "--json-file=-", device, stdin=json.dumps(token).encode())
+        _remember(call, device, head, slot, after)
     finally:
         os.close(fd)
+
+
+def _remember(call: Cryptsetup, device: str, head: luksheader.Header, slot: int, after: dict[str, Any]) -> None:
+    """Which file was proved, so that a quiet run need not try it."""
+    for number, token in head.meta.get("tokens", {}).items():
+        if token.get("type") == TOKEN:
+            call("token", "remove", "--token-id", number, device)
+    token = {"type": TOKEN, "keyslots": [str(slot)], "stamp": stamp(head, after)}
+    call("token", "import", "--json-file=-", device, stdin=json.dumps(token).encode())
 
 
 def _add(call: Cryptsetup, device: str, old: bytes, new: bytes, after: dict[str, Any]) -> None:

@@ -70,6 +70,10 @@ def test_short_lines_are_read_and_filled_up(file: str) -> None:
     declare(file, "a", {"nofail": True})
     declare(file, "b", {"device": "/dev/c"})
     assert content(file) == b"a /dev/a none nofail\nb /dev/c -\n"
+    with open(file, "wb") as stream:
+        stream.write(b"a /dev/a")
+    declare(file, "a", {"nofail": True, "key_file": "/etc/key"})
+    assert content(file) == b"a /dev/a /etc/key nofail"
 
 
 def test_a_new_file_is_nobody_elses_to_read(tmp_path: Any) -> None:

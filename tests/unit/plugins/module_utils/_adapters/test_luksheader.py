@@ -96,6 +96,13 @@ def test_nothing_is_no_header(image: Any) -> None:
     assert read(image) is None
 
 
+def test_a_copy_that_belongs_elsewhere_is_none(image: Any) -> None:
+    """As what an older header with larger copies leaves behind."""
+    data = image.read_bytes()
+    head = read(image, at_0=b"\0" * TWO, at_32768=data[ONE:TWO])
+    assert head is not None and head.intact == 0
+
+
 def test_luks1_is_told_apart(image: Any) -> None:
     head = read(image, at_6=b"\0\1")
     assert head is not None and head.version == 1
