@@ -1123,6 +1123,8 @@ options:
             description:
               - V(clone) copies another volume, by reflink or snapshot where the pool can. Subvolumes
                 that are nested in it come along, and can be written in the copy.
+              - V(snapshot) copies what a snapshot holds, likewise. The volume may go on, or
+                be long detached.
             type: str
             choices:
               - empty
@@ -1133,7 +1135,8 @@ options:
             default: empty
           name:
             description:
-              - The volume or snapshot to copy. Required for V(clone).
+              - The volume to copy, or as C(<volume>/<snapshot>) its snapshot. Required for
+                V(clone) and V(snapshot).
             type: str
           namespace:
             description:

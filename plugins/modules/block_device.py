@@ -132,12 +132,12 @@ EXAMPLES = r"""
     device: /dev/disk/by-id/virtio-blank-0001
     label: gpt
 
-- name: A scheduler and read-ahead until the next boot
+# needs: udev
+- name: A scheduler and read-ahead, now and after each boot
   bulkhead.storage.block_device:
     device: /dev/disk/by-id/virtio-blank-0002
     scheduler: mq-deadline
     read_ahead: 4MiB
-    persist: false
 
 # needs: udev
 - name: Two partitions, the second one as large as the disk allows

@@ -17,7 +17,7 @@ description:
     that was killed.
   - Whoever writes past the size gets an error from the kernel, C(ENOSPC) or C(EDQUOT).
 notes:
-  - O(qos), O(encrypted=true), O(type=block) and every O(source.type) but V(empty) and V(clone) are not supported yet
+  - O(qos), O(encrypted=true), O(type=block) and an O(source.type) of V(image) or V(url) are not supported yet
     and refused with C(unsupported).
   - An existing volume is compared on the options that are given only.
   - A memory volume exists while it is attached. Detaching it loses its content.
@@ -69,12 +69,13 @@ options:
         description:
           - V(clone) copies another volume, by reflink or snapshot where the pool can. Subvolumes that are
             nested in it come along, and can be written in the copy.
+          - V(snapshot) copies what a snapshot holds, likewise. The volume may go on, or be long detached.
         type: str
         choices: [empty, clone, snapshot, image, url]
         default: empty
       name:
         description:
-          - The volume or snapshot to copy. Required for V(clone).
+          - The volume to copy, or as C(<volume>/<snapshot>) its snapshot. Required for V(clone) and V(snapshot).
         type: str
       namespace:
         description:

@@ -226,13 +226,15 @@ def test_a_run_that_is_killed_lets_go(private_mounts: None, tmp_path: Any) -> No
             env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
             argv = [sys.executable, "-c", code, place]
             with subprocess.Popen([*argv, "60", "60"], env=env, stdout=subprocess.PIPE) as run:
-                assert run.stdout and run.stdout.readline() == b"frozen\n"
-                writes = subprocess.Popen(["touch", place + "/a"])
-                time.sleep(0.3)
-                assert writes.poll() is None, "whoever writes waits"
-                second = subprocess.run([*argv, "60", "0"], env=env, stderr=subprocess.PIPE, check=False)
-                assert b"is frozen already" in second.stderr
-                run.kill()
+                try:
+                    assert run.stdout and run.stdout.readline() == b"frozen\n"
+                    writes = subprocess.Popen(["touch", place + "/a"])
+                    time.sleep(0.3)
+                    assert writes.poll() is None, "whoever writes waits"
+                    second = subprocess.run([*argv, "60", "0"], env=env, stderr=subprocess.PIPE, check=False)
+                    assert b"is frozen already" in second.stderr
+                finally:
+                    run.kill()
             assert writes.wait(timeout=5) == 0
             late = subprocess.run([*argv, "0.2", "1"], env=env, stderr=subprocess.PIPE, check=False, timeout=20)
             assert b"could not be held still" in late.stderr
@@ -366,3 +368,28 @@ def test_an_image_gets_back_what_it_held(host: None) -> None:
     made(volumes({}, {"name": "a", "size": "16MiB"}))
     assert refused(kept("before-restore-s", state="restored")) == "conflict"
     made({**removed("a"), **kept("s", "before-restore-s", state="absent")})
+
+
+# -- a source ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pool", [BTRFS, LOOP], ids=["btrfs", "loop"])
+def test_a_volume_begins_as_a_snapshot(host: None, pool: dict[str, Any]) -> None:
+    """While the volume that it was made of is written to; and stays when both are gone."""
+    made(volumes(pool, {"name": "a", "size": "16MiB", "state": "attached", "target": "/mnt/a"}))
+    data = fill("/mnt/a/data", 65536)
+    made(kept("s"))
+    fill("/mnt/a/data", 65536)
+    source = {"type": "snapshot", "name": "a/s"}
+    assert refused(volumes(pool, {"name": "b", "size": "16MiB", "source": {**source, "name": "a/t"}})) == "not_found"
+    assert refused(volumes(pool, {"name": "b", "size": "8MiB", "source": source})) == "would_shrink"
+    one = {"name": "b", "size": "24MiB", "source": source, "state": "attached", "target": "/mnt/b"}
+    two = {**one, "namespace": "blue", "source": {**source, "namespace": "default"}, "target": "/mnt/c"}
+    made(volumes(pool, one, two))
+    assert sums("/mnt/b/data") == sums("/mnt/c/data") == data
+    gone = [{"name": "a", "state": "absent", "force": True}]
+    made({"volumes": gone, **kept("s", state="absent")})
+    fill("/mnt/b/more", 65536)
+    assert sums("/mnt/b/data") == sums("/mnt/c/data") == data
+    made({"volumes": [{"name": "b", "state": "detached"}, {"name": "b", "namespace": "blue", "state": "detached"}]})
+    made(removed("b", "blue/b"))

@@ -135,3 +135,28 @@ def test_all_of_it_stands_after_a_boot_and_nothing_is_left_to_do(clean: lab.Gues
     assert standing(guest) == {} and converged(guest, gone) == []
     left = guest.run(["find", "/etc/systemd/system", "-name", "*by*unit*"]).stdout
     assert left == "" and "by-fstab" not in guest.run(["cat", "/etc/fstab"]).stdout
+
+
+def test_a_disk_that_was_divided_is_as_declared_after_a_boot(clean: lab.Guest) -> None:
+    """Partitions, what stands on them, and settings that only a rule of udev brings back."""
+    guest, disk = clean, DISK % 3
+    part = disk + "-part2"
+    document = {
+        "block_devices": [
+            {
+                "device": disk,
+                "partitions": [{"number": 1, "size": "64MiB"}, {"number": 2}],
+                "scheduler": "none",
+                "read_ahead": "1MiB",
+            }
+        ],
+        "filesystems": [{"device": part, "fstype": "ext4"}],
+        "mounts": [{"path": "/mnt/divided", "source": part, "fstype": "ext4", "nofail": True}],
+    }
+    assert len(converged(guest, document)) >= 8 and converged(guest, document) == []
+    guest.reboot()
+    kernel = guest.run(["readlink", "-f", disk]).stdout.strip().rpartition("/")[2]
+    assert guest.run(["cat", "/sys/class/block/%s/queue/read_ahead_kb" % kernel]).stdout == "1024\n"
+    assert "[none]" in guest.run(["cat", "/sys/class/block/%s/queue/scheduler" % kernel]).stdout
+    assert guest.run(["findmnt", "-no", "FSTYPE", "/mnt/divided"]).stdout == "ext4\n"
+    assert converged(guest, document) == [], "the run after the boot has nothing to do"

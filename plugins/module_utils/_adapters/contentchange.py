@@ -78,10 +78,15 @@ def _back(target: str, after: Value) -> None:
             _on(target, btrfschange.make_writable)
             _bound(kept, target)
         if tree:
-            _lift(kept)
+            with contextlib.suppress(StorageError):  # a limit that stays is swept later, a copy would not be
+                _lift(kept)
         with Walk() as walk:
             at, name, _trusted = walk.parent(kept)
-            clone.remove(at, name, kept)
+            folder = openat2(at, b".", FOLDER)
+        try:
+            clone.remove(folder, name, kept)
+        finally:
+            os.close(folder)
 
 
 def _on(path: str, act: Callable[[int], None]) -> None:

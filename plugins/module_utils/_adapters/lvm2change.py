@@ -236,7 +236,7 @@ def content(port: Any, target: str, lv: dict[str, Any], lvs: dict[str, Any]) -> 
     name = target.rpartition("/")[2]
     snapshots = sorted(other for other, row in lvs.items() if row["origin"] == name)
     if not lv["active"] or not os.path.exists(target):
-        ours = port.intents.is_ours("lv " + target)  # it was wiped, and then deactivated
+        ours = port.intents.is_ours(_going(lv))  # it was wiped, and then deactivated
         return {"_snapshots": snapshots, **({"_blank": True} if ours else {}), "_closed": not ours}
     fd = blkprobe.opened(target)
     try:
@@ -302,7 +302,7 @@ def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
         call(lvm, ["lvreduce", "-L", "%db" % after["size"], full])  # looks at the filesystem too, since 2.03.17
     _retag(lvm, full, now, after)
     if after["active"] != (now["active"] or now["new"]):
-        call(lvm, ["lvchange", "-ay" if after["active"] else "-an", full])
+        call(lvm, ["lvchange", *(["-ay", "-K"] if after["active"] else ["-an"]), full])
 
 
 def _create(port: Any, target: str, full: str, after: dict[str, Any]) -> None:
@@ -347,9 +347,14 @@ def _remove(port: Any, target: str, full: str, before: dict[str, Any]) -> None:
         with taken:
             if not before["thin_pool"]:
                 taken.wipe()
-    port.intents.begin("lv " + target, token="")
+    port.intents.begin(_going(before["_lv"]), token="")
     _drop(port.lvm, full)
-    port.intents.end("lv " + target)
+    port.intents.end(_going(before["_lv"]))
+
+
+def _going(lv: dict[str, Any]) -> str:
+    """By UUID: another volume of that name is none of ours."""
+    return "lv going " + str(lv["uuid"])
 
 
 def _drop(lvm: Lvm2, full: str) -> None:

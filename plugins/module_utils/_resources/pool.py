@@ -14,6 +14,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 KIND, LIST = "pool", "pools"
 BASE = "/var/lib/bulkhead"
 DEFAULT = {"backend": "auto", "path": BASE + "/volumes"}
+SNAPSHOTS = ".snapshots"  # their folder in a pool; no namespace begins with a dot
 ENFORCED = {"directory": "project_quota", "btrfs": "qgroup", "loop": "block", "memory": "tmpfs"}
 LATER = ("lvm", "nfs", "iscsi", "ceph_rbd", "cephfs")
 OPTIONS: dict[str, Any] = {

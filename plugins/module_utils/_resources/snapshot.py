@@ -9,9 +9,9 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
 KIND, LIST = "snapshot", "snapshots"
-HOME = ".snapshots"  # no namespace begins with a dot
 TYPES = {"btrfs": "subvolume", "directory": "directory", "loop": "file"}
 _COUNTS = ("last", "hourly", "daily", "weekly", "monthly")
 OPTIONS: dict[str, Any] = {
@@ -118,8 +118,9 @@ def recorded(name: str, whose: str, volume: dict[str, Any]) -> dict[str, Any]:
         text = "volume %s is in memory: it has no snapshots" % whose
         raise StorageError("unsupported", text, "copy its files, or use a volume of a pool")
     home = volume["path"][: -len("/" + whose)]
-    path = names.join(home, HOME, whose, name) + (".img" if backend == "loop" else "")
-    return {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
+    path = names.join(home, pool.SNAPSHOTS, whose, name) + (".img" if backend == "loop" else "")
+    row = {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
+    return {**row, "fstype": volume["fstype"]} if backend == "loop" else row
 
 
 def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> list[Cell]:
@@ -128,9 +129,9 @@ def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> l
         return [Cell("record", (KIND, key), None), Cell(KIND, row["path"], None)]
     made = {"type": TYPES[row["backend"]], "read_only": True}
     made["source"] = volume["path"] + (".img" if row["backend"] == "loop" else "")
-    home = row["path"].partition("/%s/" % HOME)[0]
+    home = row["path"].partition("/%s/" % pool.SNAPSHOTS)[0]
     root = {"type": "directory", "owner": "0", "group": "0", "mode": 0o700, "_implied": True}
-    folder = Cell("node", names.join(home, HOME), root, True)
+    folder = Cell("node", names.join(home, pool.SNAPSHOTS), root, True)
     return [Cell("record", (KIND, key), row), folder, Cell(KIND, row["path"], made)]
 
 

@@ -71,11 +71,8 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     wanted: list[tuple[str, Any]] = [("record", ("volume", label(p))), ("record", ("pool", home))]
     if p["state"] == "absent":
         wanted.append(("record", ("snapshots", label(p))))
-    source = p["source"] or {}
-    if source.get("name"):
-        names.identifier(source["name"], "source.name")
-        names.identifier(source["namespace"] or p["namespace"], "source.namespace")
-        wanted.append(("record", ("volume", "%s/%s" % (source["namespace"] or p["namespace"], source["name"]))))
+    if (p["source"] or {}).get("name"):
+        wanted.append(("record", _words().origin(p)))
     return wanted
 
 
@@ -104,7 +101,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     cells += _attachments(row, before, after, p)
     needs = [("pool", row["pool"])] + [("above", row["path"])] * bool(row["path"])
     if record is None and _clones(p):
-        needs.append(("volume", _words().clonable(p, row, look)))
+        needs.append(_words().clonable(p, row, look))
     targets = sorted({a["target"] for a in (*before.values(), *after.values()) if a["target"]})
     needs += [("above", target) for target in targets]
     provides = [("volume", key)] + [("path", path) for path in (row["path"], *targets) if path]

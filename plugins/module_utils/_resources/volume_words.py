@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, volume
 
 
 def resizable(fstype: str, bytes_: int, old: dict[str, Any]) -> None:
@@ -65,51 +65,61 @@ def _promised(home: str, look: Any) -> dict[str, int]:
     return there
 
 
-def _origin(p: dict[str, Any]) -> tuple[str, str]:
-    """Namespace and name of the volume to copy."""
+def origin(p: dict[str, Any]) -> tuple[str, str]:
+    """Kind and key of what is to be copied: a volume, or as ``<volume>/<snapshot>`` one of its snapshots."""
     source = p["source"]
-    if source["type"] != "clone":
-        raise StorageError("unsupported", "source %s is not supported yet" % source["type"], "use type: clone or empty")
+    kind = "snapshot" if source["type"] == "snapshot" else "volume"
+    if source["type"] not in ("empty", "clone", "snapshot"):
+        text = "source %s is not supported yet" % source["type"]
+        raise StorageError("unsupported", text, "use type: clone, snapshot or empty")
     if not source["name"]:
         raise StorageError("invalid", "source.name is required for a clone", "the volume to clone", option="source")
+    parts = source["name"].split("/") if kind == "snapshot" else [source["name"]]
+    if kind == "snapshot" and len(parts) != 2:
+        text = "source.name %.300r does not name a snapshot" % source["name"]
+        raise StorageError("invalid", text, "write <volume>/<snapshot>", option="source")
     space = names.identifier(source["namespace"] or p["namespace"], "source.namespace")
-    return space, names.identifier(source["name"], "source.name")
+    return kind, "/".join([space, *(names.identifier(part, "source.name") for part in parts)])
 
 
 def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
     home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
-    found: dict[str, Any] = {"source": names.join(home, *_origin(p)) + (".img" if row["backend"] == "loop" else "")}
-    if _origin(p)[0] != p["namespace"]:
+    kind, key = origin(p)
+    home = names.join(home, pool.SNAPSHOTS) if kind == "snapshot" else home
+    found: dict[str, Any] = {"source": names.join(home, key) + (".img" if row["backend"] == "loop" else "")}
+    if key.partition("/")[0] != p["namespace"]:
         found["copy"] = True
     return found
 
 
-def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> str:
-    """The key of the volume to copy, which is recorded or declared beside, and can be copied whole."""
-    key = "%s/%s" % _origin(p)
-    if key == volume.label(p):
+def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> tuple[str, str]:
+    """What to copy, which is recorded or (a volume) declared beside, and can be copied whole."""
+    kind, key = spot = origin(p)
+    if spot == (volume.KIND, volume.label(p)):
         raise StorageError("invalid", "volume %s cannot be cloned from itself" % key, "name another", option="source")
-    record = look.look("record", [("volume", key)]).get(("volume", key))
-    beside = look.declared.get((volume.KIND, key)) or {}
+    record = look.look("record", [spot]).get(spot)
+    beside = look.declared.get(spot) or {}
     if isinstance(record, StorageError):
         raise record
-    if beside.get("state") == "absent" or not (record or beside.get("state") in ("present", "attached")):
-        raise StorageError("not_found", "there is no volume %s to clone" % key, "declare it, or name another one")
+    made = kind == volume.KIND and beside.get("state") in ("present", "attached")
+    if beside.get("state") == "absent" or not (record or made):
+        raise StorageError("not_found", "there is no %s %s to clone" % spot, "declare it, or name another one")
     found = record or volume.recorded(beside, None, look)
     if (found["pool"], found["backend"]) != (row["pool"], row["backend"]):
-        text = "volume %s lies in pool %s, its clone would lie in %s" % (key, found["pool"], row["pool"])
+        text = "%s %s lies in pool %s, its clone would lie in %s" % (kind, key, found["pool"], row["pool"])
         raise StorageError("unsupported", text, "a clone stays in the pool and backend of its source")
     if found["size"] > row["size"]:
-        text = "volume %s has %s, its clone would have %s" % (key, size.human(found["size"]), size.human(row["size"]))
+        had, asked = size.human(found["size"]), size.human(row["size"])
+        text = "%s %s has %s, its clone would have %s" % (kind, key, had, asked)
         raise StorageError("would_shrink", text, "declare a size that holds all of it")
     if row["backend"] == "loop":
         if (found["fstype"], row["fstype"]) != ("ext4", "ext4"):
             text = "a clone of %s would have its UUID, and two such %s cannot be mounted" % (key, found["fstype"])
             raise StorageError("unsupported", text, "clone ext4, or copy the files")
-        if found["attachments"] or beside.get("state") == "attached":
+        if found.get("attachments") or beside.get("state") == "attached":
             raise StorageError("in_use", "volume %s is attached: its image changes" % key, "detach it to clone it")
-    return key
+    return spot
 
 
 def unburdened(key: str, look: Any) -> None:

@@ -40,7 +40,8 @@ def cleared(disk):
             stream.seek(start)
             stream.write(bytes(8 * MIB))
         os.fsync(stream.fileno())
-    sh(["blockdev", "--rereadpt", disk])
+    sh(["udevadm", "settle"])
+    assert until(lambda: subprocess.run(["blockdev", "--rereadpt", disk], check=False).returncode == 0)
     sh(["udevadm", "settle"])
 
 
@@ -214,11 +215,14 @@ def test_never_over_something(disk, what):
     assert digest(disk) == before
     (token,) = set(tokens(refused))
     poke(disk, 2 * MIB, b"changed since")
+    poke(disk, 9 * MIB, b"where nobody looks")
     stale = converge(**entry(disk, wipe_token=[token]))
     assert codes(stale) == ["not_blank"] and tokens(stale) != [token], "a token dies with what it was printed for"
     done = converge(**entry(disk, (1, {"size": "10MiB"}), wipe_token=tokens(stale)))
     assert codes(done) == [] and intact(disk) and list(table(disk)) == [1]
-    assert sh(["wipefs", "-n", disk + "-part1"]) == "", "nothing old shows in it"
+    with open(disk + "-part1", "rb") as stream:
+        whole = stream.read()
+    assert len(whole) == 10 * MIB and not any(whole[: 4 * MIB]) and not any(whole[-4 * MIB :]), "nothing old shows"
     assert sh(["lsblk", "-nro", "NAME", disk]).count("\n") == 2
 
 
@@ -329,10 +333,11 @@ def test_a_partition_the_kernel_was_not_told_of_is_a_door(disk):
     quiet(lists)
 
 
-def test_a_disk_that_became_larger(disk, arena):
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_a_disk_that_became_larger(disk, arena, sector):
     image = arena + "/disk.img"
     sh(["truncate", "-s", "64M", image])
-    loop = sh(["losetup", "--find", "--show", image]).strip()
+    loop = sh(["losetup", "--find", "--show", "--sector-size", str(sector), image]).strip()
     try:
         lists = entry(loop, (1, {}))
         assert codes(converge(**lists)) == ["unstable_device", "unstable_device"]
@@ -389,7 +394,7 @@ def test_killed_at_each_changing_call(disk, going):
     # strace counts each process by itself, so that the later ones of all that were counted are never reached
     points = [(name, at) for name, count in calls.items() for at in range(1, min(count, REACHED[name]) + 1)]
     if "BULKHEAD_SOAK" not in os.environ:
-        points = points[os.getpid() % 13 :: max(13, len(points) // 5)]
+        points = points[os.getpid() % 13 :: max(13, len(points) // 3)]
     killed = 0
     for name, at in points:
         reset()
@@ -406,7 +411,7 @@ def test_killed_at_each_changing_call(disk, going):
             assert intact(disk) and {n: row[1] // MIB for n, row in table(disk).items()} == {1: 20, 2: 30}
             assert sh(["lsblk", "-nro", "NAME", disk]).count("\n") == 3
     print("killed at %d of %d points of %s" % (killed, len(points), calls))
-    assert killed >= 3
+    assert killed >= 2
 
 
 def test_settings_now_and_whenever_the_disk_appears(disk, programs):

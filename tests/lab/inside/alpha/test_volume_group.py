@@ -364,3 +364,24 @@ def _killed(groups: list[dict[str, Any]], count: int, after: bool) -> bool:
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_a_closed_volume_is_opened_and_looked_at_before_anything_is_done() -> None:
+    done(converge([], **stack()))
+    uuid = sh(["blkid", "-o", "value", "-s", "UUID", "/dev/data/home"])
+    sh(["umount", "/mnt/vg"])
+    sh(["vgchange", "-an", "data"])
+    foreseen = done(converge([], check=True, **stack()))
+    assert [a["before"] for a in foreseen["actions"] if a["port"] == "superblock"] == ["UNKNOWN"]
+    assert lv("home", "lv_active") == [""]
+    done(converge([], **stack()))
+    assert sh(["blkid", "-o", "value", "-s", "UUID", "/dev/data/home"]) == uuid and os.path.ismount("/mnt/vg")
+    sh(["umount", "/mnt/vg"])
+    sh(["vgchange", "-an", "data"])
+    before = digest(DISK % 1)
+    other = stack()
+    other["filesystems"][0]["fstype"] = other["mounts"][0]["fstype"] = "btrfs"
+    answer = converge([], **other)
+    assert codes(answer) == ["not_blank"], answer
+    assert lv("home", "lv_active") == [""] and not os.path.ismount("/mnt/vg")
+    assert digest(DISK % 1) == before

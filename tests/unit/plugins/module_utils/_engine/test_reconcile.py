@@ -319,11 +319,25 @@ def test_e7_whether_a_failing_put_is_done_its_port_says(ground: Ground) -> None:
         ground.rows[spot] = {"x": "one"}
         raise StorageError("failed", "told too late")
 
+    def same(target: Any, row: Any, value: Any) -> bool:
+        assert row is not None and value is not None, "a port is not asked whether nothing is the same"
+        return says and bool(row["x"] == "one")
+
     for says in (True, False):
         ground.rows, ground.after_put = {("b", 5): {"x": 0}}, late
-        ground.ports["b"].same = lambda target, row, value, says=says: says and row["x"] == "one"  # type: ignore[attr-defined]
+        ground.ports["b"].same = same  # type: ignore[attr-defined]
         report = run(ground, unit("one", ("b", 5, {"x": 1})))
         assert (report.summary["failed"], report.summary["kept"]) == (1, int(says)), "done, and not to be walked back"
+    for before, after, left in (({"x": 0}, None, None), ({"x": 0}, {"x": 1}, None), ({"x": 0}, None, {"x": 7})):
+
+        def halved(count: int, spot: Any, left: Any = left) -> None:
+            ground.after_put = lambda count, spot: None
+            ground.rows = {spot: left} if left else {}
+            raise StorageError("failed", "told too late")
+
+        ground.rows, ground.after_put = {("b", 5): before}, halved
+        report = run(ground, unit("one", ("b", 5, after)))
+        assert (report.summary["failed"], report.summary["undone"]) == (1, int(left is None and after is None))
 
 
 def test_e7_a_port_that_cannot_look_any_more_after_a_put_that_failed(ground: Ground) -> None:
