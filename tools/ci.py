@@ -193,13 +193,12 @@ def steps(shop: Workshop) -> list[Step]:
             partial(shop.mutants, "--sample", "100", "--seed", "1"),
             "test",
             (tools,),
-            beside=True,
         ),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
         Step(
             "integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian, cores)
         ),
-        Step("lab killed", partial(shop.pytest, "tests/lab/test_lab.py", BULKHEAD_SOAK="1"), "soak", (tools, image)),
+        Step("lab, every kill", partial(shop.pytest, "tests/lab", BULKHEAD_SOAK="1"), "soak", (tools, image)),
         Step("mutants", shop.mutants, "soak", (tools,)),
         Step("benchmark", shop.benchmark, "benchmark", (tools, debian)),
         Step(

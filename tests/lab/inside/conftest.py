@@ -21,7 +21,7 @@ from ansible_collections.bulkhead.storage.tests.support import lab
 INSIDE = Path(__file__).resolve().parent
 OUTCOMES = "/run/lab-outcomes"
 WITHIN = "BULKHEAD_LAB_GUEST" in os.environ
-DEADLINE = 1200.0  # seconds for all tests of a guest
+DEADLINE = 3600.0 if os.environ.get("BULKHEAD_SOAK") else 1200.0  # seconds for all tests of a guest
 
 
 class Elsewhere(pytest.Item):
@@ -60,6 +60,7 @@ def run(name: str, chosen: list[str]) -> dict[str, tuple[str, str]]:
         "-C",
         lab.PLACE,
         "BULKHEAD_LAB_GUEST=" + name,
+        *(["BULKHEAD_SOAK=1"] if os.environ.get("BULKHEAD_SOAK") else []),
         "PYTHONPATH=" + lab.TOP,
         "python3",
         "-m",

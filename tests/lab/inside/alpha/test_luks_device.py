@@ -290,7 +290,8 @@ def test_a_key_is_replaced_whenever_the_run_dies(keys):
     foreseen = good(converge([], True, luks_devices=[wanted]))
     assert told(foreseen) == [("luks", "change", "forward"), ("crypttab", "create", "reversible")]
     assert (foreseen[0]["before"]["opened_by"], foreseen[0]["after"]["opened_by"]) == ("key_file", "new_key_file")
-    for verb in ("luksAddKey", "luksKillSlot", "token"):  # before the next one is the same as after the last
+    # before the next one is the same as after the last
+    for verb in ("luksAddKey", "luksKillSlot", "token") if "BULKHEAD_SOAK" in os.environ else ("luksKillSlot",):
         with open(DISK, "r+b") as stream:
             stream.write(head)
             os.fsync(stream.fileno())

@@ -317,7 +317,7 @@ def test_another_disk_takes_the_place_of_the_first() -> None:
 
 @pytest.mark.parametrize("way", ["up", "down", "move"])
 def test_a_killed_run_is_finished_by_the_next(way: str) -> None:
-    """Killed before each other program that changes something, and after those between."""
+    """Killed before each other program that changes something, and after those between; in CI at one of them."""
     up = group({"name": "home", "size": "8MiB"})
     down = [{"vg": "data", "state": "absent"}]
     first, then = {
@@ -325,7 +325,8 @@ def test_a_killed_run_is_finished_by_the_next(way: str) -> None:
         "down": (up, [{**down[0], "pvs": [DISK % 1]}]),
         "move": (up, group({"name": "home", "size": "8MiB"}, disks=(2,), remove_pvs=[DISK % 1])),
     }[way]
-    for count in range(9):
+    every = {"up": 3, "down": 4, "move": 4}[way]
+    for count in range(9) if "BULKHEAD_SOAK" in os.environ else (every // 2, every):
         if way == "move":
             done(run(down))
         done(run(first))
@@ -338,7 +339,7 @@ def test_a_killed_run_is_finished_by_the_next(way: str) -> None:
         assert way == "up" or blank(DISK % 1), count
         assert way == "down" or (lv("home", "lv_size,lv_tags") == [str(8 * MIB), ""] and blank("/dev/data/home")), count
     print("%s: %d points" % (way, count))
-    assert count == {"up": 3, "down": 4, "move": 4}[way]
+    assert count == every, "so many programs change something, and no more"
 
 
 def _killed(groups: list[dict[str, Any]], count: int, after: bool) -> bool:
