@@ -55,13 +55,9 @@ def kept(made: dict[str, int], wanted: dict[str, int]) -> set[str]:
     return found
 
 
-def stamp(now: int) -> str:
-    return time.strftime(STAMP, time.gmtime(now))
-
-
 def pruned(rows: dict[str, dict[str, Any]], key: str, now: int, keep: dict[str, Any]) -> list[str]:
     """Which of the rows of one template go once ``key`` is there."""
     made = {key: now}
-    made.update((name, calendar.timegm(time.strptime(row["at"], STAMP))) for name, row in rows.items())
+    made.update((name, calendar.timegm(time.strptime(row["created_at"], STAMP))) for name, row in rows.items())
     staying = kept(made, rules(keep))
     return sorted(name for name in rows if name not in staying and name != key)

@@ -70,7 +70,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         volume = volume_of(whose, look, gone)
         made = row or recorded(name, whose, volume)
         if row is None and template:
-            made.update(template=p["name"], at=_retention().stamp(now))
+            made["template"] = p["name"]
         cells += body(key, made, volume, gone)
         needs.append(("above", made["path"]))
     consents = {"absent": gone or bool(going)}

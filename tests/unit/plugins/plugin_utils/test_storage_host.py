@@ -98,10 +98,12 @@ def test_the_specification_of_the_role_is_that_of_the_modules() -> None:
 
 
 def _bare(spec: dict[str, Any]) -> dict[str, Any]:
-    """Options without their descriptions; that a text is no secret the role need not say."""
+    """Options without their descriptions. Other names and that a text is no secret cannot be said of a role's."""
     bare = {}
     for name, option in spec.items():
-        kept = {key: value for key, value in option.items() if key not in ("description", "default", "options")}
+        kept = {
+            key: value for key, value in option.items() if key not in ("description", "default", "options", "aliases")
+        }
         if kept.get("no_log") is False:
             del kept["no_log"]
         kept["options"] = _bare(option.get("options", {}))

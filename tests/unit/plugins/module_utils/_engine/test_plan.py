@@ -837,10 +837,19 @@ def test_who_makes_a_mount_point_has_no_say_about_what_covers_it(covered: Ground
     assert "root: /m" in found.errors[0].hint
     plain = planned(covered, mount, tree._replace(cells=(Cell("node", "/m", DIRECTORY),)))
     assert not plain.errors and [a.port for a in plain.actions] == ["node", "mount"]
-    own = unit("own", ("node", "/m", {"x": 1}), ("mount", "/m", {}))
-    assert [a.port for a in planned(covered, own).actions] == ["node", "mount"], "a unit means what it says"
+    assert [plain.units[a.unit].entry for a in plain.actions] == ["tree", "mount"]
+    own = unit("own", ("node", "/m", {**DIRECTORY, "x": 1}), ("mount", "/m", {}))
+    found = planned(covered, own)
+    assert [(a.port, a.after) for a in found.actions] == [("node", {**DIRECTORY, "x": 1}), ("mount", {})], "as it says"
     implied = unit("other", Cell("node", "/m", {"type": "directory"}, True), needs=(("path", "/m"),))
     assert [a.port for a in planned(covered, mount, implied).actions] == ["node", "mount"]
+
+
+def test_a_mount_that_is_only_implied_covers_nothing(covered: Ground) -> None:
+    giver = unit("giver", Cell("mount", "/m", {}, True), ("a", 1, {}), provides=(("path", "/m"),))
+    tree = unit("tree", ("node", "/m", {**DIRECTORY, "x": 1}), provides=(("path", "/m"),))
+    found = planned(covered, giver, tree)
+    assert not found.errors and [a.port for a in found.actions] == ["node", "mount", "a"]
 
 
 # -- what may not be replaced

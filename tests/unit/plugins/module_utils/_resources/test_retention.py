@@ -52,7 +52,7 @@ def test_two_of_one_second_are_told_apart() -> None:
 
 
 def test_what_comes_now_counts_and_stays() -> None:
-    rows = {"old": {"at": "2026-01-01T00:00:00Z"}, "older": {"at": "2025-12-31T00:00:00Z"}}
+    rows = {"old": {"created_at": "2026-01-01T00:00:00Z"}, "older": {"created_at": "2025-12-31T00:00:00Z"}}
     now = at("2026-01-02 00:00")
     assert retention.pruned(rows, "new", now, {"last": 2, "daily": None}) == ["older"]
     # a clock that was set back takes nothing away from what is made now
