@@ -399,7 +399,7 @@ def test_killed_at_each_changing_call(disk, going):
     killed = 0
     for name, at in points:
         reset()
-        status, _said = traced("-e", "trace=" + name, "-e", "inject=%s:signal=KILL:when=%d" % (name, at))
+        status, _said = traced("-e", "trace=" + name, "-e", "inject=%s:signal=KILL:when=%s" % (name, at))
         killed += status != 0  # ours by the signal, or with the error of sfdisk that was killed
         last = consenting({"block_devices": [dict(entry_["block_devices"][0])]})
         if codes(last):

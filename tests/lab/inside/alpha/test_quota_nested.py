@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,8 @@ print(json.dumps(said))
 def attack(path, outside, fstype):
     """What stopped each way, "" where nothing did; and the bytes that lie in the tree afterwards."""
     argv = [sys.executable, "-S", "-c", ATTACK, path, outside, fstype]
-    done = subprocess.run(argv, capture_output=True, user=TENANT, group=TENANT, extra_groups=[], timeout=120)
+    rights: dict[str, Any] = {"user": TENANT, "group": TENANT, "extra_groups": []}
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=120, **rights)
     assert done.returncode == 0, done.stderr
     sh(["sync", "-f", path])
     return json.loads(done.stdout), int(sh(["du", "-s", "--block-size=1", path]).split()[0])

@@ -19,31 +19,93 @@ RECORDED = {
     "report": [
         {
             "vg": [
-                {"vg_name": "data", "vg_uuid": "tFOd59-QQqX-bD9C-fTu0-5SON-t0a0-dHRUzN", "vg_size": "4290772992",
-                "vg_free": "4240441344", "vg_extent_size": "4194304", "vg_systemid": "", "vg_exported": "",
-                "vg_lock_type": "", "vg_missing_pv_count": "0"},
+                {
+                    "vg_name": "data",
+                    "vg_uuid": "tFOd59-QQqX-bD9C-fTu0-5SON-t0a0-dHRUzN",
+                    "vg_size": "4290772992",
+                    "vg_free": "4240441344",
+                    "vg_extent_size": "4194304",
+                    "vg_systemid": "",
+                    "vg_exported": "",
+                    "vg_lock_type": "",
+                    "vg_missing_pv_count": "0",
+                },
             ],
             "pv": [
-                {"pv_name": "/dev/sda", "pv_size": "4290772992", "pv_free": "4240441344", "pv_used": "50331648",
-                "pv_missing": "", "pv_duplicate": ""},
+                {
+                    "pv_name": "/dev/sda",
+                    "pv_size": "4290772992",
+                    "pv_free": "4240441344",
+                    "pv_used": "50331648",
+                    "pv_missing": "",
+                    "pv_duplicate": "",
+                },
             ],
             "lv": [
-                {"lv_name": "home", "lv_uuid": "agUn3m-oJS2-hWOc-eB0x-o5Xn-7gQI-3U5mm4", "lv_size": "8388608",
-                "lv_metadata_size": "", "pool_lv": "", "origin": "", "data_percent": "", "metadata_percent": "",
-                "lv_tags": "bulkhead.new,bulkhead.share=40_VG,tenant=1", "lv_active": "active", "lv_device_open":
-                "", "lv_profile": "", "lv_layout": "linear", "lv_health_status": ""},
-                {"lv_name": "one", "lv_uuid": "cIKArt-0ldb-RPbZ-OWjN-X6W3-akJd-daCrfI", "lv_size": "16777216",
-                "lv_metadata_size": "", "pool_lv": "pool", "origin": "", "data_percent": "0.00", "metadata_percent":
-                "", "lv_tags": "", "lv_active": "active", "lv_device_open": "", "lv_profile": "", "lv_layout":
-                "thin,sparse", "lv_health_status": ""},
-                {"lv_name": "pool", "lv_uuid": "VDkoA3-omfO-btC0-0WgJ-4Zf8-Z7wK-pVILgZ", "lv_size": "33554432",
-                "lv_metadata_size": "4194304", "pool_lv": "", "origin": "", "data_percent": "0.00",
-                "metadata_percent": "10.94", "lv_tags": "", "lv_active": "active", "lv_device_open": "open",
-                "lv_profile": "", "lv_layout": "thin,pool", "lv_health_status": ""},
-                {"lv_name": "snap", "lv_uuid": "2bkcDR-QYhe-g1jl-9cyk-iqP0-h3fW-mse207", "lv_size": "16777216",
-                "lv_metadata_size": "", "pool_lv": "pool", "origin": "one", "data_percent": "", "metadata_percent":
-                "", "lv_tags": "", "lv_active": "", "lv_device_open": "unknown", "lv_profile": "", "lv_layout":
-                "thin,sparse", "lv_health_status": ""},
+                {
+                    "lv_name": "home",
+                    "lv_uuid": "agUn3m-oJS2-hWOc-eB0x-o5Xn-7gQI-3U5mm4",
+                    "lv_size": "8388608",
+                    "lv_metadata_size": "",
+                    "pool_lv": "",
+                    "origin": "",
+                    "data_percent": "",
+                    "metadata_percent": "",
+                    "lv_tags": "bulkhead.new,bulkhead.share=40_VG,tenant=1",
+                    "lv_active": "active",
+                    "lv_device_open": "",
+                    "lv_profile": "",
+                    "lv_layout": "linear",
+                    "lv_health_status": "",
+                },
+                {
+                    "lv_name": "one",
+                    "lv_uuid": "cIKArt-0ldb-RPbZ-OWjN-X6W3-akJd-daCrfI",
+                    "lv_size": "16777216",
+                    "lv_metadata_size": "",
+                    "pool_lv": "pool",
+                    "origin": "",
+                    "data_percent": "0.00",
+                    "metadata_percent": "",
+                    "lv_tags": "",
+                    "lv_active": "active",
+                    "lv_device_open": "",
+                    "lv_profile": "",
+                    "lv_layout": "thin,sparse",
+                    "lv_health_status": "",
+                },
+                {
+                    "lv_name": "pool",
+                    "lv_uuid": "VDkoA3-omfO-btC0-0WgJ-4Zf8-Z7wK-pVILgZ",
+                    "lv_size": "33554432",
+                    "lv_metadata_size": "4194304",
+                    "pool_lv": "",
+                    "origin": "",
+                    "data_percent": "0.00",
+                    "metadata_percent": "10.94",
+                    "lv_tags": "",
+                    "lv_active": "active",
+                    "lv_device_open": "open",
+                    "lv_profile": "",
+                    "lv_layout": "thin,pool",
+                    "lv_health_status": "",
+                },
+                {
+                    "lv_name": "snap",
+                    "lv_uuid": "2bkcDR-QYhe-g1jl-9cyk-iqP0-h3fW-mse207",
+                    "lv_size": "16777216",
+                    "lv_metadata_size": "",
+                    "pool_lv": "pool",
+                    "origin": "one",
+                    "data_percent": "",
+                    "metadata_percent": "",
+                    "lv_tags": "",
+                    "lv_active": "",
+                    "lv_device_open": "unknown",
+                    "lv_profile": "",
+                    "lv_layout": "thin,sparse",
+                    "lv_health_status": "",
+                },
             ],
             "pvseg": [
                 {"pvseg_start": "0"},
@@ -51,15 +113,21 @@ RECORDED = {
         },
         {
             "pv": [
-                {"pv_name": "/dev/sdb", "pv_size": "4294967296", "pv_free": "4294967296", "pv_used": "0",
-                "pv_missing": "", "pv_duplicate": ""},
+                {
+                    "pv_name": "/dev/sdb",
+                    "pv_size": "4294967296",
+                    "pv_free": "4294967296",
+                    "pv_used": "0",
+                    "pv_missing": "",
+                    "pv_duplicate": "",
+                },
             ],
             "pvseg": [
                 {"pvseg_start": "0"},
             ],
         },
     ]
-}  # fmt: skip
+}
 
 
 class Program:
@@ -91,13 +159,21 @@ def test_one_report_serves_every_port_of_a_look() -> None:
     assert (group["size"], group["free"], group["extent"], group["problem"]) == (4290772992, 4240441344, 4194304, None)
     rows = port["lv"].scan(["/dev/data/home", "/dev/data/one", "/dev/data/none", "/dev/none/home"])
     assert {k: v for k, v in rows["/dev/data/home"].items() if k[0] != "_"} == {
-        "size": 8388608, "share": "40%VG", "thin_pool": None, "tags": ("tenant=1",), "active": True, "unfinished": True,
-    }  # fmt: skip
+        "size": 8388608,
+        "share": "40%VG",
+        "thin_pool": None,
+        "tags": ("tenant=1",),
+        "active": True,
+        "unfinished": True,
+    }
     assert (rows["/dev/data/one"]["thin_pool"], len(rows)) == ("pool", 2)
     pool = port["thin_pool"].scan([("data", "pool"), ("data", "none")])
     assert {k: v for k, v in pool["data", "pool"].items() if k[0] != "_"} == {
-        "size": 33554432, "metadata_size": 4194304, "share": None, "autoextend_threshold": None,
-    }  # fmt: skip
+        "size": 33554432,
+        "metadata_size": 4194304,
+        "share": None,
+        "autoextend_threshold": None,
+    }
     assert program.asked == ["fullreport"]
     port["lv"].scan(["/dev/data/home"])  # a second time: another look
     assert program.asked == ["fullreport"] * 2
@@ -150,8 +226,13 @@ def test_risks_and_doors_of_a_volume() -> None:
     shut, new = {**row, "active": False}, {**row, "unfinished": True}
     steps = [(None, row), (shut, row), (row, shut), (row, {**row, "size": 9}), (row, {**row, "size": 7}), (row, None)]
     assert [port.risk("/dev/a/b", *step) for step in steps] == [
-        "forward", "reversible", "reversible", "forward", "shrinks", "destroys",
-    ]  # fmt: skip
+        "forward",
+        "reversible",
+        "reversible",
+        "forward",
+        "shrinks",
+        "destroys",
+    ]
     assert [port.lowers("/dev/a/b", *step) for step in steps] == [False, False, True, False, True, True]
     assert [port.opens("/dev/a/b", *step) for step in steps] == ["empty", "unknown", None, None, None, None]
     assert (port.opens("/dev/a/b", new, row), port.same("/dev/a/b", new, row)) == ("empty", False)
