@@ -242,7 +242,7 @@ class Tables(_Port):
 
     def merge(self, target: str, now: Any, declared: Any) -> dict[str, Any]:
         after = {"label": "gpt", "whole": True}
-        return after if os.path.lexists(target) else {**after, "_missing": target}
+        return after if target in self.seen else {**after, "_missing": target}
 
     def lowers(self, target: str, before: Any, after: Any) -> bool:
         return after is None

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -110,8 +111,8 @@ class Lock:
         try:
             fd = os.open(self.path, how | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         except OSError as error:
-            if self.shared:  # nobody was at work, or who cannot see the lock sees what there is
-                return True
+            if self.shared and error.errno in (errno.ENOENT, errno.EACCES):
+                return True  # nobody was at work; or who may not see the lock is told what is seen without it
             raise failure(error, "cannot open the lock %s" % self.path) from error
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

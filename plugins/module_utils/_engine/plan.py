@@ -197,12 +197,13 @@ class Planner:
                 for action in self._cell(index, spot, value, behind):
                     (down.setdefault(index, []) if self._lowers(action) else build).append(action)
                     made.setdefault(index, []).append(action)
+                    if action.before is UNKNOWN:
+                        blind.add(index)
+                        continue
                     grown = hooks.resizes and hooks.resizes(spot[1], action.before, action.after)
                     if grown:
                         self.resized[path_of(spot[1])] = grown
-                    if action.before is UNKNOWN:
-                        blind.add(index)
-                    elif hooks.opens is not None:
+                    if hooks.opens is not None:
                         door = hooks.opens(spot[1], action.before, action.after)
                         kind = SHUT if door and door != "empty" else EMPTY if door else OPEN
                         see, place = max(see, kind), path_of(spot[1])

@@ -128,9 +128,7 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
 
         drift = mount_drift.named(found, declared(p)[0] if p["state"] == "present" else {}, done)
     line = rows["unit"].get(path) if p["persist"] == "unit" else rows["fstab"].get((names.path(p["fstab"]), path))
-    words = (
-        [{True: "ro", False: "rw"}[found["read_only"]]] if found.get("read_only") in (True, False) else []
-    )  # a bind's
+    words = {True: ["ro"], False: ["rw"]}.get(found.get("read_only"), [])  # of a bind it is its source's: UNKNOWN
     words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]
     words += [found["atime"]] if isinstance(found.get("atime"), str) else []
     words += [k[2:] if v is True else "%s=%s" % (k[2:], v) for k, v in sorted(found.items()) if k.startswith("o:")]

@@ -476,6 +476,34 @@ def test_what_a_port_tells_of_another_is_foretold_there(ground: Ground) -> None:
     assert predicted(found)["b"] == {1: {"x": 2, "y": 1}, 2: {"x": 1}} and told == [{"x": 2}]
 
 
+def test_what_becomes_larger_beneath_is_seen_so_above(house: Ground) -> None:
+    """In one plan a device grows and what fills it with it; what lies behind a closed door is not asked."""
+    asked: list[Any] = []
+    Rows("a", house)
+
+    def resizes(target: Any, before: Any, after: Any) -> Any:
+        asked.append(target)
+        return after["size"] if before and before["size"] != after["size"] else None
+
+    house.ports["table"].resizes = resizes
+    house.ports["room"].resizes = resizes
+    house.ports["a"].resized = lambda target, row, size: {**row, "fills": row["size"] == size}
+    house.ports["a"].merge = lambda target, now, declared: {**(now or {}), **declared}
+    house.rows["table", "/d"] = house.rows["table", "/e"] = {"size": 1}
+    house.rows["a", "/d"] = house.rows["a", "/e"] = {"size": 1, "fills": True}
+    disk = unit("disk", ("table", "/d", {"size": 2}), ("table", "/e", {"size": 1}), provides=(("path", "/d"),))
+    content = unit("content", ("a", "/d", {"fills": True}), ("a", "/e", {"fills": True}), needs=(("path", "/d"),))
+    for units in ((disk, content), (content, disk)):
+        found = planned(house, *units)
+        assert listed(found) == [
+            ("table", "/d", {"size": 1}, {"size": 2}),
+            ("a", "/d", {"size": 1, "fills": False}, {"size": 1, "fills": True}),
+        ]
+    del asked[:]
+    behind = planned(house, DOOR, unit("in", ("room", "/x", {"size": 5}), needs=(("x", "d"),)))
+    assert behind.actions[-1].before is UNKNOWN and asked == []
+
+
 def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
     """Three cells each, with implied parents shared and not: the first plan (50,001 actions) and the idle one."""
     ground = Ground()
