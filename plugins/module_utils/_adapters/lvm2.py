@@ -377,6 +377,11 @@ class LogicalVolume(_Port):
             return "empty"
         return None if before["active"] else "unknown"
 
+    def resizes(self, target: str, before: Any, after: Any) -> int | None:
+        """What stands on it finds it so large, in bytes."""
+        grows = before is not None and after is not None and after["size"] is not UNKNOWN
+        return after["size"] if grows and after["size"] > before["size"] else None
+
 
 def makers(run: Run, record: Any = None) -> dict[str, Callable[[], Any]]:
     """The ports by name; they share one report, and what was begun is in the catalogue ``record``."""

@@ -36,13 +36,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     device = names.path(p["device"], "device")
     if p["check"]:
         raise StorageError("unsupported", "check of a filesystem is not supported yet", "leave it out")
-    value = declared(p) if p["state"] == "present" else None
-    if value is not None and "fills" in value and device.count("/") == 3 and device.startswith("/dev/"):
-        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
-
-        grown = volume_group.beneath(device, look)  # before it fills a volume that is yet to grow
-        value.update({"size": grown} if grown else {})
-    cells = (Cell("superblock", device, value),)
+    cells = (Cell("superblock", device, declared(p) if p["state"] == "present" else None),)
     consents = {"wipe_token": p["wipe_token"], "allow_unstable_device": bool(p.get("allow_unstable_device"))}
     return Unit(
         (KIND, device), cells, (("device", device), ("path", device)), (("content", device),), consents=consents

@@ -128,7 +128,8 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
 
         drift = mount_drift.named(found, declared(p)[0] if p["state"] == "present" else {}, done)
     line = rows["unit"].get(path) if p["persist"] == "unit" else rows["fstab"].get((names.path(p["fstab"]), path))
-    words = {True: ["ro"], False: ["rw"]}.get(found.get("read_only"), [])  # of a bind it is its source's: UNKNOWN
+    read_only = found.get("read_only")  # of a bind it is its source's: UNKNOWN
+    words = ["ro"] if read_only is True else ["rw"] if read_only is False else []
     words += [name for name in ("nosuid", "nodev", "noexec", "nodiratime") if found.get(name) is True]
     words += [found["atime"]] if isinstance(found.get("atime"), str) else []
     words += [k[2:] if v is True else "%s=%s" % (k[2:], v) for k, v in sorted(found.items()) if k.startswith("o:")]

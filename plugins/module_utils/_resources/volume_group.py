@@ -225,19 +225,6 @@ def _number(value: Any) -> float:
     return float("inf") if value is UNKNOWN else value
 
 
-def beneath(device: str, look: Any) -> int | None:
-    """The size that a declared volume will have, where one is there already and another size is declared."""
-    vg, name = device.split("/")[2:]
-    p = look.declared.get((KIND, vg))
-    lv = next((lv for lv in (p or {}).get("lvs") or () if lv["name"] == name), None)
-    if lv is None or p["state"] == "absent" or lv["state"] == "absent":
-        return None
-    group = group_of(vg, look)
-    now = _now(lv, group)
-    new = _sized(lv, now, group).get("size") if now else None
-    return None if new is None or new is UNKNOWN or new == now["size"] else int(new)
-
-
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     vg = p["vg"]
     found = rows["vg"].get(vg)
