@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Unit, merged, met
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    SHRINKS,
+    UNKNOWN,
+    Cell,
+    Unit,
+    merged,
+    met,
+)
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import predicted
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, converge
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, Ports, World
@@ -502,6 +509,26 @@ def test_what_becomes_larger_beneath_is_seen_so_above(house: Ground) -> None:
     del asked[:]
     behind = planned(house, DOOR, unit("in", ("room", "/x", {"size": 5}), needs=(("x", "d"),)))
     assert behind.actions[-1].before is UNKNOWN and asked == []
+
+
+def test_what_becomes_smaller_beneath_is_told_what_does_so_above_first(house: Ground) -> None:
+    told: list[Any] = []
+    Rows("a", house)
+    for name in ("a", "table"):
+        house.ports[name].risk = lambda target, before, after: SHRINKS
+        house.ports[name].lowers = lambda target, before, after: True
+        house.ports[name].consent = lambda target, before, after: ("allow_shrink", True)
+    house.ports["table"].resizes = lambda target, before, after: after["size"]
+    house.ports["table"].refuse = lambda target, before, after, gone: told.append(gone)
+    house.ports["a"].resized = lambda target, row, size: {**row, "fills": False}
+    house.ports["a"].merge = lambda target, now, declared: {**now, **declared}
+    house.rows["table", "/d"] = {"size": 3}
+    house.rows["a", "/d"] = {"fills": True}
+    disk = unit("disk", ("table", "/d", {"size": 2}), provides=(("path", "/d"),))
+    content = unit("content", ("a", "/d", {"fills": True}), needs=(("path", "/d"),))
+    found = planned(house, *(each._replace(consents={"allow_shrink": True}) for each in (content, disk)))
+    assert [(a.port, a.target) for a in found.actions] == [("a", "/d"), ("table", "/d")] and found.errors == []
+    assert told == [{("smaller a", "/d"), ("smaller table", "/d")}]
 
 
 def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
