@@ -898,6 +898,8 @@ def test_who_makes_a_mount_point_has_no_say_about_what_covers_it(covered: Ground
     assert [(a.port, a.after) for a in found.actions] == [("node", {**DIRECTORY, "x": 1}), ("mount", {})], "as it says"
     implied = unit("other", Cell("node", "/m", {"type": "directory"}, True), needs=(("path", "/m"),))
     assert [a.port for a in planned(covered, mount, implied).actions] == ["node", "mount"]
+    takes = tree._replace(cells=(Cell("node", "/m", None),), provides=())
+    assert codes(planned(covered, mount, takes)) == [("conflict", "tree")], "a mount needs the directory it is on"
 
 
 def test_a_mount_that_is_only_implied_covers_nothing(covered: Ground) -> None:
@@ -926,6 +928,8 @@ def test_what_is_another_thing_is_replaced_only_where_the_unit_allows_it(ground:
 def test_what_is_missing_is_said_with_a_hint(ground: Ground) -> None:
     error = planned(ground, unit("one", ("a", 1, {"_missing": "/x"}))).errors[0]
     assert (error.message, error.hint) == ("/x does not exist", "make it, or declare what makes it too")
+    twice = unit("one", ("a", 1, {"_missing": "/x"}), ("a", 2, {"_missing": "/y"}))
+    assert codes(planned(ground, twice)) == [("not_found", "one")], "one entry is told once"
 
 
 def test_an_implied_parent_is_no_source_and_a_refusal_is_said_once(ground: Ground) -> None:
