@@ -74,7 +74,8 @@ def run(name: str, chosen: list[str], config: pytest.Config) -> dict[str, tuple[
         *chosen,
     ]
     done = guest.run(argv, check=False, timeout=DEADLINE)
-    config.stash.setdefault(SLOWEST, {})[name] = re.findall(r"^ *[0-9.]+s (?:call|setup|teardown) .*", done.stdout, re.M)
+    slowest = re.findall(r"^ *[0-9.]+s (?:call|setup|teardown) .*", done.stdout, re.M)
+    config.stash.setdefault(SLOWEST, {})[name] = slowest
     results = {"": ("failed", "it did not run in the guest; pytest there said:\n" + done.stdout + done.stderr)}
     for line in guest.run(["cat", OUTCOMES], check=False).stdout.splitlines():
         nodeid, outcome, text = json.loads(line)
