@@ -32,8 +32,8 @@ def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any
         fd = blkprobe.opened(target)
         try:
             examine(port, port.new_look(), target, fd, False)
-        except StorageError as error:
-            return error
+        except StorageError as failed:
+            return failed
         finally:
             os.close(fd)
         seen = port.seen[target]
