@@ -37,7 +37,8 @@ TESTS = Path(__file__).resolve().parents[4]
 # Rows that are tests elsewhere already: what, and which test.
 ELSEWHERE = [
     ("D5 a table of somebody's", "tests/lab/inside/alpha/test_block_device.py", "test_what_others_made_stays"),
-    ("D8 snapshots of a volume", "tests/integration/test_snapshots.py", "test_a_volume_does_not_go_before_its_snapshots"),
+    ("D8 snapshots of a volume", "tests/integration/test_snapshots.py",
+     "test_a_volume_does_not_go_before_its_snapshots"),
     ("D8 a pool of thin volumes", "tests/lab/inside/alpha/test_volume_group.py", "test_a_thin_pool"),
     ("I4 of another host", "tests/lab/inside/alpha/test_volume_group.py", "test_what_is_not_blank_is_not_taken"),
     ("I5 a filesystem", "tests/unit/plugins/module_utils/_adapters/test_mkfs.py",
@@ -306,7 +307,8 @@ def _half(dev: str) -> None:
 def _kept(dev: str) -> None:
     """With a token of its own even; what is not declared of it is not compared."""
     for content, kind, more in (
-        ("ext4", "ext4", {}), ("GPT", "block_device", {}), ("GPT", "partition", {"partitions": [{"number": 1, "size": "8MiB"}]}), ("swap", "swap", {}),
+        ("ext4", "ext4", {}), ("GPT", "block_device", {}), ("swap", "swap", {}),
+        ("GPT", "partition", {"partitions": [{"number": 1, "size": "8MiB"}]}),
         ("group", "volume_group", {"lvs": [{"name": "home", "size": "12MiB", "active": False}]}),
         ("LUKS", "luks_device", {"state": "present"}),
     ):  # fmt: skip
