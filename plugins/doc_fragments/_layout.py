@@ -978,6 +978,9 @@ options:
             a project is told in the collection's guide on quota.
           - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
           - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
+          - V(lvm) makes logical volumes in a volume group that is there already or declared
+            beside it with M(bulkhead.storage.layout), thin ones where O(pools[].config.thin_pool)
+            is given. They are mounted while attached.
           - V(memory) is for memory volumes only and has no path.
           - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced and V(loop)
             anywhere else. It is chosen once.
@@ -1005,14 +1008,17 @@ options:
                 root with mode 0711.
               - Required for V(directory), V(btrfs), V(loop) and V(auto), except for the pool
                 V(default).
+              - For V(lvm) the directory that volumes are mounted in. When it is not given,
+                the pool's own one in C(/var/lib/bulkhead/pools).
             type: path
           vg:
             description:
-              - The volume group (backend V(lvm)).
+              - The volume group. Required for backend V(lvm). It cannot be changed later.
             type: str
           thin_pool:
             description:
-              - The thin pool (backend V(lvm)).
+              - The thin pool of that group (backend V(lvm)). Without one all volumes are thick,
+                and none can be a clone or of type V(block). It cannot be changed later.
             type: str
           server:
             description:
@@ -1102,7 +1108,9 @@ options:
       type:
         description:
           - V(filesystem) keeps its files on the pool. V(memory) is a tmpfs and has no pool.
-            V(block) is a bare device.
+            V(block) is a bare device, the one that RV(resource.device) names, without a filesystem,
+            an owner or a O(volumes[].target); its pool must have a thin pool, of which it sees
+            nothing that others wrote.
           - V(filesystem) when it is not given. It cannot be changed later.
         type: str
         choices:
@@ -1112,16 +1120,18 @@ options:
       size:
         description:
           - How much it may hold, such as C(10GiB) or C(10737418240). Units are powers of 1024.
-            Rounded up to 4096 bytes.
-          - At least 4 KiB, in a Btrfs pool 64 KiB, in an image file 1 MiB for V(ext4), 109
-            MiB for V(btrfs) and 300 MiB for V(xfs). Less is refused with C(invalid).
+            Rounded up to 4096 bytes, in a volume group to its extents.
+          - At least 4 KiB, in a Btrfs pool 64 KiB, in an image file or a logical volume 1 MiB
+            for V(ext4), 109 MiB for V(btrfs) and 300 MiB for V(xfs). Less is refused with C(invalid).
           - Required to make a volume. A larger size later lets it grow, a smaller one takes
             O(volumes[].allow_shrink).
         type: str
       provisioning:
         description:
           - V(thin) takes room when it is written to, V(thick) at once. V(thin) when it is not
-            given. It cannot be changed later. Only image files can be V(thick).
+            given. It cannot be changed later. Only image files and logical volumes can be V(thick).
+            A logical volume is V(thin) where its pool has a thin pool and V(thick) where it
+            has none.
         type: str
         choices:
           - thin
@@ -1135,6 +1145,9 @@ options:
             description:
               - V(clone) copies another volume, by reflink or snapshot where the pool can. Subvolumes
                 that are nested in it come along, and can be written in the copy.
+              - A thin logical volume is cloned by a thin snapshot, while it is in use too.
+                The filesystem in it keeps its UUID, a clone of V(xfs) is mounted with C(nouuid),
+                V(btrfs) is not cloned so.
               - V(snapshot) copies what a snapshot holds, likewise. The volume may go on, or
                 be long detached.
             type: str
@@ -1164,8 +1177,8 @@ options:
             type: str
       fstype:
         description:
-          - The filesystem in an image file. V(ext4) when it is not given. It cannot be changed
-            later.
+          - The filesystem in an image file or a logical volume. V(ext4) when it is not given.
+            It cannot be changed later.
         type: str
         choices:
           - ext4
@@ -1288,7 +1301,7 @@ options:
         default: false
       state:
         description:
-          - V(present) makes it. An image file is not mounted then.
+          - V(present) makes it. An image file or a logical volume is not mounted then.
           - V(attached) makes it where it is missing, and mounts it.
           - V(detached) takes it from O(volumes[].job), from O(volumes[].target), or from everybody
             when neither is given.

@@ -156,8 +156,10 @@ def ports(names: list[str]) -> Ports:
 
         record = Record()
         makers.update(record=lambda: record, superblock=lambda: _superblock(record))
-        if "volume_groups" in names:
-            makers.update(_lvm(record))
+        if set(names) != {"filesystems"}:
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
+
+            makers.update(lvm2late.makers(record))
     return ports
 
 
@@ -294,10 +296,3 @@ def _crypttab() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
 
     return Crypttab()
-
-
-def _lvm(record: Any) -> dict[str, Callable[[], Any]]:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
-
-    return {name: maker for name, maker in lvm2.makers(execute, record).items() if name != "superblock"}

@@ -18,7 +18,7 @@ description:
   - Backend and path are chosen once. Another one later is a C(conflict).
 notes:
   - What is known about pools and volumes is recorded in C(/var/lib/bulkhead), which only root can read.
-  - The backends V(lvm), V(nfs), V(iscsi), V(ceph_rbd) and V(cephfs) are not supported yet and refused with
+  - The backends V(nfs), V(iscsi), V(ceph_rbd) and V(cephfs) are not supported yet and refused with
     C(unsupported).
 seealso:
   - module: bulkhead.storage.volume
@@ -36,6 +36,8 @@ options:
         the owner of files can do about a project is told in the collection's guide on quota.
       - V(btrfs) makes subvolumes, bounded by simple quota or a qgroup. It must lie on Btrfs.
       - V(loop) makes image files with a filesystem of their own. It works on any filesystem.
+      - V(lvm) makes logical volumes in a volume group that is there already or declared beside it with
+        M(bulkhead.storage.layout), thin ones where O(config.thin_pool) is given. They are mounted while attached.
       - V(memory) is for memory volumes only and has no path.
       - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced and V(loop) anywhere else. It is
         chosen once.
@@ -51,14 +53,17 @@ options:
         description:
           - The directory that volumes lie in. It is made where it is missing, owned by root with mode 0711.
           - Required for V(directory), V(btrfs), V(loop) and V(auto), except for the pool V(default).
+          - For V(lvm) the directory that volumes are mounted in. When it is not given, the pool's own one in
+            C(/var/lib/bulkhead/pools).
         type: path
       vg:
         description:
-          - The volume group (backend V(lvm)).
+          - The volume group. Required for backend V(lvm). It cannot be changed later.
         type: str
       thin_pool:
         description:
-          - The thin pool (backend V(lvm)).
+          - The thin pool of that group (backend V(lvm)). Without one all volumes are thick, and none can be a clone or
+            of type V(block). It cannot be changed later.
         type: str
       server:
         description:
@@ -146,6 +151,16 @@ EXAMPLES = r"""
     config:
       path: /srv/pools/builds
 
+# needs: lvm
+- name: Volumes as thin logical volumes of a volume group
+  bulkhead.storage.pool:
+    name: machines
+    backend: lvm
+    config:
+      vg: data
+      thin_pool: thin
+    overcommit: 2.0
+
 - name: Larger volumes are allowed from now on
   bulkhead.storage.pool:
     name: images
@@ -228,11 +243,12 @@ resource:
       type: str
       returned: always
     capacity_bytes:
-      description: Size of the filesystem that it lies on, null when that is not known.
+      description:
+        - Size of the filesystem that it lies on, of its thin pool or its volume group. Null when that is not known.
       type: int
       returned: always
     used_bytes:
-      description: Bytes of that filesystem that are in use or reserved, by whomever. Null when that is not known.
+      description: Bytes of that which are in use or reserved, by whomever. Null when that is not known.
       type: int
       returned: always
     provisioned_bytes:
@@ -280,6 +296,7 @@ errors_total:
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
@@ -287,7 +304,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    _shell.run(pool, {"node": Node, "record": Record, "fsinfo": FsInfo})
+    _shell.run(pool, {"node": Node, "record": Record, "fsinfo": FsInfo, **lvm2late.makers()})
 
 
 if __name__ == "__main__":

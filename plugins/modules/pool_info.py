@@ -73,11 +73,12 @@ pools:
       type: str
       returned: always
     capacity_bytes:
-      description: Size of the filesystem that it lies on, null when that is not known.
+      description:
+        - Size of the filesystem that it lies on, of its thin pool or its volume group. Null when that is not known.
       type: int
       returned: always
     used_bytes:
-      description: Bytes of that filesystem that are in use or reserved, by whomever. Null when that is not known.
+      description: Bytes of that which are in use or reserved, by whomever. Null when that is not known.
       type: int
       returned: always
     provisioned_bytes:
@@ -146,16 +147,20 @@ errors_total:
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
 
 def main() -> None:
     _shell.inform(
         pool.FILTERS,
-        lambda params: pool.gather(params, {"node": Node(), "record": Record(), "fsinfo": FsInfo()}),
+        lambda params: pool.gather(
+            params, Ports({"node": Node, "record": Record, "fsinfo": FsInfo, **lvm2late.makers()})
+        ),
     )
 
 

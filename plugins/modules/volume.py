@@ -17,8 +17,8 @@ description:
     that was killed.
   - Whoever writes past the size gets an error from the kernel, C(ENOSPC) or C(EDQUOT).
 notes:
-  - O(qos), O(encrypted=true), O(type=block) and an O(source.type) of V(image) or V(url) are not supported yet
-    and refused with C(unsupported).
+  - O(qos), O(encrypted=true) and an O(source.type) of V(image) or V(url) are not supported yet, nor is O(type=block)
+    but in a pool with the backend V(lvm). They are refused with C(unsupported).
   - An existing volume is compared on the options that are given only.
   - A memory volume exists while it is attached. Detaching it loses its content.
 seealso:
@@ -43,21 +43,25 @@ options:
     type: str
   type:
     description:
-      - V(filesystem) keeps its files on the pool. V(memory) is a tmpfs and has no pool. V(block) is a bare device.
+      - V(filesystem) keeps its files on the pool. V(memory) is a tmpfs and has no pool. V(block) is a bare device, the
+        one that RV(resource.device) names, without a filesystem, an owner or a O(target); its pool must have a thin
+        pool, of which it sees nothing that others wrote.
       - V(filesystem) when it is not given. It cannot be changed later.
     type: str
     choices: [filesystem, memory, block]
   size:
     description:
-      - How much it may hold, such as C(10GiB) or C(10737418240). Units are powers of 1024. Rounded up to 4096 bytes.
-      - At least 4 KiB, in a Btrfs pool 64 KiB, in an image file 1 MiB for V(ext4), 109 MiB for V(btrfs) and 300 MiB for
-        V(xfs). Less is refused with C(invalid).
+      - How much it may hold, such as C(10GiB) or C(10737418240). Units are powers of 1024. Rounded up to 4096 bytes, in
+        a volume group to its extents.
+      - At least 4 KiB, in a Btrfs pool 64 KiB, in an image file or a logical volume 1 MiB for V(ext4), 109 MiB for
+        V(btrfs) and 300 MiB for V(xfs). Less is refused with C(invalid).
       - Required to make a volume. A larger size later lets it grow, a smaller one takes O(allow_shrink).
     type: str
   provisioning:
     description:
       - V(thin) takes room when it is written to, V(thick) at once. V(thin) when it is not given. It cannot be changed
-        later. Only image files can be V(thick).
+        later. Only image files and logical volumes can be V(thick). A logical volume is V(thin) where its pool has a
+        thin pool and V(thick) where it has none.
     type: str
     choices: [thin, thick]
   source:
@@ -69,6 +73,8 @@ options:
         description:
           - V(clone) copies another volume, by reflink or snapshot where the pool can. Subvolumes that are
             nested in it come along, and can be written in the copy.
+          - A thin logical volume is cloned by a thin snapshot, while it is in use too. The filesystem in it keeps its
+            UUID, a clone of V(xfs) is mounted with C(nouuid), V(btrfs) is not cloned so.
           - V(snapshot) copies what a snapshot holds, likewise. The volume may go on, or be long detached.
         type: str
         choices: [empty, clone, snapshot, image, url]
@@ -91,7 +97,7 @@ options:
         type: str
   fstype:
     description:
-      - The filesystem in an image file. V(ext4) when it is not given. It cannot be changed later.
+      - The filesystem in an image file or a logical volume. V(ext4) when it is not given. It cannot be changed later.
     type: str
     choices: [ext4, xfs, btrfs]
   owner:
@@ -198,7 +204,7 @@ options:
     default: false
   state:
     description:
-      - V(present) makes it. An image file is not mounted then.
+      - V(present) makes it. An image file or a logical volume is not mounted then.
       - V(attached) makes it where it is missing, and mounts it.
       - V(detached) takes it from O(job), from O(target), or from everybody when neither is given.
       - V(absent) removes it with all it holds. One that is attached is refused with C(in_use) unless O(force=true).
@@ -371,7 +377,9 @@ resource:
       type: str
       returned: always
     device:
-      description: The block device that it is on while it is attached, null when there is none.
+      description:
+        - The block device that it is on while it is attached, null when there is none. That of a logical volume is
+          there at all times, and has this name after a boot too.
       type: str
       returned: always
     status:
@@ -404,7 +412,7 @@ resource:
       returned: always
       contains:
         bytes:
-          description: The bytes in use.
+          description: The bytes in use; of a thin logical volume what it takes of its pool, null of a thick one.
           type: int
           returned: always
         inodes:
@@ -446,10 +454,10 @@ errors_total:
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
 
@@ -462,8 +470,14 @@ def main() -> None:
 
         return Mounts()
 
+    def limits(port: str) -> Any:
+        """Asked only of directories and subvolumes."""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroup
+
+        return getattr(qgroup, port)()
+
     def superblock() -> Any:
-        """Asked only of volumes in an image."""
+        """Asked only of volumes with a filesystem of their own."""
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
@@ -477,11 +491,12 @@ def main() -> None:
             "data": DataDir,
             "mount": mount,
             "mounted": MountedRoot,
-            "quota": Quota,
-            "quota_enabled": QuotaEnabled,
+            "quota": lambda: limits("Quota"),
+            "quota_enabled": lambda: limits("QuotaEnabled"),
             "record": lambda: record,
             "superblock": superblock,
             "fsinfo": FsInfo,
+            **lvm2late.makers(record),
         },
     )
 

@@ -196,15 +196,17 @@ errors_total:
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import Quota
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
 
 def main() -> None:
-    ports = {"node": Node(), "record": Record(), "mount": Mounts(), "quota": Quota()}
+    ports = Ports({"node": Node, "record": Record, "mount": Mounts, "quota": Quota, **lvm2late.makers()})
     _shell.inform(volume.FILTERS, lambda params: volume.gather(params, ports))
 
 

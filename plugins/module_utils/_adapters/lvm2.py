@@ -28,6 +28,7 @@ Run = Callable[..., Any]
 Pair = Tuple[str, str]
 EXTENT = 4 << 20  # of groups that we make
 NEW = "bulkhead.new"  # tag of a volume that is not blank yet
+VOLUME = "bulkhead.volume"  # tag of a volume of a pool: it goes with its record, and by the consent that takes
 SHARE = "bulkhead.share="  # tag: which share it was made with, such as 40_VG; ``%`` cannot be in a tag
 PROFILE = "bulkhead-thin-%d"
 PROFILES = "/etc/lvm/profile"
@@ -343,7 +344,7 @@ class LogicalVolume(_Port):
         return rows
 
     def same(self, target: str, now: dict[str, Any], declared: dict[str, Any]) -> bool:
-        return "unfinished" not in now and met(now, declared)
+        return "unfinished" not in now and met(now, {k: v for k, v in declared.items() if k != "source"})
 
     def merge(self, target: str, now: Any, declared: dict[str, Any]) -> dict[str, Any]:
         if now is None:
@@ -351,6 +352,7 @@ class LogicalVolume(_Port):
             return {**fresh, **declared}
         after: dict[str, Any] = {**merged(now, declared), "size": declared.get("size", now["size"])}
         after.pop("unfinished", None)
+        after.pop("source", None)  # a volume that it is a thin snapshot of: that is how it begins
         return after
 
     def lowers(self, target: str, before: Any, after: Any) -> bool:
@@ -368,13 +370,15 @@ class LogicalVolume(_Port):
         return REVERSIBLE if before["size"] == after["size"] and "unfinished" not in before else FORWARD
 
     def consent(self, target: str, before: Any, after: Any) -> tuple[str, Any]:
-        return ("wipe_token", before.get("_token")) if after is None else ("allow_shrink", True)
+        if after is not None:
+            return ("allow_shrink", True)
+        return ("absent", True) if VOLUME in before["tags"] else ("wipe_token", before.get("_token"))
 
     def opens(self, target: str, before: Any, after: Any) -> str | None:
         if after is None or not after["active"]:
             return None
         if before is None or "unfinished" in before:
-            return "empty"
+            return "unknown" if after.get("source") else "empty"
         return None if before["active"] else "unknown"
 
     def resizes(self, target: str, before: Any, after: Any) -> int | None:

@@ -19,6 +19,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 im
     PROFILE,
     PROFILES,
     SHARE,
+    VOLUME,
     Lvm2,
     Pair,
     pool_row,
@@ -251,17 +252,23 @@ def refuse_lv(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -
     vg, name = target.split("/")[2:]
     if before is None:
         return None
+    ours = VOLUME in before["tags"]
     leaving = {path for _port, path in gone}
     if after is None:
-        if before.get("_closed") and not before.get("unfinished"):
+        error = _recorded(target, gone) if ours else None
+        if error is not None:
+            return error
+        if before.get("_closed") and not before.get("unfinished") and not (ours and before["thin_pool"]):
             return StorageError(
                 "unreadable", "what is on %s cannot be seen: it is not active" % target, "activate it first"
             )
         stay = [s for s in before["_snapshots"] if ("lv", "/dev/%s/%s" % (vg, s)) not in gone]
-        if stay:
+        if stay and not ours:
             return StorageError("in_use", "%s has snapshots: %s" % (target, ", ".join(stay)), "remove them first")
         users = [user for user in before.get("_in_use", ()) if user not in leaving]
         return blank.vital(target, before) if before.get("_protected") else blank.in_use(target, users)
+    if ours != (VOLUME in after["tags"]):
+        return StorageError("conflict", "%s is not what this declaration made" % target, "look at it, see lvs")
     if after["thin_pool"] != before["thin_pool"]:
         return StorageError("unsupported", "%s cannot move to another pool" % target, "make a new one and copy")
     if smaller(before, after) and ("smaller superblock", target) not in gone:
@@ -273,6 +280,15 @@ def refuse_lv(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -
         users = [user for user in look.in_use(target, look.resolve(target)) if user not in leaving]
         return blank.in_use(target, users)
     return None
+
+
+def _recorded(target: str, gone: set[Any]) -> StorageError | None:
+    """A volume of a pool goes with its row in the catalogue, and not without."""
+    kind, _plus, key = target.split("/")[3].partition("+")
+    key = key.replace("+", "/").replace("U", "_")
+    if ("record", ({"v": "volume", "s": "snapshot"}.get(kind), key)) in gone:
+        return None
+    return StorageError("in_use", "%s is the volume %s" % (target, key), "remove that volume first", volumes=[key])
 
 
 def _held(target: str, found: dict[str, Any], size: int) -> StorageError | None:
@@ -319,7 +335,9 @@ def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
 def _create(port: Any, target: str, full: str, after: dict[str, Any]) -> None:
     """A thick volume shows what was on the disk: it bears a mark until its two ends are zero. A thin one is born so."""
     vg, name = full.split("/")
-    if after["thin_pool"]:
+    if after.get("source"):
+        _clone(port, full, after)
+    elif after["thin_pool"]:
         argv = ["lvcreate", "-n", name, "-V", "%db" % after["size"], "--thinpool", after["thin_pool"]]
         call(port.lvm, [*argv, *_tags(after), vg])
     else:
@@ -329,6 +347,17 @@ def _create(port: Any, target: str, full: str, after: dict[str, Any]) -> None:
         _finish(port, target, full, True)
     if not after["active"]:
         call(port.lvm, ["lvchange", "-an", full])
+
+
+def _clone(port: Any, full: str, after: dict[str, Any]) -> None:
+    """LVM freezes what is mounted of the origin for that moment. A killed run leaves at most the size of the origin."""
+    vg, name = full.split("/")
+    origin = port.lvm.last()["groups"].get(vg, {}).get("lvs", {}).get(after["source"])
+    if origin is None or origin["thin_pool"] != after["thin_pool"]:
+        raise StorageError("moved", "%s/%s is not there any more" % (vg, after["source"]), "run it again")
+    call(port.lvm, ["lvcreate", "-s", "-n", name, "-kn", *_tags(after), "%s/%s" % (vg, after["source"])])
+    if after["size"] > origin["size"]:
+        call(port.lvm, ["lvextend", *_size(after, True), full])
 
 
 def _finish(port: Any, target: str, full: str, active: bool) -> None:
@@ -349,6 +378,8 @@ def _remove(port: Any, target: str, full: str, before: dict[str, Any]) -> None:
     """What was consented to is wiped first: the extents would show it to whoever gets them next."""
     if os.path.exists(target) and not before.get("unfinished"):
         _settled(target)
+        if VOLUME in before["tags"]:  # no token was asked for: what its last unmount wrote may be another
+            before = {**before, **_token(target)}
         try:
             taken = blank.Taken(Sysfs(), target, before)
         except StorageError as error:

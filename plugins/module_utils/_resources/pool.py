@@ -15,8 +15,8 @@ KIND, LIST = "pool", "pools"
 BASE = "/var/lib/bulkhead"
 DEFAULT = {"backend": "auto", "path": BASE + "/volumes"}
 SNAPSHOTS = ".snapshots"  # their folder in a pool; no namespace begins with a dot
-ENFORCED = {"directory": "project_quota", "btrfs": "qgroup", "loop": "block", "memory": "tmpfs"}
-LATER = ("lvm", "nfs", "iscsi", "ceph_rbd", "cephfs")
+ENFORCED = {"directory": "project_quota", "btrfs": "qgroup", "loop": "block", "lvm": "block", "memory": "tmpfs"}
+LATER = ("nfs", "iscsi", "ceph_rbd", "cephfs")
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "backend": {
@@ -55,7 +55,9 @@ def label(p: dict[str, Any]) -> str:
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     wanted: list[tuple[str, Any]] = [("record", ("pool", names.identifier(p["name"])))]
-    if p["state"] == "present" and p["backend"] != "memory" and _path(p):
+    if p["state"] == "present" and p["backend"] == "lvm" and (p["config"] or {}).get("vg"):
+        wanted.append(("vg", p["config"]["vg"]))
+    elif p["state"] == "present" and p["backend"] != "memory" and _path(p):
         wanted.append(("fsinfo", names.path(_path(p), "config.path")))
     return wanted
 
@@ -75,6 +77,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         cells += base(row["path"])
         cells.append(Cell("node", row["path"], {"type": "directory", "owner": "0", "group": "0", "mode": 0o711}))
         needs = (("path", row["path"]),)
+    if "vg" in row:
+        needs += (("vg", row["vg"]),)
     return Unit((KIND, name), tuple(cells), needs, (("pool", name),))
 
 
@@ -128,6 +132,8 @@ def declared(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
             text = "nothing holds a directory in %s to a size" % path
             raise StorageError("not_enforced", text, "use auto, or mount XFS or ext4 with prjquota", option="backend")
     row: dict[str, Any] = {"backend": backend, "path": path}
+    if backend == "lvm" and (record is None or record["backend"] == "lvm"):
+        row.update(_lvm().place(p, look, record))
     if record and record["backend"] != backend:
         raise StorageError(
             "conflict", "the pool is a %s pool already" % record["backend"], "make a new pool and move volumes"
@@ -182,19 +188,29 @@ def covering(path: str, look: Any) -> Any:
 
 
 def _path(p: dict[str, Any]) -> str:
-    return (p.get("config") or {}).get("path") or (DEFAULT["path"] if p["name"] == "default" else "")
+    own = "%s/pools/%s" % (BASE, p["name"]) if p["backend"] == "lvm" else ""  # where its volumes are mounted
+    return (p.get("config") or {}).get("path") or (DEFAULT["path"] if p["name"] == "default" else own)
+
+
+def _lvm() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_lvm
+
+    return pool_lvm
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
-    return describe(p["name"], rows["record"].get(("pool", p["name"])), rows.get("fsinfo", {}))
+    return describe(p["name"], rows["record"].get(("pool", p["name"])), rows.get("fsinfo", {}), rows.get("vg", {}))
 
 
-def describe(name: str, row: Any, fsinfo: Any) -> dict[str, Any]:
+def describe(name: str, row: Any, fsinfo: Any, groups: Any = ()) -> dict[str, Any]:
     row = row or {}
     info = fsinfo.get(row.get("path")) or {}
     lost = isinstance(info, StorageError)  # a file server that is gone, a disk that fails
     info = {} if lost else info
     total, free = info.get("total_bytes"), info.get("free_bytes")
+    used = total - free if total is not None and free is not None else None
+    if row.get("backend") == "lvm":
+        total, used = _lvm().room(row, dict(groups))
     return {
         "name": name,
         "phase": "error" if lost else "ready" if row else "pending",
@@ -202,7 +218,7 @@ def describe(name: str, row: Any, fsinfo: Any) -> dict[str, Any]:
         "enforced_by": ENFORCED.get(row.get("backend", "")),
         "path": row.get("path"),
         "capacity_bytes": total,
-        "used_bytes": total - free if total is not None and free is not None else None,
+        "used_bytes": used,
         "provisioned_bytes": row.get("_provisioned", 0),
         "volumes": row.get("_volume_count", 0),
         "max_volume_size": row.get("max_volume_size"),
@@ -221,11 +237,16 @@ def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
     if p["name"] is not None:
         pools = {name: row for name, row in pools.items() if name == p["name"]}
     paths = [row["path"] for row in pools.values() if row["path"]]
+    vgs = {row["vg"] for row in pools.values() if "vg" in row}
+    groups = ports["vg"].scan(vgs) if vgs else {}
     there, facts = ports["node"].scan(paths), ports["fsinfo"].scan(paths)
     found = []
     for name, row in sorted(pools.items()):
-        bad = isinstance(facts.get(row["path"]), StorageError) or isinstance(there.get(row["path"]), StorageError)
-        shown = describe(name, row, facts)
+        bad = "vg" in row and row["vg"] not in groups
+        bad = (
+            bad or isinstance(facts.get(row["path"]), StorageError) or isinstance(there.get(row["path"]), StorageError)
+        )
+        shown = describe(name, row, facts, groups)
         if bad or row["path"] and row["path"] not in there:
             shown["phase"] = "error" if bad or name != "default" or mine else "pending"
         found.append(shown)

@@ -15,6 +15,7 @@ KIND, LIST = "volume", "volumes"
 MEMORY = pool.BASE + "/memory"
 # The least a backend can hold: a page of tmpfs, a file, an ext4 with its journal.
 MINIMUM = {"memory": 4096, "directory": 4096, "btrfs": 65536}
+FORMATTED = ("loop", "lvm")  # they have a filesystem of their own, and are mounted while attached
 IMAGE = {"ext4": 1 << 20, "xfs": 300 << 20, "btrfs": 109 << 20}
 _SOURCE = {
     "type": {"type": "str", "choices": ["empty", "clone", "snapshot", "image", "url"], "default": "empty"},
@@ -64,6 +65,12 @@ def _words() -> Any:
     return volume_words
 
 
+def _lvm() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_lvm
+
+    return volume_lvm
+
+
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     names.identifier(p["namespace"], "namespace")
     names.identifier(p["name"])
@@ -96,15 +103,17 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
             text = "the volume is attached to %s" % ", ".join(sorted(before))
             raise StorageError("in_use", text, "detach it, or force: true", users=sorted(before))
         after = {}
+    origin = [_words().clonable(p, row, look)] if record is None and _clones(p) else []
     cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
     cells += _body(p, record or row, row, key)
     cells += _attachments(row, before, after, p)
     needs = [("pool", row["pool"])] + [("above", row["path"])] * bool(row["path"])
-    if record is None and _clones(p):
-        needs.append(_words().clonable(p, row, look))
+    if "device" in row:
+        needs.append(("vg", row["device"].split("/")[2]))
+    needs += origin
     targets = sorted({a["target"] for a in (*before.values(), *after.values()) if a["target"]})
     needs += [("above", target) for target in targets]
-    provides = [("volume", key)] + [("path", path) for path in (row["path"], *targets) if path]
+    provides = [("volume", key)] + [("path", path) for path in (row["path"], *targets, row.get("device")) if path]
     consents = {"absent": p["state"] in ("absent", "detached"), "allow_shrink": p["allow_shrink"], "replace": False}
     return Unit((KIND, key), tuple(cells), tuple(needs), tuple(provides), consents=consents)
 
@@ -121,8 +130,6 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
                 "unsupported", "%s of a volume is not supported yet: it %s" % (option, why), "leave it out"
             )
     kind = _fixed(p, old, "type", "filesystem")
-    if kind == "block":
-        raise StorageError("unsupported", "volumes of type block are not supported yet", "use type: filesystem")
     place: dict[str, Any] = {"backend": "memory", "path": ""}
     home = _fixed(p, old, "pool", "" if kind == "memory" else "default")
     if kind == "memory" and home:
@@ -134,6 +141,9 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         if place["backend"] == "memory":
             raise StorageError("unsupported", "pool %s holds memory volumes only" % home, "say type: memory")
     backend = old.get("backend") or place["backend"]
+    if kind == "block" and backend != "lvm":
+        text = "volumes of type block are not supported yet by backend %s" % backend
+        raise StorageError("unsupported", text, "use a pool with backend: lvm, or type: filesystem")
     bytes_ = _size(p, old, place, backend)
     if old and bytes_ < old["size"] and backend in ("btrfs", "directory"):
         _words().fits(bytes_, ("project", old["path"]), look)
@@ -152,9 +162,11 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     }
     for option in ("owner", "group"):
         row[option] = p[option] if p[option] is not None else old.get(option, "0")
-    if backend == "loop":
+    if backend == "lvm":
+        row.update(_lvm().recorded(p, old, place, label(p), look))
+    if backend in FORMATTED and kind != "block":
         row["fstype"] = _fixed(p, old, "fstype", "ext4")
-        row["provisioning"] = _fixed(p, old, "provisioning", "thin")
+        row["provisioning"] = _fixed(p, old, "provisioning", row.get("provisioning", "thin"))
         if old and bytes_ != old["size"] and row["fstype"] != "ext4":
             _words().resizable(row["fstype"], bytes_, old)
     elif p["fstype"]:
@@ -163,6 +175,8 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         raise StorageError("unsupported", "backend %s has no thick provisioning" % backend, "leave it out")
     if kind != "memory" and bytes_ > old.get("size", 0):
         _words().room(p, place, home, look, record is None)
+        if backend == "lvm":
+            _lvm().roomy(row, bytes_ - old.get("size", 0), look)
     if record is None and backend in ("directory", "btrfs") and pool.choose(place["path"], look) != backend:
         text = "pool %s lies where the size of a %s volume cannot be enforced" % (home, backend)
         raise StorageError("not_enforced", text, "use a pool with backend: auto", pool=home)
@@ -184,8 +198,9 @@ def _size(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], backend
         if not old:
             raise StorageError("invalid", "size is required to create a volume", "for example 10GiB", option="size")
         return int(old["size"])
-    least = IMAGE[_fixed(p, old, "fstype", "ext4")] if backend == "loop" else MINIMUM[backend]
-    bytes_ = size.parse(p["size"], minimum=least, unit=4096)
+    bare = backend not in FORMATTED or (p["type"] or old.get("type")) == "block"
+    least = MINIMUM.get(backend, 4096) if bare else IMAGE[_fixed(p, old, "fstype", "ext4")]
+    bytes_ = size.parse(p["size"], minimum=least, unit=place.get("extent", 4096))
     most = place.get("max_volume_size")
     if most and bytes_ > most and bytes_ > old.get("size", 0):
         text = "size %s is more than the pool's max_volume_size %s" % (size.human(bytes_), size.human(most))
@@ -201,6 +216,8 @@ def _size(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], backend
 def _path(p: dict[str, Any], place: dict[str, Any], kind: str, scope: str) -> str:
     if kind == "memory":
         return names.join(MEMORY, p["namespace"], p["name"]) if scope == "host" else ""
+    if kind == "block":
+        return ""
     return names.join(place["path"], p["namespace"], p["name"])
 
 
@@ -264,6 +281,8 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     if pool.DEFAULT["path"] != path and names.within(path, pool.DEFAULT["path"]):
         cells.append(Cell("node", pool.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
     source = _words().source(p, row) if not gone and _clones(p) else {}
+    if row["backend"] == "lvm":
+        return cells + _lvm().body(row, source, gone)
     if row["backend"] == "loop":
         image = path + ".img"
         body = {"type": "file", "size": row["size"], "owner": "0", "group": "0", "mode": 0o600}
@@ -291,8 +310,11 @@ def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]
     cells: list[Cell] = []
     path, memory = row["path"], row["backend"] == "memory"
     own: Any = None
-    if after and (memory or row["backend"] == "loop"):
-        own = {"source": path + ".img", "fstype": row.get("fstype"), "nosuid": True, "nodev": True}
+    if after and (memory or row["backend"] in FORMATTED):
+        source = row.get("device") or path + ".img"
+        own = {"source": source, "fstype": row.get("fstype"), "nosuid": True, "nodev": True}
+        if row.get("nouuid"):
+            own["o:nouuid"] = True
         if memory:
             bounds = {
                 "size": str(row["size"]),
@@ -304,7 +326,7 @@ def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]
     targets = sorted({held["target"] for held in after.values()} - {""})
     # Their folders first: they lie elsewhere than behind the mounts of this volume, which would hide them.
     cells += [Cell("node", target, {"type": "directory"}, True) for target in targets]
-    if path and (memory or row["backend"] == "loop"):
+    if path and (memory or row["backend"] in FORMATTED):
         cells.append(Cell("mount", path, own))
         if own and not memory:
             cells.append(
@@ -340,7 +362,9 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
     limit = rows.get("quota", {}).get(("project", path)) or {}
     mount = rows.get("mount", {}).get(path or next((h["target"] for h in holders.values()), "")) or {}
     usage = limit if limit else mount
-    enforced = {"loop": "block", "memory": "tmpfs"}.get(row.get("backend", ""))
+    if "device" in row:
+        usage = _lvm().usage(row, rows.get("lv", {}))
+    enforced = {"loop": "block", "lvm": "block", "memory": "tmpfs"}.get(row.get("backend", ""))
     status = ("in_use" if holders else "ready") if row else "absent"
     if any(not rows.get("mount", {}).get(place) for place in _places(row)):
         status = "error"  # as after a reboot: whoever has it would write into the bare directory
@@ -352,7 +376,7 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
         "type": row.get("type"),
         "size_bytes": row.get("size"),
         "path": path or mount.get("path") or next((h["target"] for h in holders.values()), None),
-        "device": mount.get("_device"),
+        "device": row.get("device") or mount.get("_device"),
         "status": status,
         "labels": row.get("labels", {}),
         "created_at": row.get("created_at"),
@@ -366,7 +390,7 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
 def _places(row: dict[str, Any]) -> set[str]:
     """Where an attached volume is mounted."""
     holders = row.get("attachments", {})
-    own = {row["path"]} if holders and row["backend"] in ("memory", "loop") else set()
+    own = {row["path"]} if holders and row["backend"] in ("memory", *FORMATTED) else set()
     return (own | {held["target"] for held in holders.values()}) - {""}
 
 

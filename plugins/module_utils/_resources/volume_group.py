@@ -68,7 +68,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["state"] == "absent":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group_words
 
-        return volume_group_words.absent(p, vg, group)
+        return volume_group_words.absent(p, vg, group, look)
     devices = [names.path(device, "pvs") for device in p["pvs"]]
     pools, lvs = p["thin_pools"] or [], p["lvs"] or []
     _unique(vg, devices, [*pools, *lvs])
@@ -96,7 +96,7 @@ def consents(p: dict[str, Any]) -> dict[str, Any]:
 
 
 def _provides(vg: str, lvs: list[dict[str, Any]]) -> tuple[Any, ...]:
-    return tuple(("path", "/dev/%s/%s" % (vg, lv["name"])) for lv in lvs)
+    return (("vg", vg), *(("path", "/dev/%s/%s" % (vg, lv["name"])) for lv in lvs))
 
 
 def group_of(vg: str, look: Any) -> Any:

@@ -12,8 +12,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
 
 
-def absent(p: dict[str, Any], vg: str, group: Any) -> Unit:
-    """Everything that is in it goes, declared or not, each volume by its own consent."""
+def absent(p: dict[str, Any], vg: str, group: Any, look: Any) -> Unit:
+    """Everything that is in it goes, declared or not, each volume by its own consent; of what is a volume or a snapshot
+    of a pool that is to be declared absent itself."""
     devices = [names.path(device, "pvs") for device in p["pvs"] or ()]
     lvs = group["lvs"] if group else {}
     if group and not devices:
@@ -23,11 +24,19 @@ def absent(p: dict[str, Any], vg: str, group: Any) -> Unit:
         raise StorageError("conflict", text, "name all of pvs, or none", option="pvs")
     cells = [Cell("pv", (vg, device), None) for device in devices]
     cells += [Cell("thin_pool", (vg, name), None) for name, lv in lvs.items() if lv["pool"]]
-    thick = {lv["name"] for lv in p["lvs"] or ()} | {name for name, lv in lvs.items() if not lv["pool"]}
-    cells += [Cell("lv", "/dev/%s/%s" % (vg, volume_group.name_of(name)), None) for name in sorted(thick)]
-    provides = tuple(("path", "/dev/%s/%s" % (vg, name)) for name in sorted(thick))
+    thick = {volume_group.name_of(lv["name"]) for lv in p["lvs"] or ()}
+    thick |= {name for name, lv in lvs.items() if not lv["pool"]} - _elsewhere(lvs, look)
+    cells += [Cell("lv", "/dev/%s/%s" % (vg, name), None) for name in sorted(thick)]
+    provides = (("vg", vg), *(("path", "/dev/%s/%s" % (vg, name)) for name in sorted(thick)))
     needs = tuple((kind, device) for device in devices for kind in ("device", "path"))
     return Unit((volume_group.KIND, vg), tuple(cells), needs, provides, consents=volume_group.consents(p))
+
+
+def _elsewhere(lvs: dict[str, Any], look: Any) -> set[str]:
+    """The logical volumes that go because the volumes they are go, in the same declaration."""
+    said = {key for (kind, key), entry in look.declared.items() if kind == "volume" and entry["state"] == "absent"}
+    ours = [name for name, lv in lvs.items() if "bulkhead.volume" in lv["tags"]]  # see volume_lvm.name_of
+    return {name for name in ours if name[2:].replace("+", "/").replace("U", "_") in said}
 
 
 def leaving(p: dict[str, Any], vg: str, devices: list[str]) -> list[Cell]:

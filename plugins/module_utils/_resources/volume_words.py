@@ -40,6 +40,11 @@ def room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: 
     if most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
         raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
+    if ratio and place["backend"] == "lvm":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_lvm
+
+        pool_lvm.promised(place, sum(there.values()), ratio, look)
+        return
     info = look.look("fsinfo", [place["path"]]).get(place["path"]) if ratio else None
     if isinstance(info, StorageError):
         raise info
@@ -84,8 +89,12 @@ def origin(p: dict[str, Any]) -> tuple[str, str]:
 
 def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
-    home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
     kind, key = origin(p)
+    if row["backend"] == "lvm":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_lvm
+
+        return volume_lvm.source(row, kind, key)
+    home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
     home = names.join(home, pool.SNAPSHOTS) if kind == "snapshot" else home
     found: dict[str, Any] = {"source": names.join(home, key) + (".img" if row["backend"] == "loop" else "")}
     if key.partition("/")[0] != p["namespace"]:
@@ -113,6 +122,10 @@ def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> tuple[str, st
         had, asked = size.human(found["size"]), size.human(row["size"])
         text = "%s %s has %s, its clone would have %s" % (kind, key, had, asked)
         raise StorageError("would_shrink", text, "declare a size that holds all of it")
+    if row["backend"] == "lvm":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_lvm
+
+        volume_lvm.clonable(p, row, kind, key, found)
     if row["backend"] == "loop":
         if (found["fstype"], row["fstype"]) != ("ext4", "ext4"):
             text = "a clone of %s would have its UUID, and two such %s cannot be mounted" % (key, found["fstype"])
@@ -142,22 +155,24 @@ def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
         if kind == "volume" and _matches(p, namespace, name, row):
             picked.append((namespace, name, row))
     body = {row["path"] + (".img" if row["backend"] == "loop" else "") for _s, _n, row in picked if row["path"]}
-    body -= {row["path"] for _s, _n, row in picked if row["backend"] == "memory"}
+    body -= {row["path"] for _s, _n, row in picked if row["backend"] in ("memory", "lvm")}
+    devices = {row["device"] for _s, _n, row in picked if "device" in row}
     limits = [("project", row["path"]) for _s, _n, row in picked if row["backend"] in ("btrfs", "directory")]
     mounts = {row["path"] for _s, _n, row in picked} | {
         h["target"] for r in picked for h in r[2]["attachments"].values()
     }
     there = ports["node"].scan(body)
     rows = {"quota": ports["quota"].scan(limits), "mount": ports["mount"].scan(mounts - {""})}
+    rows["lv"] = ports["lv"].scan(devices) if devices else {}
     bad = {
         target for found in (*rows.values(), there) for target, row in found.items() if isinstance(row, StorageError)
     }
-    bad |= body - set(there)
+    bad |= (body - set(there)) | (devices - set(rows["lv"]))
     seen = {port: {t: row for t, row in found.items() if t not in bad} for port, found in rows.items()}
     out = []
     for namespace, name, row in picked:
         shown = volume.describe(namespace, name, row, seen)
-        if {row["path"], row["path"] + ".img", ("project", row["path"])} & bad:
+        if {row["path"], row["path"] + ".img", ("project", row["path"]), row.get("device")} & bad:
             shown["status"] = "error"
         out.append(shown)
     return {"volumes": out}

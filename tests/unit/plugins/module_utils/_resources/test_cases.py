@@ -32,6 +32,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock i
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 import Group, LogicalVolume
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
@@ -218,6 +219,27 @@ class CaseEnabled(Seen, QuotaEnabled):
         return target
 
 
+class CaseGroup(Seen, Group):
+    """A group of 4 MiB extents with 10 GiB, all of it free, and a thin pool ``thin`` of 1 GiB."""
+
+    def __init__(self) -> None:
+        super().__init__(None, lambda: None)  # type: ignore[arg-type]
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        thin = {"pool": True, "size": 1 << 30, "data_percent": 0.0, "tags": (), "active": True}
+        plain = {"problem": None, "size": 10 << 30, "free": 10 << 30, "extent": 4 << 20, "lvs": {"thin": thin}}
+        return {"_group": {**plain, **row}}
+
+
+class CaseLogical(Seen, LogicalVolume):
+    def __init__(self) -> None:
+        super().__init__(None, lambda: None)  # type: ignore[arg-type]
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = {"share": None, "thin_pool": None, "active": True}
+        return {**plain, **row, "tags": tuple(row.get("tags", ())), "_snapshots": [], "_token": "token of " + target}
+
+
 class CaseFsInfo(Seen, FsInfo):
     """Of each path or its nearest row above it; a filesystem without quota where none is told."""
 
@@ -234,7 +256,7 @@ class CaseFsInfo(Seen, FsInfo):
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
-    made += [CaseContent()]
+    made += [CaseContent(), CaseGroup(), CaseLogical()]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
 
