@@ -493,13 +493,25 @@ options:
         elements: str
       grow:
         description:
-          - Whether to grow it when its device is larger. Without effect on V(vfat) and V(swap).
+          - Whether it fills its device. It grows when its device is larger, and shrinks before
+            a volume beneath it does, which takes O(filesystems[].allow_shrink=true). Without
+            effect on V(vfat) and V(swap).
         type: bool
         default: true
       check:
         description:
           - Whether to look for errors, without repairing any. Not supported yet, refused with
             C(unsupported).
+        type: bool
+        default: false
+      allow_shrink:
+        description:
+          - Consent to make it smaller, together with the logical volume beneath it that is
+            declared smaller in the same call of M(bulkhead.storage.layout), which takes an
+            O(filesystems[].allow_shrink) of its own.
+          - An V(ext4) must not be mounted, otherwise C(in_use); a V(btrfs) may be. V(xfs) cannot
+            shrink, which is refused with C(unsupported). What is stored and does not fit is
+            C(would_shrink).
         type: bool
         default: false
       wipe_token:

@@ -15,8 +15,8 @@ description:
   - Makes a filesystem on a device or in an image file that is proved to be blank by reading it, never by the exit code
     of a tool. Anything that is not blank is refused with C(not_blank), and the refusal says what was found.
   - Labels an existing filesystem and grows it to the size of its device.
-  - It never shrinks one and never makes another one over it, unless the O(wipe_token) that the refusal printed is
-    given.
+  - It never shrinks one without O(allow_shrink=true), and never makes another one over it, unless the O(wipe_token)
+    that the refusal printed is given.
   - The devices of the root filesystem, of C(/boot), of the EFI system partition and of swap, and everything they stand
     on, are always refused with C(protected).
 notes:
@@ -70,12 +70,21 @@ options:
     elements: str
   grow:
     description:
-      - Whether to grow it when its device is larger. Without effect on V(vfat) and V(swap).
+      - Whether it fills its device. It grows when its device is larger, and shrinks before a volume beneath it does,
+        which takes O(allow_shrink=true). Without effect on V(vfat) and V(swap).
     type: bool
     default: true
   check:
     description:
       - Whether to look for errors, without repairing any. Not supported yet, refused with C(unsupported).
+    type: bool
+    default: false
+  allow_shrink:
+    description:
+      - Consent to make it smaller, together with the logical volume beneath it that is declared smaller in the same
+        call of M(bulkhead.storage.layout), which takes an O(allow_shrink) of its own.
+      - An V(ext4) must not be mounted, otherwise C(in_use); a V(btrfs) may be. V(xfs) cannot shrink, which is refused
+        with C(unsupported). What is stored and does not fit is C(would_shrink).
     type: bool
     default: false
   wipe_token:

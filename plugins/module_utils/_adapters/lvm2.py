@@ -379,8 +379,8 @@ class LogicalVolume(_Port):
 
     def resizes(self, target: str, before: Any, after: Any) -> int | None:
         """What stands on it finds it so large, in bytes."""
-        grows = before is not None and after is not None and after["size"] is not UNKNOWN
-        return after["size"] if grows and after["size"] > before["size"] else None
+        changes = None not in (before, after) and after["size"] not in (UNKNOWN, before["size"])
+        return after["size"] if changes else None
 
 
 def makers(run: Run, record: Any = None) -> dict[str, Callable[[], Any]]:

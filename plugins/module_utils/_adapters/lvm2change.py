@@ -269,17 +269,25 @@ def refuse_lv(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -
         return blank.vital(target, before) if before.get("_protected") else blank.in_use(target, users)
     if after["thin_pool"] != before["thin_pool"]:
         return StorageError("unsupported", "%s cannot move to another pool" % target, "make a new one and copy")
-    if smaller(before, after):
-        held = before.get("_held")
-        if held is None or held > after["size"]:
-            text = "%s holds %s, which takes more than %d bytes" % (
-                target, "%d bytes" % held if held else "something unknown", after["size"]
-            )  # fmt: skip
-            return StorageError("would_shrink", text, "make the filesystem on it smaller first", size=before["size"])
+    if smaller(before, after) and ("smaller superblock", target) not in gone:
+        error = _held(target, before, after["size"])
+        if error is not None:
+            return error
     if before["active"] and not after["active"]:
         look = Sysfs()
         return blank.in_use(target, blank.staying(look.in_use(target, look.resolve(target)), gone))
     return None
+
+
+def _held(target: str, found: dict[str, Any], size: int) -> StorageError | None:
+    """Would less than ``size`` bytes cut off something of what is ``found`` on it?"""
+    held = found.get("_held")
+    if held is not None and held <= size:
+        return None
+    text = "%s holds %s, which takes more than %d bytes"
+    text %= (target, "%d bytes" % held if held else "something unknown", size)
+    hint = "make the filesystem on it smaller first, or in the same call: declare it with allow_shrink: true"
+    return StorageError("would_shrink", text, hint, size=found.get("_device_size"))
 
 
 def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
@@ -303,6 +311,9 @@ def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
     if after["size"] is UNKNOWN or after["size"] > now["size"]:
         call(lvm, ["lvextend", *_size(after, True), full])
     elif after["size"] < now["size"]:
+        error = _held(target, content(port, target, now, {}), after["size"])  # the filesystem is smaller by now
+        if error is not None:
+            raise error
         call(lvm, ["lvreduce", "-L", "%db" % after["size"], full])  # looks at the filesystem too, since 2.03.17
     _retag(lvm, full, now, after)
     if after["active"] != (now["active"] or now["new"]):

@@ -26,10 +26,19 @@ SLOW = 600.0  # seconds that making, checking or resizing a filesystem may take
 
 def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
     seen = port.seen.get(target)
-    if seen is None:
-        return None  # nothing is there yet: what makes it is beneath us in this plan
     formats = after is None or before is None or before["fstype"] != after["fstype"]
     shrinks = not formats and port.risk(target, before, after) == SHRINKS
+    if seen is None and shrinks:  # it was as declared: what becomes smaller is beneath it
+        fd = blkprobe.opened(target)
+        try:
+            examine(port, port.new_look(), target, fd, False)
+        except StorageError as failed:
+            return failed
+        finally:
+            os.close(fd)
+        seen = port.seen[target]
+    if seen is None:
+        return None  # nothing is there yet: what makes it is beneath us in this plan
     loops = ("loop", target) in gone
     users = blank.staying([u for u in seen["_in_use"] if not (loops and "/loop" in u)], gone)
     fstype = (after or before)["fstype"]

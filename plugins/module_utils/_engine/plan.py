@@ -10,6 +10,7 @@ from typing import Any, Iterable
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import guard
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    SHRINKS,
     UNKNOWN,
     Action,
     Cell,
@@ -44,7 +45,7 @@ class Planner:
         self.doors: dict[str, int] = {}  # those that are: what lies behind them lies beneath them
         self.buried: dict[int, str] = {}  # what a unit stands on, and would not find
         self.fresh: dict[str, Any] = {}  # those that open on nothing
-        self.resized: dict[str, int] = {}  # devices that this plan makes larger: to how many bytes
+        self.resized: dict[str, int] = {}  # devices that this plan makes larger or smaller: to how many bytes
 
     def run(self) -> Plan:
         self._stand_on_implied()
@@ -200,9 +201,9 @@ class Planner:
                     if action.before is UNKNOWN:
                         blind.add(index)
                         continue
-                    grown = hooks.resizes and hooks.resizes(spot[1], action.before, action.after)
-                    if grown:
-                        self.resized[path_of(spot[1])] = grown
+                    resized = hooks.resizes and hooks.resizes(spot[1], action.before, action.after)
+                    if resized:
+                        self.resized[path_of(spot[1])] = resized
                     if hooks.opens is not None:
                         door = hooks.opens(spot[1], action.before, action.after)
                         kind = SHUT if door and door != "empty" else EMPTY if door else OPEN
@@ -289,7 +290,10 @@ class Planner:
         return bool(self.hooks[action.port].lowers(action.target, action.before, action.after))
 
     def _tear_down(self, order: list[int], down: dict[int, list[Action]]) -> tuple[list[Action], set[Spot]]:
-        """Top first. A released thing goes when its port agrees: it is ours, and empty once all above it is gone."""
+        """Top first. A released thing goes when its port agrees: it is ours, and empty once all above it is gone.
+
+        What shrinks before what is beneath it does is told too, as ``("smaller <port>", target)``.
+        """
         lower: list[Action] = []
         gone: set[Spot] = set()
         for index in reversed(order):
@@ -301,6 +305,8 @@ class Planner:
                 lower.append(action)
                 if action.after is None:
                     gone.add(spot)
+                elif action.risk == SHRINKS:
+                    gone.add(("smaller " + action.port, action.target))
         return lower, gone
 
     def _framed(self, actions: list[Action], down: bool) -> list[Action]:

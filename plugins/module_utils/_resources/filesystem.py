@@ -21,6 +21,7 @@ OPTIONS: dict[str, Any] = {
     "features": {"type": "list", "elements": "str"},
     "grow": {"type": "bool", "default": True},
     "check": {"type": "bool", "default": False},
+    "allow_shrink": {"type": "bool", "default": False},
     "wipe_token": {"type": "str", "no_log": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -37,7 +38,11 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["check"]:
         raise StorageError("unsupported", "check of a filesystem is not supported yet", "leave it out")
     cells = (Cell("superblock", device, declared(p) if p["state"] == "present" else None),)
-    consents = {"wipe_token": p["wipe_token"], "allow_unstable_device": bool(p.get("allow_unstable_device"))}
+    consents = {
+        "wipe_token": p["wipe_token"],
+        "allow_shrink": p["allow_shrink"],
+        "allow_unstable_device": bool(p.get("allow_unstable_device")),
+    }
     return Unit(
         (KIND, device), cells, (("device", device), ("path", device)), (("content", device),), consents=consents
     )

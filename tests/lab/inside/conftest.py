@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Elsewhere(pytest.Item):
             items = [item for item in self.session.items if isinstance(item, Elsewhere)]
             chosen = [item.nodeid for item in items if item.path.resolve().relative_to(INSIDE).parts[0] == guest]
             every[guest] = {"": ("failed", "the guest was not to be had for the first of these tests")}
-            every[guest] = run(guest, chosen)
+            every[guest] = run(guest, chosen, self.config)
         outcome, text = every[guest].get(self.nodeid, ("failed", every[guest][""][1]))
         if outcome == "skipped":
             pytest.skip(text)
@@ -50,9 +51,10 @@ class Elsewhere(pytest.Item):
 
 
 RESULTS = pytest.StashKey[dict[str, dict[str, tuple[str, str]]]]()
+SLOWEST = pytest.StashKey[dict[str, list[str]]]()
 
 
-def run(name: str, chosen: list[str]) -> dict[str, tuple[str, str]]:
+def run(name: str, chosen: list[str], config: pytest.Config) -> dict[str, tuple[str, str]]:
     """Outcome and text of each test; under the empty name what pytest said in all."""
     guest = lab.brought_up(name)
     argv = [
@@ -66,10 +68,14 @@ def run(name: str, chosen: list[str]) -> dict[str, tuple[str, str]]:
         "-m",
         "pytest",
         "-q",
+        "--durations=12",
+        "--durations-min=5",
         "--",
         *chosen,
     ]
     done = guest.run(argv, check=False, timeout=DEADLINE)
+    slowest = re.findall(r"^ *[0-9.]+s (?:call|setup|teardown) .*", done.stdout, re.M)
+    config.stash.setdefault(SLOWEST, {})[name] = slowest
     results = {"": ("failed", "it did not run in the guest; pytest there said:\n" + done.stdout + done.stderr)}
     for line in guest.run(["cat", OUTCOMES], check=False).stdout.splitlines():
         nodeid, outcome, text = json.loads(line)
@@ -91,6 +97,12 @@ if WITHIN:
                 f.write(json.dumps([report.nodeid, report.outcome, text]) + "\n")
 
 else:
+
+    def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+        for guest, lines in config.stash.get(SLOWEST, {}).items():
+            if lines:
+                terminalreporter.section("slowest in guest " + guest)
+                terminalreporter.write_line("\n".join(lines))
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

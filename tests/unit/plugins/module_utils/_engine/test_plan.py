@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Unit, merged, met
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    SHRINKS,
+    UNKNOWN,
+    Cell,
+    Unit,
+    merged,
+    met,
+)
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.plan import predicted
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, converge
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, Ports, World
@@ -504,6 +511,26 @@ def test_what_becomes_larger_beneath_is_seen_so_above(house: Ground) -> None:
     assert behind.actions[-1].before is UNKNOWN and asked == []
 
 
+def test_what_becomes_smaller_beneath_is_told_what_does_so_above_first(house: Ground) -> None:
+    told: list[Any] = []
+    Rows("a", house)
+    for name in ("a", "table"):
+        house.ports[name].risk = lambda target, before, after: SHRINKS
+        house.ports[name].lowers = lambda target, before, after: True
+        house.ports[name].consent = lambda target, before, after: ("allow_shrink", True)
+    house.ports["table"].resizes = lambda target, before, after: after["size"]
+    house.ports["table"].refuse = lambda target, before, after, gone: told.append(gone)
+    house.ports["a"].resized = lambda target, row, size: {**row, "fills": False}
+    house.ports["a"].merge = lambda target, now, declared: {**now, **declared}
+    house.rows["table", "/d"] = {"size": 3}
+    house.rows["a", "/d"] = {"fills": True}
+    disk = unit("disk", ("table", "/d", {"size": 2}), provides=(("path", "/d"),))
+    content = unit("content", ("a", "/d", {"fills": True}), needs=(("path", "/d"),))
+    found = planned(house, *(each._replace(consents={"allow_shrink": True}) for each in (content, disk)))
+    assert [(a.port, a.target) for a in found.actions] == [("a", "/d"), ("table", "/d")] and found.errors == []
+    assert told == [{("smaller a", "/d"), ("smaller table", "/d")}]
+
+
 def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
     """Three cells each, with implied parents shared and not: the first plan (50,001 actions) and the idle one."""
     ground = Ground()
@@ -871,6 +898,8 @@ def test_who_makes_a_mount_point_has_no_say_about_what_covers_it(covered: Ground
     assert [(a.port, a.after) for a in found.actions] == [("node", {**DIRECTORY, "x": 1}), ("mount", {})], "as it says"
     implied = unit("other", Cell("node", "/m", {"type": "directory"}, True), needs=(("path", "/m"),))
     assert [a.port for a in planned(covered, mount, implied).actions] == ["node", "mount"]
+    takes = tree._replace(cells=(Cell("node", "/m", None),), provides=())
+    assert codes(planned(covered, mount, takes)) == [("conflict", "tree")], "a mount needs the directory it is on"
 
 
 def test_a_mount_that_is_only_implied_covers_nothing(covered: Ground) -> None:
@@ -899,6 +928,8 @@ def test_what_is_another_thing_is_replaced_only_where_the_unit_allows_it(ground:
 def test_what_is_missing_is_said_with_a_hint(ground: Ground) -> None:
     error = planned(ground, unit("one", ("a", 1, {"_missing": "/x"}))).errors[0]
     assert (error.message, error.hint) == ("/x does not exist", "make it, or declare what makes it too")
+    twice = unit("one", ("a", 1, {"_missing": "/x"}), ("a", 2, {"_missing": "/y"}))
+    assert codes(planned(ground, twice)) == [("not_found", "one")], "one entry is told once"
 
 
 def test_an_implied_parent_is_no_source_and_a_refusal_is_said_once(ground: Ground) -> None:
