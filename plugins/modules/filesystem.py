@@ -113,24 +113,18 @@ EXAMPLES = r"""
     label: data
     quota: [project]
 
-- name: Another label
+- name: Another label, once it is found to be clean
   bulkhead.storage.filesystem:
     device: /dev/disk/by-id/virtio-blank-0001
     fstype: ext4
     label: tenants
+    check: true
 
 - name: A Btrfs filesystem in an image file, with a UUID of one's own
   bulkhead.storage.filesystem:
     device: /srv/images/pool.img
     fstype: btrfs
     uuid: 6b1d6c2e-4d9a-4a8e-9a51-0f6c0d9e4b11
-
-- name: Another one, once it is found to be clean
-  bulkhead.storage.filesystem:
-    device: /dev/disk/by-id/virtio-blank-0001
-    fstype: ext4
-    label: checked
-    check: true
 
 - name: An XFS filesystem
   bulkhead.storage.filesystem:
