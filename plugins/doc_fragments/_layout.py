@@ -501,7 +501,7 @@ options:
       check:
         description:
           - Whether to look for errors first, without repairing any, for at most six hours.
-            A damaged one is refused with C(checksum). Not supported on V(swap).
+            A damaged one is refused with C(checksum).
           - By C(e2fsck -f -n), C(xfs_repair -n), C(btrfs check --readonly), C(fsck.vfat -n).
         type: bool
         default: false

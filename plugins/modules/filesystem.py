@@ -77,7 +77,7 @@ options:
   check:
     description:
       - Whether to look for errors first, without repairing any, for at most six hours. A damaged one is refused with
-        C(checksum). Not supported on V(swap).
+        C(checksum).
       - By C(e2fsck -f -n), C(xfs_repair -n), C(btrfs check --readonly), C(fsck.vfat -n).
     type: bool
     default: false
@@ -197,8 +197,7 @@ resource:
       type: int
       returned: always
     health:
-      description: What O(check) found. V(clean), V(dirty) when a mount must replay its journal first, V(in_use) and
-        not looked at, or null.
+      description: What O(check) found. V(clean), V(dirty) before its journal is replayed, V(in_use), else null.
       type: str
       returned: always
   sample:
