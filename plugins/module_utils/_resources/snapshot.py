@@ -117,6 +117,9 @@ def recorded(name: str, whose: str, volume: dict[str, Any]) -> dict[str, Any]:
     if backend == "memory":
         text = "volume %s is in memory: it has no snapshots" % whose
         raise StorageError("unsupported", text, "copy its files, or use a volume of a pool")
+    if backend == "lvm":
+        text = "snapshots of volume %s are not supported yet by backend lvm" % whose
+        raise StorageError("unsupported", text, "make a volume with source: {type: clone}, which shares what stays")
     home = volume["path"][: -len("/" + whose)]
     path = names.join(home, pool.SNAPSHOTS, whose, name) + (".img" if backend == "loop" else "")
     row = {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
