@@ -28,8 +28,8 @@ notes:
   - What a snapshot holds is not charged to its volume a second time. With simple quota, blocks stay charged to the
     volume that wrote them for as long as a snapshot has them, also once the volume has removed them. With qgroups they
     are charged to everybody who has them.
-  - Memory volumes have no snapshots, and those of a volume in a pool with the backend C(lvm) are not supported yet. Both
-    are refused with C(unsupported). A thin logical volume can be cloned instead, see M(bulkhead.storage.volume).
+  - Memory volumes have no snapshots, and those of a volume in a pool with the backend C(lvm) are not supported yet.
+    Both are refused with C(unsupported). A thin logical volume can be cloned, see M(bulkhead.storage.volume).
   - What O(keep) does not keep is removed before the new one is made, which leaves room for it.
 seealso:
   - module: bulkhead.storage.volume
