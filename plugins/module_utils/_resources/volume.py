@@ -375,7 +375,7 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
         "pool": row.get("pool"),
         "type": row.get("type"),
         "size_bytes": row.get("size"),
-        "path": path or mount.get("path") or next((h["target"] for h in holders.values()), None),
+        "path": path or mount.get("path") or next((h["target"] for h in holders.values()), None) or None,
         "device": row.get("device") or mount.get("_device"),
         "status": status,
         "labels": row.get("labels", {}),
