@@ -226,7 +226,7 @@ def describe(name: str, row: Any, fsinfo: Any, groups: Any = ()) -> dict[str, An
     }
 
 
-def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
+def gather(p: dict[str, Any], ports: Any) -> dict[str, Any]:
     """Every recorded pool, and the built-in one. What cannot be looked at is in phase ``error``, never left out."""
     records = ports["record"].scan(None)
     volumes = [row for (kind, _key), row in records.items() if kind == "volume"]

@@ -282,7 +282,7 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
         cells.append(Cell("node", pool.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
     source = _words().source(p, row) if not gone and _clones(p) else {}
     if row["backend"] == "lvm":
-        return cells + _lvm().body(row, source, gone)
+        return [*cells, *_lvm().body(row, source, gone)]
     if row["backend"] == "loop":
         image = path + ".img"
         body = {"type": "file", "size": row["size"], "owner": "0", "group": "0", "mode": 0o600}
@@ -394,7 +394,7 @@ def _places(row: dict[str, Any]) -> set[str]:
     return (own | {held["target"] for held in holders.values()}) - {""}
 
 
-def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
+def gather(p: dict[str, Any], ports: Any) -> dict[str, Any]:
     """Recorded volumes that match, and what the kernel says of each."""
     found: dict[str, Any] = _words().gather(p, ports)
     return found
