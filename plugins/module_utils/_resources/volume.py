@@ -163,7 +163,7 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     for option in ("owner", "group"):
         row[option] = p[option] if p[option] is not None else old.get(option, "0")
     if backend == "lvm":
-        row.update(_lvm().recorded(p, old, place, label(p), look))
+        row.update(_lvm().recorded(p, old, place, row, look))
     if backend in FORMATTED and kind != "block":
         row["fstype"] = _fixed(p, old, "fstype", "ext4")
         row["provisioning"] = _fixed(p, old, "provisioning", row.get("provisioning", "thin"))

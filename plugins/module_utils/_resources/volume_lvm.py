@@ -27,17 +27,23 @@ def name_of(vg: str, kind: str, key: str) -> str:
     return name
 
 
-def recorded(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], key: str, look: Any) -> dict[str, Any]:
-    """What the catalogue holds of it beyond what every volume has."""
+def recorded(
+    p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], asked: dict[str, Any], look: Any
+) -> dict[str, Any]:
+    """What the catalogue holds of it beyond what every volume has, which is ``asked``."""
+    key = "%s/%s" % (p["namespace"], p["name"])
     thin = old.get("provisioning", "thin" if place.get("thin_pool") else "thick") == "thin"
     if p["provisioning"] is not None and not old:
         thin = p["provisioning"] == "thin"
-    block = (p["type"] or old.get("type")) == "block"
+    block = asked["type"] == "block"
     if thin and not place.get("thin_pool"):
         text = "pool %s has no thin pool" % (p["pool"] or "default")
         raise StorageError("unsupported", text, "leave provisioning out, or use a pool with one", option="provisioning")
     if block:
         _bare(p, thin)
+        if asked["size"] < old.get("size", 0):  # two blank ends say nothing of what lies between
+            text = "nothing tells whether what is on a volume of type block fits into %s" % size.human(asked["size"])
+            raise StorageError("would_shrink", text, "make a smaller one, and copy")
     vg = place["vg"]
     row: dict[str, Any] = {
         "device": old.get("device") or "/dev/%s/%s" % (vg, name_of(vg, "v", key)),
