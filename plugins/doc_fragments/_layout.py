@@ -1303,7 +1303,8 @@ options:
       allow_shrink:
         description:
           - Consent to a smaller O(volumes[].size). A filesystem that does not fit into it is
-            refused all the same.
+            refused all the same, and so is any smaller O(volumes[].size) with O(volumes[].type=block),
+            where nothing tells what fits.
         type: bool
         default: false
       state:

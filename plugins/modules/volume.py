@@ -199,7 +199,8 @@ options:
     default: false
   allow_shrink:
     description:
-      - Consent to a smaller O(size). A filesystem that does not fit into it is refused all the same.
+      - Consent to a smaller O(size). A filesystem that does not fit into it is refused all the same, and so is any
+        smaller O(size) with O(type=block), where nothing tells what fits.
     type: bool
     default: false
   state:
