@@ -170,7 +170,8 @@ def test_a_block_volume_is_a_bare_device_and_starts_empty(made: None) -> None:
     assert (shown["device"], shown["path"], shown["job_ids"], shown["status"]) == (where, None, ["vm-1"], "in_use")
     assert POOLS not in sh(["findmnt", "-rno", "TARGET"])
     refused(run({**one, "state": "attached", "job": "vm-2"}), "in_use")
-    settle({**one, "size": "24MiB"})
+    one["size"] = "24MiB"
+    settle(one)
     assert vg.lv("v+default+disk") == [str(24 * MIB)]
     refused(run({**one, "size": "8MiB", "allow_shrink": True}), "would_shrink")
     for option in ({"target": TARGET}, {"fstype": "ext4"}, {"owner": "0"}):
@@ -181,8 +182,7 @@ def test_a_block_volume_is_a_bare_device_and_starts_empty(made: None) -> None:
         converge([], pools=[pool("plain", thin=False)], volumes=[volume(pool="plain", type="block")]), "unsupported"
     )
     refused(run({**one, "state": "absent"}), "in_use")
-    with open(where, "rb"):
-        vg.done(run({**one, "state": "detached"}))
+    vg.done(run({**one, "state": "detached"}))
     sh(["mkfs.ext4", "-q", "-F", where])
     os.makedirs(TARGET, exist_ok=True)
     sh(["mount", where, TARGET])
