@@ -196,6 +196,12 @@ def _sysfs() -> Any:
     return Sysfs()
 
 
+def health(run: Run) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fsck
+
+    return fsck.Health(run)
+
+
 def value(found: blkprobe.Found, device_size: int) -> dict[str, Any]:
     """``size`` is the device's where the filesystem fills it but for its own rounding, else the filesystem's own."""
     slack = found.facts["slack"]

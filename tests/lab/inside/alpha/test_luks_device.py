@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -33,12 +34,16 @@ def clean():
     for name in sh(["dmsetup", "ls", "--target", "crypt"]).split("\n"):
         if "\t" in name:
             sh(["cryptsetup", "close", name.split("\t")[0]])
-    for at, count in ((0, HEAD), (SIZE - EDGE, EDGE)):
-        places = ["seek=%d" % (at >> 20), "count=%d" % (count >> 20)]
-        sh(["dd", "if=/dev/zero", "of=" + DISK, "bs=1M", "conv=fsync", *places])
+    zeroed(DISK)
     for file in ("/etc/crypttab",):
         if os.path.exists(file):
             os.unlink(file)
+
+
+def zeroed(device):
+    for at, count in ((0, HEAD), (SIZE - EDGE, EDGE)):
+        places = ["seek=%d" % (at >> 20), "count=%d" % (count >> 20)]
+        sh(["dd", "if=/dev/zero", "of=" + device, "bs=1M", "conv=fsync", *places])
 
 
 @pytest.fixture
@@ -334,6 +339,29 @@ def killed(document, verb, late):
             os._exit(status)
     _pid, status = os.waitpid(pid, 0)
     assert os.WIFSIGNALED(status), (verb, late, os.waitstatus_to_exitcode(status))
+
+
+def test_disks_that_do_not_stand_on_each_other_are_made_at_the_same_time(keys):
+    ports = _kinds.ports(["luks_devices"])
+    times = []
+
+    def run(argv, stdin=b"", timeout=60.0):
+        start = time.monotonic()
+        said = program.execute(argv, stdin, timeout)
+        if argv[1] == "luksFormat":
+            times.append((start, time.monotonic()))
+        return said
+
+    ports["luks"].run = run
+    other = DISK[:-1] + "2"
+    rows = [entry(persist="none", state="present"), entry(persist="none", state="present", device=other, name="two")]
+    try:
+        good(converge([], ports=ports, workers=2, luks_devices=rows))
+        (_first, ended), (began, _last) = sorted(times)
+        assert began < ended
+    finally:
+        sh(["cryptsetup", "erase", "-q", other], check=False)
+        zeroed(other)
 
 
 @pytest.mark.parametrize("point", POINTS)
