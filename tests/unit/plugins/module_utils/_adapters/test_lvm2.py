@@ -266,3 +266,16 @@ def test_one_volume_is_told_as_the_report_tells_it_and_a_failure_is_no_absence()
         with pytest.raises(StorageError) as caught:
             lvm2change.volume(lvm, "data/home")
         assert caught.value.code == "unreadable"
+
+
+def test_a_volume_that_grows_is_asked_about_alone() -> None:
+    """Not the whole report again for each of many; and one that is another by now is left alone."""
+    row = RECORDED["report"][0]["lv"][1]  # type: ignore[index]
+    program = Program(out={"report": [{"lv": [row]}]})
+    port = ports(program)["lv"]
+    before = {"size": 16777216, "share": None, "thin_pool": "pool", "tags": (), "active": True}
+    port.put("/dev/data/one", before, {**before, "size": 33554432})
+    assert program.asked == ["lvs", "-L"], "lvm lvs, then lvextend"
+    with pytest.raises(StorageError) as caught:
+        port.put("/dev/data/one", {**before, "size": 8388608}, {**before, "size": 33554432})
+    assert caught.value.code == "moved" and program.asked[2:] == ["lvs"]
