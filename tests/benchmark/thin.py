@@ -139,11 +139,11 @@ def measured(count: int, peers: list[int], firsts: int, rounds: int) -> dict[str
             layout, changed = played(plays, ours(count))
             assert changed == 0, "there was nothing to do"
             found["quiet"].append({"ping": ping, "layout": layout})
+            print(json.dumps(found["quiet"][-1]), file=sys.stderr, flush=True)
         guest.python(xfs_quota.KEEPER)
         plays.run(ours(count), "-e", "ansible_python_interpreter=/root/keeper")
         found["programs"] = json.loads(guest.python(xfs_quota.COUNT))["programs"]
-        for task in theirs(peers[-1]):
-            plays.run(task)
+        plays.run(theirs(peers[-1])[-1])  # its own words in fstab
         found["loops"] = {str(few): [played(plays, task)[0] for task in theirs(few)] for few in peers}
     return found
 
@@ -152,10 +152,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Thin volumes in a guest, beside bare commands and loops of others.")
     parser.add_argument("--count", type=int, default=50, help="volumes (default: 50)")
     parser.add_argument("--firsts", type=int, default=2, help="how often each way makes all of them (default: 2)")
+    parser.add_argument("--rounds", type=int, default=5, help="plays that change nothing (default: 5)")
     parser.add_argument("--keep", action="store_true", help="keep the raw figures")
     chosen = parser.parse_args()
     try:
-        found = measured(chosen.count, [2, 10], chosen.firsts, 5)
+        found = measured(chosen.count, [2, 10], chosen.firsts, chosen.rounds)
     finally:
         lab.lab("down", "alpha")
     found["date"] = datetime.date.today().isoformat()
