@@ -34,7 +34,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 ONE = ["lvm", "lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", FIELDS["lv"]]
 MOVING = 6 * 3600.0  # seconds that one evacuation may take
 _SAID = (
-    (rb"really want to reduce", "unsupported", "LVM before 2.03.17 asks: lvreduce it by hand, what is on it fits"),
+    (rb"really want to reduce", "unsupported", "LVM before 2.03.17 asks: lvreduce it by hand"),
     (rb"already exists", "moved", "something else made it; run it again"),
     (rb"[Ii]nsufficient (free|suitable) |not enough free|insufficient free", "no_space", "see vgs and pvs"),
     (rb"in use|contains a filesystem", "in_use", "release it first"),
