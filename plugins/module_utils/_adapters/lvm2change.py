@@ -287,7 +287,7 @@ def _held(target: str, found: dict[str, Any], size: int) -> StorageError | None:
         return None
     text = "%s holds %s, which takes more than %d bytes"
     text %= (target, "%d bytes" % held if held else "something unknown", size)
-    hint = "make the filesystem on it smaller first, or in the same call: declare it with allow_shrink: true"
+    hint = "make the filesystem on it smaller too: declare it with allow_shrink: true"
     return StorageError("would_shrink", text, hint, size=found.get("_device_size"))
 
 
