@@ -4,7 +4,7 @@
 
 `python3 tools/ci.py test` makes what it needs (Debian packages, environments, trees), runs every step, goes on
 after a step that failed, and ends with the seconds each took and one line that counts the tests. What leaves this
-host's kernel alone (linters, mutants, guests) runs beside the tests that do not.
+host's kernel alone (texts, guests) runs beside the tests that do not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Step(NamedTuple):
     run: Callable[[], None]
     targets: str
     needs: tuple[str, ...] = ()
-    beside: bool = False  # runs while the others do: nothing it makes is seen by a test of this host's kernel
+    beside: str = ""  # with others of this word in a process of their own, unseen by the tests of this host's kernel
 
 
 class Workshop:
@@ -172,20 +172,22 @@ def steps(shop: Workshop) -> list[Step]:
         Step(cores, shop.ansibles, "test integration"),
         Step(tree, shop.tree, "test lint sanity"),
         Step("format", shop.reformat, "format", (tools,)),
-        Step("ruff check", shop.ruff, "test lint", (tools,), beside=True),
-        Step("ruff format", shop.layout, "test lint", (tools,), beside=True),
-        Step("mypy", shop.mypy, "test lint", (tools,), beside=True),
-        Step("reuse lint", shop.licences, "test lint", (tools, tree), beside=True),
-        Step("antsibull-changelog lint", shop.changelog, "test lint", (tools, tree), beside=True),
-        Step("ansible-lint", shop.ansible_lint, "test lint", (tools, tree), beside=True),
-        Step("antsibull-docs lint", shop.documentation, "test lint", (tools, tree), beside=True),
-        Step(archive, shop.build, "test lint", (tools, tree), beside=True),
-        Step("galaxy-importer", shop.importer, "test lint", (tools, archive), beside=True),
-        Step(image, shop.lab_image, "test lab-test soak", (debian,), beside=True),
-        Step("lab tests", partial(shop.pytest, "tests/lab"), "test lab-test", (tools, debian, image), beside=True),
-        Step("molecule", partial(shop.pytest, "tests/molecule"), "test lab-test", (tools, debian, image), beside=True),
+        Step("ruff check", shop.ruff, "test lint", (tools,), beside="texts"),
+        Step("ruff format", shop.layout, "test lint", (tools,), beside="texts"),
+        Step("mypy", shop.mypy, "test lint", (tools,), beside="texts"),
+        Step("reuse lint", shop.licences, "test lint", (tools, tree), beside="texts"),
+        Step("antsibull-changelog lint", shop.changelog, "test lint", (tools, tree), beside="texts"),
+        Step("ansible-lint", shop.ansible_lint, "test lint", (tools, tree), beside="texts"),
+        Step("antsibull-docs lint", shop.documentation, "test lint", (tools, tree), beside="texts"),
+        Step(archive, shop.build, "test lint", (tools, tree), beside="texts"),
+        Step("galaxy-importer", shop.importer, "test lint", (tools, archive), beside="texts"),
+        Step(image, shop.lab_image, "test lab-test soak", (debian,), beside="guests"),
+        Step("lab tests", partial(shop.pytest, "tests/lab"), "test lab-test", (tools, debian, image), beside="guests"),
+        Step(
+            "molecule", partial(shop.pytest, "tests/molecule"), "test lab-test", (tools, debian, image), beside="guests"
+        ),
         *(
-            Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,), beside=True)
+            Step("sanity on " + core.release, partial(shop.sanity, core), "test sanity", (tree,), beside="texts")
             for core in shop.cores
         ),
         Step(
@@ -193,6 +195,7 @@ def steps(shop: Workshop) -> list[Step]:
             partial(shop.mutants, "--sample", "100", "--seed", "1"),
             "test",
             (tools,),
+            beside="texts",
         ),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
         Step(
@@ -222,19 +225,21 @@ Results = dict[str, tuple[str, float]]
 def perform(chosen: list[Step], together: bool = True) -> Results:
     """Run the steps; what each came to, and its seconds.
 
-    They run in order. With `together`, from the first one on that may, those that may run beside the others do.
+    They run in order; with `together`, from the first one on that may, those with a word of their own beside the rest.
     """
     results: Results = {}
     split = next((index for index, step in enumerate(chosen) if step.beside), len(chosen))
-    beside = [step for step in chosen[split:] if step.beside]
-    rest = [step for step in chosen[split:] if not step.beside]
+    lanes: dict[str, list[Step]] = {"": []}
+    for step in chosen[split:]:
+        lanes.setdefault(step.beside if together else "", []).append(step)
     _in_turn(chosen[:split], results)
-    if not (together and beside and rest):
-        _in_turn(chosen[split:], results)
-        return results
-    with _second(beside, results) as theirs:
-        _in_turn(rest, results)
-        results.update(theirs())
+    rest = lanes.pop("")
+    with contextlib.ExitStack() as held:
+        others = [held.enter_context(_apart(lane, dict(results))) for lane in lanes.values() if rest]
+        for lane in lanes.values() if not rest else [rest]:
+            _in_turn(lane, results)
+        for theirs in others:
+            results.update(theirs())
     return {step.name: results[step.name] for step in chosen}
 
 
@@ -259,7 +264,7 @@ def _in_turn(chosen: list[Step], results: Results) -> None:
 
 
 @contextlib.contextmanager
-def _second(chosen: list[Step], results: Results) -> Iterator[Callable[[], Results]]:
+def _apart(chosen: list[Step], results: Results) -> Iterator[Callable[[], Results]]:
     """Steps in a process of their own, which is interrupted when we end; a call waits for what they came to."""
     sys.stdout.flush()
     reading, writing = os.pipe()
@@ -283,7 +288,7 @@ def _second(chosen: list[Step], results: Results) -> Iterator[Callable[[], Resul
     def told() -> Results:
         text = stream.read()
         if not text:
-            raise Failed("the second process ended without a word")
+            raise Failed("a process beside ended without a word")
         return {name: (outcome, seconds) for name, (outcome, seconds) in json.loads(text).items()}
 
     with open(reading, encoding="utf-8") as stream:
@@ -316,6 +321,13 @@ def _gathered() -> Iterator[None]:
                 os.write(1, part)
 
 
+def ticks() -> list[int]:
+    """Of all cores since the boot: what they did, and how long they did nothing (proc(5), /proc/stat)."""
+    with open("/proc/stat", encoding="ascii") as stream:
+        user, nice, system, idle, waiting, *others = map(int, stream.readline().split()[1:9])
+    return [user + nice + system + sum(others), idle + waiting]
+
+
 def counted(reports: Path) -> str:
     """One line over all test reports. A run that wrote none has been shown as a failed step."""
     tests = failed = skipped = 0
@@ -333,11 +345,12 @@ def main() -> int:
     target = parser.parse_args().target
     apart = environments.locked("copy") if target in ("test", "lint", "sanity") else contextlib.nullcontext()
     with apart, tempfile.TemporaryDirectory() as reports:
-        shop, start = Workshop(Path(reports)), time.monotonic()
+        shop, start, before = Workshop(Path(reports)), time.monotonic(), ticks()
         # a soak looks for what is rare: nothing beside it
         results = perform([step for step in steps(shop) if target in step.targets.split()], together=target == "test")
         tests = counted(shop.reports)
-    print("\n== %.0f s in all" % (time.monotonic() - start))
+    busy, idle = (now - then for now, then in zip(ticks(), before))
+    print("\n== %.0f s in all, cores busy %d %%" % (time.monotonic() - start, 100 * busy // max(busy + idle, 1)))
     for name, (outcome, seconds) in results.items():
         print("%8.1f s  %-26s %s" % (seconds, name, outcome))
     if target not in ("lint", "sanity", "format"):

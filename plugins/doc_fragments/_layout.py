@@ -500,8 +500,9 @@ options:
         default: true
       check:
         description:
-          - Whether to look for errors, without repairing any. Not supported yet, refused with
-            C(unsupported).
+          - Whether to look for errors first, without repairing any, for at most six hours.
+            A damaged one is refused with C(checksum).
+          - By C(e2fsck -f -n), C(xfs_repair -n), C(btrfs check --readonly), C(fsck.vfat -n).
         type: bool
         default: false
       allow_shrink:
@@ -566,10 +567,10 @@ options:
           - When they are not given, none on a new mount, and those of a line in O(mounts[].fstab)
             stay. Given, they are all options of the line but those that have an option of their
             own here.
-          - Options that can lose committed data at power loss, that run a helper, that set
-            a context, that let others than root mount and unmount (C(user), C(users), C(owner),
-            C(group)) or that hold a secret (instead of naming the file that does) are refused
-            with C(invalid).
+          - Options that can lose committed data at power loss (unless O(mounts[].allow_unsafe_options)
+            has them), that run a helper, that set a context, that let others than root mount
+            and unmount (C(user), C(users), C(owner), C(group)) or that hold a secret (instead
+            of naming the file that does) are refused with C(invalid).
         type: list
         elements: str
         aliases:
@@ -633,6 +634,12 @@ options:
           - Whether the host boots although the device is missing. When it is not given, as
             O(mounts[].options) say, as the line is, and not in a new line.
         type: bool
+      allow_unsafe_options:
+        description:
+          - Which of C(barrier=0), C(nobarrier), C(nobh), C(data=writeback) O(mounts[].options)
+            may have, by the same word.
+        type: list
+        elements: str
       on_drift:
         description:
           - What to do where something is mounted at O(mounts[].path) in another way than declared.

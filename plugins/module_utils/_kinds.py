@@ -148,6 +148,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     makers.update(snapshot=_snapshot, clock=_clock, content=_content)
     ports = Ports(makers)
+    makers.update(health=_health)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
     makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
@@ -165,6 +166,12 @@ def _node() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 
     return Node()
+
+
+def _health() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mkfs, program
+
+    return mkfs.health(program.execute)
 
 
 def _mounted() -> Any:

@@ -76,7 +76,9 @@ options:
     default: true
   check:
     description:
-      - Whether to look for errors, without repairing any. Not supported yet, refused with C(unsupported).
+      - Whether to look for errors first, without repairing any, for at most six hours. A damaged one is refused with
+        C(checksum).
+      - By C(e2fsck -f -n), C(xfs_repair -n), C(btrfs check --readonly), C(fsck.vfat -n).
     type: bool
     default: false
   allow_shrink:
@@ -111,11 +113,12 @@ EXAMPLES = r"""
     label: data
     quota: [project]
 
-- name: Another label
+- name: Another label, once it is found to be clean
   bulkhead.storage.filesystem:
     device: /dev/disk/by-id/virtio-blank-0001
     fstype: ext4
     label: tenants
+    check: true
 
 - name: A Btrfs filesystem in an image file, with a UUID of one's own
   bulkhead.storage.filesystem:
@@ -194,7 +197,7 @@ resource:
       type: int
       returned: always
     health:
-      description: What a check found, null when none was asked for.
+      description: What O(check) found. V(clean), V(dirty) before its journal is replayed, V(in_use), else null.
       type: str
       returned: always
   sample:
@@ -234,13 +237,14 @@ errors_total:
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock, health
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem
 
 
 def main() -> None:
-    _shell.run(filesystem, {"superblock": lambda: Superblock(execute, Intents(Record()))})
+    makers = {"superblock": lambda: Superblock(execute, Intents(Record())), "health": lambda: health(execute)}
+    _shell.run(filesystem, makers)
 
 
 if __name__ == "__main__":

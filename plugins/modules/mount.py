@@ -49,9 +49,9 @@ options:
       - Mount options, one word or C(name=value) an entry, or all of them in one text with commas.
       - When they are not given, none on a new mount, and those of a line in O(fstab) stay. Given, they are all options
         of the line but those that have an option of their own here.
-      - Options that can lose committed data at power loss, that run a helper, that set a context, that let others than
-        root mount and unmount (C(user), C(users), C(owner), C(group)) or that hold a secret (instead of naming the file
-        that does) are refused with C(invalid).
+      - Options that can lose committed data at power loss (unless O(allow_unsafe_options) has them), that run a helper,
+        that set a context, that let others than root mount and unmount (C(user), C(users), C(owner), C(group)) or that
+        hold a secret (instead of naming the file that does) are refused with C(invalid).
     type: list
     elements: str
     aliases: [opts]
@@ -104,6 +104,11 @@ options:
       - Whether the host boots although the device is missing. When it is not given, as O(options) say, as the line is,
         and not in a new line.
     type: bool
+  allow_unsafe_options:
+    description:
+      - Which of C(barrier=0), C(nobarrier), C(nobh), C(data=writeback) O(options) may have, by the same word.
+    type: list
+    elements: str
   on_drift:
     description:
       - What to do where something is mounted at O(path) in another way than declared.

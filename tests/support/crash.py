@@ -53,6 +53,7 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 IOCTLS = {
     "LOOP_SET_FD": 0x4C00, "LOOP_CLR_FD": 0x4C01, "LOOP_SET_STATUS64": 0x4C04, "LOOP_SET_CAPACITY": 0x4C07,
     "LOOP_CONFIGURE": 0x4C0A, "BLKROSET": 0x125D, "BLKRRPART": 0x125F, "BLKDISCARD": 0x1277, "BLKZEROOUT": 0x127F,
+    "BLKPG": 0x1269,
     "FICLONE": 0x40049409, "FICLONERANGE": 0x4020940D, "FS_IOC_SETFLAGS": 0x40086602, "FS_IOC_FSSETXATTR": 0x401C5820,
     "FS_IOC_SETFSLABEL": 0x41009432, "EXT4_IOC_RESIZE_FS": 0x40086610, "XFS_IOC_FSGROWFSDATA": 0x4010586E,
     "BTRFS_IOC_RESIZE": 0x50009403, "BTRFS_IOC_SYNC": 0x9408, "BTRFS_IOC_SUBVOL_CREATE": 0x5000940E,
@@ -64,7 +65,7 @@ _NAMES = {number: name for name, number in CALLS.items()}
 _NAMES.update({_OPEN: "open", _OPENAT: "openat", _OPENAT2: "openat2", _EXECVE: "execve", _EXIT_GROUP: "exit_group"})
 _IOCTL_NAMES = {number: name for name, number in IOCTLS.items()}
 _FIRST_PATH = {"mkdirat": 1, "mknodat": 1, "linkat": 3, "symlinkat": 2, "renameat": 3, "renameat2": 3, "unlinkat": 1}
-_FIRST_PATH.update({"openat": 1, "openat2": 1, "fchownat": 1, "fchmodat": 1, "utimensat": 1, "umount2": 0, "execve": 0})
+_FIRST_PATH.update({"openat": 1, "openat2": 1, "fchownat": 1, "fchmodat": 1, "utimensat": 1, "umount2": 0})
 _FIRST_PATH.update({"mkdir": 0, "rmdir": 0, "unlink": 0, "rename": 1, "link": 1, "symlink": 1, "chmod": 0, "chown": 0})
 _FIRST_PATH.update({"fsopen": 0, "fsconfig": 2, "truncate": 0, "setxattr": 0, "open": 0})
 _FD_ONLY = ("write", "pwrite64", "writev", "pwritev", "pwritev2")
@@ -145,23 +146,44 @@ def _listen() -> int:
     return fd
 
 
-def prepare() -> None:
-    """Import all that a run may import, and inherit the programs of a run that was killed."""
-    for folder in ("module_utils._engine", "module_utils._resources", "module_utils._adapters", "modules"):
+def prepare(modules: bool = True) -> None:
+    """Import all that a run may import, and inherit the programs of a run that was killed.
+
+    Without ``modules`` nothing of Ansible: for runs of the engine alone, see ``forked``.
+    """
+    folders = ["module_utils._engine", "module_utils._resources", "module_utils._adapters"]
+    for folder in [*folders, "modules"] if modules else folders:
         package = importlib.import_module(_PLUGINS + folder)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module("%s.%s" % (package.__name__, module.name))
-    for name in ("module_utils._kinds", "module_utils._shell", "module_utils._layout"):
-        importlib.import_module(_PLUGINS + name)
-    for name in ("sqlite3", "uuid", "subprocess", "ansible.module_utils.basic", "concurrent.futures.thread"):
+    for name in ("_kinds", "_shell", "_layout") if modules else ("_kinds",):
+        importlib.import_module("%smodule_utils.%s" % (_PLUGINS, name))
+    for name in ("sqlite3", "uuid", "subprocess", "concurrent.futures.thread"):
         importlib.import_module(name)
+    if modules:
+        importlib.import_module("ansible.module_utils.basic")
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def run(
     module: str, options: dict[str, Any], decide: Decide | None = None, check: bool = False, alone: bool = True
 ) -> Ended:
-    """One run of a module, as Ansible would start it. ``decide`` is asked about every call that changes something.
+    """One run of a module, as Ansible would start it. The rest is told in ``forked``."""
+
+    def main() -> None:
+        from ansible.module_utils import basic
+
+        arguments = {**options, "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp"}
+        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+        basic._ANSIBLE_PROFILE = "legacy"
+        sys.modules[_PLUGINS + "modules." + module].main()
+
+    return forked(main, decide, alone)
+
+
+def forked(main: Callable[[], None], decide: Decide | None = None, alone: bool = True, within: bool = True) -> Ended:
+    """A process of its own calls ``main``, which prints JSON. ``decide`` is asked about every call that changes
+    something; not ``within`` programs, if told so, but for their start and their end.
 
     Returns when all that the run started has ended too; unless ``alone``, when the run itself has.
     """
@@ -170,7 +192,7 @@ def run(
     others = _children()
     pid = os.fork()
     if not pid:
-        _child(module, options, check, writing, there if decide else None)
+        _child(main, writing, there if decide else None)
     os.close(writing)
     there.close()
     listener = -1
@@ -178,7 +200,7 @@ def run(
         _data, (listener,), _flags, _address = socket.recv_fds(here, 1, 1)
     here.close()
     try:
-        return _serve(pid, listener, reading, decide, others if alone else None)
+        return _serve(pid, listener, reading, decide, others if alone else None, within)
     finally:
         os.close(reading)
         if listener >= 0:
@@ -194,26 +216,21 @@ def _children() -> set[int]:
     return found
 
 
-def _child(module: str, options: dict[str, Any], check: bool, writing: int, tell: socket.socket | None) -> None:
+def _child(main: Callable[[], None], writing: int, tell: socket.socket | None) -> None:
     status = 99
     try:
-        from ansible.module_utils import basic
-
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(writing, 1)
         os.dup2(writing, 2)
         os.close(writing)
         sys.stdin, sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(n, "r" if not n else "w")) for n in range(3))
-        arguments = {**options, "_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp"}
-        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
-        basic._ANSIBLE_PROFILE = "legacy"
-        main = sys.modules[_PLUGINS + "modules." + module].main
         if tell is not None:
             listener = _listen()
             socket.send_fds(tell, [b"x"], [listener])
             os.close(listener)
             tell.close()
         main()
+        status = 0
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 1
     except BaseException:
@@ -224,7 +241,9 @@ def _child(module: str, options: dict[str, Any], check: bool, writing: int, tell
     os._exit(status)
 
 
-def _serve(pid: int, listener: int, reading: int, decide: Decide | None, others: set[int] | None) -> Ended:
+def _serve(
+    pid: int, listener: int, reading: int, decide: Decide | None, others: set[int] | None, within: bool
+) -> Ended:
     calls: list[Call] = []
     output, status, deadline = b"", -1, time.monotonic() + DEADLINE
     waiting = select.poll()
@@ -241,7 +260,7 @@ def _serve(pid: int, listener: int, reading: int, decide: Decide | None, others:
                     waiting.unregister(reading)
                     open_ends -= 1
             elif events & select.POLLIN:
-                _hear(listener, pid, decide, calls)
+                _hear(listener, pid, decide, calls, within)
             else:
                 waiting.unregister(listener)
                 open_ends -= 1
@@ -269,7 +288,7 @@ def _serve(pid: int, listener: int, reading: int, decide: Decide | None, others:
     return Ended(status, result if isinstance(result, dict) else None, text, calls)
 
 
-def _hear(listener: int, run_pid: int, decide: Decide | None, calls: list[Call]) -> None:
+def _hear(listener: int, run_pid: int, decide: Decide | None, calls: list[Call], within: bool) -> None:
     heard = bytearray(80)  # struct seccomp_notif
     try:
         fcntl.ioctl(listener, _RECV, heard)
@@ -280,8 +299,10 @@ def _hear(listener: int, run_pid: int, decide: Decide | None, calls: list[Call])
     notice, pid, _flags, number = struct.unpack_from("=QIIi", heard)
     arguments = struct.unpack_from("=6Q", heard, 32)
     answer = struct.pack("=QqiI", notice, 0, 0, 1)  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
+    call = None
     try:
-        call = _understood(run_pid, pid, number, arguments)
+        if within or number in (_EXECVE, _EXIT_GROUP) or _is_own(run_pid, pid):
+            call = _understood(run_pid, pid, number, arguments)
     except (FileNotFoundError, ProcessLookupError):
         return  # killed meanwhile
     if call is not None and decide is not None:
@@ -300,9 +321,13 @@ def _hear(listener: int, run_pid: int, decide: Decide | None, calls: list[Call])
         fcntl.ioctl(listener, _SEND, answer)
 
 
+def _is_own(run_pid: int, pid: int) -> bool:
+    return os.path.exists("/proc/%d/task/%d" % (run_pid, pid))
+
+
 def _understood(run_pid: int, pid: int, number: int, arguments: tuple[int, ...]) -> Call | None:
     """None for what changes no file: a write to a pipe, an open to read, a folder that is there."""
-    own = os.path.exists("/proc/%d/task/%d" % (run_pid, pid))
+    own = _is_own(run_pid, pid)
     if number == _IOCTL:
         name = _IOCTL_NAMES[arguments[1] & 0xFFFFFFFF]
         return Call(own, name, "%s %s" % (name, _behind(pid, arguments[0])), pid)
@@ -320,6 +345,9 @@ def _understood(run_pid: int, pid: int, number: int, arguments: tuple[int, ...])
             return None
     if name == "open_tree" and not arguments[2] & 1:  # without OPEN_TREE_CLONE it is an open
         return None
+    if name == "execve":
+        verb = _text(pid, struct.unpack("=QQ", _memory(pid, arguments[1], 16))[1])
+        return Call(own, name, ("execve %s %s" % (_text(pid, arguments[0]), verb)).rstrip(), pid)
     if name in _FIRST_PATH:
         index = _FIRST_PATH[name]
         what = _text(pid, arguments[index]) if arguments[index] else ""

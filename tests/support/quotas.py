@@ -58,7 +58,12 @@ def sh(argv: list[str], check: bool = True) -> str:
 
 
 def converge(
-    quotas: list[dict[str, Any]], check: bool = False, ports: Any = None, unstable: bool = False, **lists: Any
+    quotas: list[dict[str, Any]],
+    check: bool = False,
+    ports: Any = None,
+    unstable: bool = False,
+    workers: int = 1,
+    **lists: Any,
 ) -> dict[str, Any]:
     """The engine over the real adapters: actions, errors (refused before anything, or failed on the way), resources.
 
@@ -80,7 +85,7 @@ def converge(
                 found.append(error.at(entry.label))
         return units, found
 
-    options = reconcile.Options(check=check, workers=1, lock=lambda: Lock(timeout=30), journal=Journal)
+    options = reconcile.Options(check=check, workers=workers, lock=lambda: Lock(timeout=30), journal=Journal)
     try:
         report = reconcile.converge(declare, ports, options, time.monotonic)
     except Refusals as refused:

@@ -89,7 +89,8 @@ def copy(source: str, target: str) -> None:
         new.truncate(size)
         for start, end in eyes.segments(old.fileno(), size):
             new.seek(start)
-            new.write(os.pread(old.fileno(), end - start, start))
+            while start < end:
+                start += os.sendfile(new.fileno(), old.fileno(), start, end - start)
 
 
 def _mount(source: str, path: str, fstype: str, options: str = "", flags: int = 0) -> None:

@@ -293,7 +293,7 @@ class TestRefusals:
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "vfat"}, "not_blank"),
             ("filesystem", {"device": "/dev/disk/by-id/virtio-data-0001", "fstype": "xfs"}, "no_space"),
             ("filesystem", {"device": "/srv/images/noise.img", "fstype": "ext4"}, "not_blank"),
-            ("filesystem", {"device": "/srv/images/pool.img", "fstype": "btrfs", "check": True}, "unsupported"),
+            ("filesystem", {"device": "/srv/images/pool.img", "fstype": "swap", "check": True}, "unsupported"),
             ("luks_device", {"device": "/srv/images/noise.img", "name": "x", "key_file": "/k"}, "unsupported"),
             ("luks_device", {"device": "/dev/disk/by-id/virtio-blank-0001", "name": "x", "tenant": "t"}, "unsupported"),
             (

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import BOOT, Sysfs, known_as
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 
@@ -36,9 +36,9 @@ def seen(look: Sysfs, target: str, fd: int) -> tuple[signatures.Content, dict[st
     }
 
 
-def vital(target: str, found: dict[str, Any]) -> StorageError | None:
-    """``protected``: root, boot, swap or the ESP stands on it."""
-    if found["_protected"]:
+def vital(target: str, found: dict[str, Any], fresh: bool = False) -> StorageError | None:
+    """``protected``: root, boot, swap or the ESP stands on it. A ``fresh`` one is not yet what it is called."""
+    if found["_protected"] and not (fresh and found["_protected"] == BOOT):
         text = "%s holds %s of this host" % (target, found["_protected"])
         return StorageError("protected", text, "choose another device")
     return None
@@ -49,6 +49,13 @@ def in_use(target: str, users: list[str]) -> StorageError | None:
         text = "%s is in use: %s" % (target, ", ".join(users))
         return StorageError("in_use", text, "release it first, or declare its users absent too", users=users)
     return None
+
+
+def staying(users: list[str], gone: set[Any]) -> list[str]:
+    """Those users that the same plan does not remove. The hidden volumes of a thin pool go with it."""
+    leaving = {"/dev/%s/%s" % target if port == "thin_pool" else target for port, target in gone}
+    leaving |= {os.path.realpath(t) for t in leaving if isinstance(t, str) and t.startswith("/dev/")}
+    return [user for user in users if user not in leaving and known_as(user) not in leaving]
 
 
 class Taken:
@@ -63,7 +70,8 @@ class Taken:
         self.look, self.target, self.hold = look, target, -1
         self.dev = look.resolve(target)
         users, needed = look.in_use(target, self.dev), look.protected(self.dev)
-        if users or needed:
+        fresh = before is None or before.get("unfinished")  # blank, which is proved below; or half made by us
+        if users or needed and not (fresh and needed == BOOT):
             raise StorageError("in_use" if users else "protected", "%s holds %s" % (target, needed or ", ".join(users)))
         self.fd = blkprobe.opened(target, os.O_RDWR | (os.O_EXCL if self.dev else 0))
         try:

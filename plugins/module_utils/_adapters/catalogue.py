@@ -209,8 +209,10 @@ class Intents:
         with self._record._session("rw") as db:
             store(db, ("intent", what), 1, dict(details, at=self._record.now()))
 
-    def is_ours(self, what: str) -> bool:
-        return bool(self._record.scan([("intent", what)]))
+    def is_ours(self, what: str, **details: Any) -> bool:
+        """Was it begun here, and not with other details than these?"""
+        row = self._record.scan([("intent", what)]).get(("intent", what))
+        return row is not None and all(row.get(name, value) == value for name, value in details.items())
 
     def end(self, what: str) -> None:
         with self._record._session("rw") as db:

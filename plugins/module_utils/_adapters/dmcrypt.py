@@ -126,17 +126,6 @@ def device_of(target: str) -> tuple[int, int] | None:
     return None
 
 
-def known_as(look: Any, user: str) -> str:
-    """``/dev/dm-3`` by the name that plans know: that of a mapping or of a logical volume."""
-    if not user.startswith("/dev/dm-"):
-        return user
-    name, uuid = (_file("/sys/block/%s/dm/%s" % (user[5:], what)) for what in ("name", "uuid"))
-    if uuid.startswith("LVM-"):
-        vg, _dash, lv = name.replace("--", "\0").partition("-")
-        return ("/dev/%s/%s" % (vg, lv)).replace("\0", "-")
-    return FOLDER + name if name else user
-
-
 def _number(path: str) -> str:
     try:
         return "%d:%d" % _split(os.stat(path).st_rdev)

@@ -9,10 +9,10 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank, blkprobe, luksheader
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cryptsetup import Cryptsetup, key, program
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.dmcrypt import FOLDER, Mapping, known_as
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.dmcrypt import FOLDER, Mapping
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lukschange import denied, slot_of
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs, known_as
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import met, state_of
 
@@ -21,9 +21,9 @@ def refuse(port: Mapping, target: str, before: Any, after: Any, gone: set[Any]) 
     try:
         program(port.search)
         if after is None:
-            _closable(target, before, {t for _port, t in gone})
+            _closable(target, before, gone)
         elif before is None:
-            _openable(port, target, after, {t for _port, t in gone})
+            _openable(port, target, after, gone)
         elif before["device"] != after["device"]:
             text = "%s is a mapping of something else: %s" % (target, before["device"] or "of no single device")
             raise StorageError("conflict", text, "choose another name, or close it first")
@@ -34,24 +34,24 @@ def refuse(port: Mapping, target: str, before: Any, after: Any, gone: set[Any]) 
     return None
 
 
-def _closable(target: str, before: dict[str, Any], leaving: Any = frozenset()) -> None:
+def _closable(target: str, before: dict[str, Any], gone: Any = frozenset()) -> None:
     if not before["_crypt"]:
         raise StorageError("conflict", "%s is no LUKS device" % target, "choose another name")
     look = Sysfs()
-    users = [known_as(look, user) for user in look.in_use(target, look.resolve(target))]
-    error = blank.in_use(target, [user for user in users if user not in leaving])
+    users = [known_as(user) for user in look.in_use(target, look.resolve(target))]
+    error = blank.in_use(target, blank.staying(users, gone))
     if error is not None:
         raise error
 
 
-def _openable(port: Mapping, target: str, after: dict[str, Any], leaving: set[Any]) -> None:
+def _openable(port: Mapping, target: str, after: dict[str, Any], gone: set[Any]) -> None:
     """Where LUKS is already: does the key open it, and is it free? The key of another is made with it."""
     device = after["device"]
     if device not in port.luks.finished:
         return
     look = Sysfs()
-    users = [known_as(look, user) for user in look.in_use(device, look.resolve(device))]
-    error = blank.in_use(device, [user for user in users if user not in leaving])
+    users = [known_as(user) for user in look.in_use(device, look.resolve(device))]
+    error = blank.in_use(device, blank.staying(users, gone))
     if error is not None:
         raise error
     with _Opened(device) as (fd, _path):

@@ -24,7 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.gpt imp
     Tables,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import BOOT, Sysfs
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import partition
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import SHRINKS, UNKNOWN, state_of
@@ -52,10 +52,11 @@ def examine(port: Any, look: Sysfs, disk: str, fd: int, table: Table | None, tar
     ours = bool(table is None or table.problem) and port.intents().is_ours(disk)
     torn = table is not None and table.problem and not table.entries  # nothing is lost when that is made again
     headless = table is not None and gpt.MBR in table.problem and table.entries  # sfdisk would not know it
-    if table is not None and table.problem and (headless or not ours):
-        raise StorageError("checksum", "the partition table of %s: %s" % (disk, table.problem), _LOST)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # partitions have page caches of their own
     content, seen = blank.seen(look, disk, fd)
+    ours = ours and _begun(fd, content, table)
+    if table is not None and table.problem and (headless or not ours):
+        raise StorageError("checksum", "the partition table of %s: %s" % (disk, table.problem), _LOST)
     seen["_no_tool"] = not any(os.access(place + "/sfdisk", os.X_OK) for place in _PLACES)
     seen["_standing"] = standing(look, dev)
     port.seen[disk] = seen
@@ -66,7 +67,7 @@ def examine(port: Any, look: Sysfs, disk: str, fd: int, table: Table | None, tar
         if content.kind == "blank" and not ours:
             return {}
         row = {"label": content.fstype or None, "whole": False, **seen}
-        if ours and set(content.detail["signatures"]) <= {"gpt"}:  # the one that was being written here
+        if ours:
             row.update(label=None, unfinished=True)
         return {disk: row}
     if table is None or torn:  # what partitions another kind of table has go with it
@@ -75,6 +76,22 @@ def examine(port: Any, look: Sysfs, disk: str, fd: int, table: Table | None, tar
     port.tables[disk] = table
     rows = {target: _row(port, look, dev, disk, fd, table, target) for target in targets}
     return {target: row for target, row in rows.items() if row is not None}
+
+
+def _begun(fd: int, content: signatures.Content, table: Table | None) -> bool:
+    """Can a run of ours that was killed have left that: a wipe from the front, or half of a table and nothing else?
+
+    That it once began something there is no consent to what came later.
+    """
+    sector, size = _sector(fd), os.lseek(fd, 0, os.SEEK_END)
+    head, tail = os.pread(fd, signatures.EDGE, 0), os.pread(fd, signatures.EDGE, size - signatures.EDGE)
+    end = 2 * sector + gpt.ENTRIES
+    if set(content.detail["signatures"]) - {"gpt"} or len(head) + len(tail) < 2 * signatures.EDGE:
+        return False
+    tabled = not any(head[sector:end]) or head[sector : sector + 8] == b"EFI PART"
+    if table is not None and table.entries:  # a whole copy of it, and where the other one goes nothing else
+        return tabled
+    return not any(head[:2048]) or (tabled and not any(head[end:]) and not any(tail[: -sector - gpt.ENTRIES]))
 
 
 def _row(port: Partitions, look: Sysfs, dev: str, disk: str, fd: int, table: Table, target: str) -> Any:
@@ -211,7 +228,7 @@ def refuse(port: Partitions, target: str, before: Any, after: Any, gone: set[Any
             text = "partition %d of %s has %s" % (number, disk, human(before["size"]))
             error = StorageError("would_shrink", text, "a partition is never made smaller; declare what it has")
     elif error is None:
-        error = blank.in_use(target, _staying(before["_in_use"], gone))
+        error = blank.in_use(target, blank.staying(before["_in_use"], gone))
         if error is None and not before["live"] and not before["_blank"]:
             text = "the kernel does not know partition %d of %s, so nobody can tell what is on it" % (number, disk)
             error = StorageError("unreadable", text, "declare it present first")
@@ -225,14 +242,8 @@ def refuse_table(port: Tables, target: str, before: Any, after: Any, gone: set[A
     error = blank.vital(target, seen) or (_no_tool(target) if seen["_no_tool"] and after is not None else None)
     kept = before is not None and after is not None and before["label"] == "gpt"
     if error is None and not kept:
-        error = blank.in_use(target, _staying(seen["_in_use"], gone))
+        error = blank.in_use(target, blank.staying(seen["_in_use"], gone))
     return error
-
-
-def _staying(users: list[str], gone: set[Any]) -> list[str]:
-    leaving = {target for _port, target in gone}
-    leaving |= {os.path.realpath(t) for t in leaving if isinstance(t, str) and t.startswith("/dev/")}
-    return [user for user in users if user not in leaving]
 
 
 def _without_udev(target: str) -> StorageError | None:
@@ -255,7 +266,7 @@ class _Held:
     def __init__(self, port: Any, disk: str) -> None:
         self.port, self.disk, self.look = port, disk, port.new_look()
         self.dev = self.look.resolve(disk)
-        if self.look.protected(self.dev) not in ("", "boot partition"):  # one that this plan made just now may be
+        if self.look.protected(self.dev) not in ("", BOOT):  # one that this plan made just now may be
             raise StorageError("protected", "%s holds %s" % (disk, self.look.protected(self.dev)))
         self.fd = blkprobe.opened(disk)
         try:
@@ -346,6 +357,8 @@ def put(port: Partitions, target: str, before: Any, after: Any) -> None:
             else:
                 _change(held, number, before, after)
             told(held, number, (after["start"], after["size"]) if after["live"] else None)
+        if port.intents().is_ours(disk):  # of a run that was killed when the table was written, which is whole
+            port.intents().end(disk)
     settled(port.run, target, disk, (after["start"], after["size"]) if after is not None and after["live"] else None)
 
 

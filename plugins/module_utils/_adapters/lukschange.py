@@ -22,7 +22,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cryptsetup import Cryptsetup, key, program
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.luks import MARK, TOKEN, Luks, stamp, value
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs, known_as
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 
@@ -39,10 +39,10 @@ def examine(port: Luks, target: str, head: luksheader.Header | None, now: Any) -
     finally:
         os.close(fd)
     mark = head.subsystem if head and head.subsystem.startswith(MARK) else ""
-    ours = mark != "" and port.intents.is_ours(target + " " + mark)
-    begun = now is None and not ours and port.intents.is_ours(target)
+    ours = mark != "" and port.intents.is_ours(_marked(target), mark=mark)
+    begun = now is None and not ours and port.intents.is_ours(target, device=look.identity(look.resolve(target)))
     begun = begun and (content.kind == "blank" or content.detail["begun"])
-    users = [dmcrypt.known_as(look, user) for user in seen["_in_use"]]
+    users = [known_as(user) for user in seen["_in_use"]]
     if ours:  # by that name a killed run had opened it, to make it blank
         users = [user for user in users if user != dmcrypt.FOLDER + private(mark)]
     seen["_in_use"] = users
@@ -150,8 +150,7 @@ def _refuse(port: Luks, target: str, before: Any, after: Any, gone: set[Any]) ->
         key(after.get("_new_key") or after["_key"])
     if seen is None or not formats:
         return  # nothing is there yet: what makes it is beneath us in this plan
-    leaving = {t for _port, t in gone}
-    error = blank.vital(target, seen) or blank.in_use(target, [u for u in seen["_in_use"] if u not in leaving])
+    error = blank.vital(target, seen) or blank.in_use(target, blank.staying(seen["_in_use"], gone))
     if error is not None:
         raise error
     if after is not None and seen["_device_size"] < LEAST:
@@ -174,10 +173,12 @@ def _format(port: Luks, target: str, before: Any, after: dict[str, Any]) -> None
     """Under a mark, and the mark goes when what is to stand on it would find it blank: a fresh one reads as noise."""
     call, text = Cryptsetup(port, target), key(after.get("_new_key") or after["_key"])
     _close_private(call, before)
-    mark = MARK + os.urandom(8).hex()
+    mark = (before or {}).get("_mark") or MARK + os.urandom(8).hex()  # known as ours until the last byte is written
     with blank.Taken(Sysfs(), target, before) as taken:
-        port.intents.begin(target, token=taken.content.token)
-        port.intents.begin(target + " " + mark)
+        port.intents.begin(target, device=taken.look.identity(taken.dev))
+        port.intents.begin(_marked(target), mark=mark)
+        if before and before.get("_mark"):  # nobody has used what a killed run made
+            _forget(luksheader.read(taken.hold))
         taken.wipe()
         path = taken.let()
         argv = ["luksFormat", "--type", "luks2", "--key-file=-", "--subsystem", mark]
@@ -197,7 +198,12 @@ def _format(port: Luks, target: str, before: Any, after: dict[str, Any]) -> None
             _remember(call, path, head, 0, after)
         port.intents.end(target)
         call("config", "--subsystem", "", path)
-    port.intents.end(target + " " + mark)
+    port.intents.end(_marked(target))
+
+
+def _marked(target: str) -> str:
+    """Of which mark on a device we know; it stays when it is no more there, and then tells of nothing."""
+    return target + " mark"
 
 
 def _cost(after: dict[str, Any]) -> list[str]:
@@ -318,23 +324,29 @@ def _backup(fd: int, head: luksheader.Header) -> None:
     atomic.replace(_backup_path(head), b"".join(parts), mode=0o600)
 
 
+def _forget(head: luksheader.Header | None) -> None:
+    """The copy goes before the header that names it."""
+    if head is not None and head.intact and os.path.exists(_backup_path(head)):
+        os.unlink(_backup_path(head))
+
+
 def _erase(port: Luks, target: str, before: dict[str, Any]) -> None:
     """The key slots, then the edges with both copies of the header, then the backup: nothing opens it any more."""
     if before.get("_mark"):
         _close_private(Cryptsetup(port, target), before)
     with blank.Taken(Sysfs(), target, before) as taken:
         head = luksheader.read(taken.hold)
-        port.intents.begin(target, token=taken.content.token)
+        port.intents.begin(target, device=taken.look.identity(taken.dev))
         end = min(head.offset if head and head.intact else 0, taken.size)
         try:
             for at in range(signatures.EDGE, end, 1 << 20):
                 os.pwrite(taken.fd, bytes(min(1 << 20, end - at)), at)
         except OSError as error:
             raise failure(error, "cannot erase the key slots of " + target) from error
-        if head is not None and head.intact and os.path.exists(_backup_path(head)):
-            os.unlink(_backup_path(head))
+        _forget(head)
         taken.wipe()
         taken.let()
         if taken.again().kind != "blank":
             raise StorageError("not_enforced", "%s is not blank after it was erased" % target)
     port.intents.end(target)
+    port.intents.end(_marked(target))

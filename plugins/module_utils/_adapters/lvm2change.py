@@ -58,10 +58,15 @@ def intent(device: str) -> str:
     return "pv " + device
 
 
+def _identity(device: str) -> str:
+    """What is begun on a device is not begun on another one of that name."""
+    look = Sysfs()
+    return look.identity(look.resolve(device))
+
+
 def examine(port: Any, target: Pair, row: dict[str, Any] | None) -> Any:
     """A device that is no physical volume of the group: None for blank, or when it is to be none and is not ours."""
     vg, device = target
-    ours = port.intents.is_ours(intent(device))
     if row is not None and row["vg"]:
         return None if target in port.want_entries else {"vg": row["vg"], "_pv": row}
     look = Sysfs()
@@ -70,6 +75,7 @@ def examine(port: Any, target: Pair, row: dict[str, Any] | None) -> Any:
         if not look.resolve(device):
             raise StorageError("invalid", "%s is a file, not a block device" % device, "attach it to a loop device")
         content, seen = blank.seen(look, device, fd)
+        ours = port.intents.is_ours(intent(device), device=_identity(device))
     except StorageError as error:
         return error
     finally:
@@ -98,8 +104,7 @@ def refuse_pv(port: Any, target: Pair, before: Any, after: Any, gone: set[Any]) 
         return StorageError("conflict", "%s is there twice" % device, "a copy or a path of it is seen too: see pvs")
     seen = port.seen.get(target)
     if seen is not None:
-        leaving = {path for _port, path in gone}
-        return blank.vital(device, seen) or blank.in_use(device, [u for u in seen["_in_use"] if u not in leaving])
+        return blank.vital(device, seen) or blank.in_use(device, blank.staying(seen["_in_use"], gone))
     return _room(port, vg) if port.name == "pv_leaving" and group else None
 
 
@@ -127,12 +132,13 @@ def put_pv(port: Any, target: Pair, before: Any, after: Any) -> None:
         return
     unfinished = before is not None and before.get("unfinished")
     with blank.Taken(Sysfs(), device, _token(device) if unfinished else before) as taken:
-        port.intents.begin(intent(device), token=taken.content.token)
-        taken.wipe()
+        if unfinished or taken.content.kind != "blank":  # only a wipe can be left half done: LVM writes its label first
+            port.intents.begin(intent(device), device=_identity(device))
+            taken.wipe()
+            port.intents.end(intent(device))
         taken.let()
         call(port.lvm, argv)
         taken.again()
-    port.intents.end(intent(device))
 
 
 def _token(device: str) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def _leave(port: Any, target: Pair, before: Any) -> None:
     group = port.lvm.last()["groups"].get(vg)
     rdev = os.stat(device).st_rdev
     mine = next((pv for pv in group["pvs"] if pv["rdev"] == rdev), None) if group else None
-    port.intents.begin(intent(device), token="")
+    port.intents.begin(intent(device), device=_identity(device))
     if group and mine:
         if len(group["pvs"]) == 1:
             call(port.lvm, ["vgremove", vg])
@@ -256,7 +262,6 @@ def refuse_lv(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -
     vg, name = target.split("/")[2:]
     if before is None:
         return None
-    leaving = {path for _port, path in gone}
     if after is None:
         if before.get("_closed") and not before.get("unfinished"):
             return StorageError(
@@ -265,7 +270,7 @@ def refuse_lv(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -
         stay = [s for s in before["_snapshots"] if ("lv", "/dev/%s/%s" % (vg, s)) not in gone]
         if stay:
             return StorageError("in_use", "%s has snapshots: %s" % (target, ", ".join(stay)), "remove them first")
-        users = [user for user in before.get("_in_use", ()) if user not in leaving]
+        users = blank.staying(before.get("_in_use", []), gone)
         return blank.vital(target, before) if before.get("_protected") else blank.in_use(target, users)
     if after["thin_pool"] != before["thin_pool"]:
         return StorageError("unsupported", "%s cannot move to another pool" % target, "make a new one and copy")
@@ -275,8 +280,7 @@ def refuse_lv(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -
             return error
     if before["active"] and not after["active"]:
         look = Sysfs()
-        users = [user for user in look.in_use(target, look.resolve(target)) if user not in leaving]
-        return blank.in_use(target, users)
+        return blank.in_use(target, blank.staying(look.in_use(target, look.resolve(target)), gone))
     return None
 
 
@@ -341,7 +345,7 @@ def _create(port: Any, target: str, full: str, after: dict[str, Any]) -> None:
         argv = ["lvcreate", "-n", name, "-V", "%db" % after["size"], "--thinpool", after["thin_pool"]]
         call(port.lvm, [*argv, *_tags(after), vg])
     else:
-        port.intents.begin("lv " + target, token="")
+        port.intents.begin("lv " + target)
         argv = ["lvcreate", "-Wn", "-Zn", "-n", name, *_size(after), *_tags(after), "--addtag", NEW]
         call(port.lvm, [*argv, vg])
         _finish(port, target, full, True)
@@ -365,20 +369,33 @@ def _finish(port: Any, target: str, full: str, active: bool) -> None:
 
 def _remove(port: Any, target: str, full: str, before: dict[str, Any]) -> None:
     """What was consented to is wiped first: the extents would show it to whoever gets them next."""
-    if os.path.exists(target) and not before.get("unfinished"):
+    going = _going(before["_lv"])
+    if not before.get("unfinished"):
+        if not os.path.exists(target):  # of a run that was killed: somebody may have had it open since
+            call(port.lvm, ["lvchange", "-ay", "-K", full])
         _settled(target)
         try:
-            taken = blank.Taken(Sysfs(), target, before)
+            with _leaving(target, before) as taken:
+                if not before["thin_pool"]:
+                    taken.wipe()
         except StorageError as error:
-            if error.code != "moved":
-                raise
-            taken = blank.Taken(Sysfs(), target, None)  # what stood on it is gone by this plan, and left it blank
-        with taken:
-            if not before["thin_pool"]:
-                taken.wipe()
-    port.intents.begin(_going(before["_lv"]), token="")
+            if error.code == "moved":
+                port.intents.end(going)  # the next run sees what is there, and asks
+            raise
+    port.intents.begin(going)
     _drop(port.lvm, full)
-    port.intents.end(_going(before["_lv"]))
+    port.intents.end(going)
+    port.intents.end("lv " + target)
+
+
+def _leaving(target: str, before: dict[str, Any]) -> blank.Taken:
+    """As it was seen, or blank by now: what stood on it is gone by the same plan."""
+    try:
+        return blank.Taken(Sysfs(), target, before)
+    except StorageError as error:
+        if error.code != "moved":
+            raise
+    return blank.Taken(Sysfs(), target, None)
 
 
 def _going(lv: dict[str, Any]) -> str:

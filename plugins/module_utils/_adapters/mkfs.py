@@ -34,7 +34,7 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 class Superblock:
     """Target: path of a device or image file. Value: see ``value``; a declared ``size`` is that of the whole device.
 
-    ``intents`` remembers what we began and did not finish: ``begin(target, token=)``, ``is_ours(target)``, ``end``.
+    ``intents`` remembers what we began and did not finish: ``begin(target, device=)``, ``is_ours(target)``, ``end``.
     """
 
     name, behind, slow = "superblock", True, True
@@ -194,6 +194,12 @@ def _sysfs() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
 
     return Sysfs()
+
+
+def health(run: Run) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import fsck
+
+    return fsck.Health(run)
 
 
 def value(found: blkprobe.Found, device_size: int) -> dict[str, Any]:

@@ -39,12 +39,10 @@ def refuse(port: Superblock, target: str, before: Any, after: Any, gone: set[Any
         seen = port.seen[target]
     if seen is None:
         return None  # nothing is there yet: what makes it is beneath us in this plan
-    leaving = {t for _port, t in gone} | (
-        {u for u in seen["_in_use"] if "/loop" in u} if ("loop", target) in gone else set()
-    )
-    users = [u for u in seen["_in_use"] if u not in leaving]
+    loops = ("loop", target) in gone
+    users = blank.staying([u for u in seen["_in_use"] if not (loops and "/loop" in u)], gone)
     fstype = (after or before)["fstype"]
-    error = blank.vital(target, seen)
+    error = blank.vital(target, seen, before is None or "unfinished" in before)
     if error is None and (formats or shrinks and fstype == "ext4"):
         error = blank.in_use(target, users)
     if error is not None:
@@ -104,6 +102,7 @@ def _quota(call: Any, device: str, now: set[str], want: set[str]) -> None:
 def examine(port: Superblock, look: Sysfs, target: str, fd: int, ours: bool) -> Any:
     """The value of a scan, None for blank; what else was seen goes to ``port.seen``."""
     content, seen = blank.seen(look, target, fd)
+    ours = ours and port.intents.is_ours(target, device=look.identity(look.resolve(target)))
     at = _at(look, target, look.resolve(target))[1] if seen["_live"] else ""
     fstype = port.wanted.get(target, {}).get("fstype")
     seen.update(_no_tool=bool(fstype and not _which(port, TOOLS[fstype])), _mounted_at=at)
@@ -142,7 +141,7 @@ def _remake(port: Superblock, target: str, before: Any, after: Any) -> None:
         size = taken.size
         if after is not None and after.get("size", size) not in (size, UNKNOWN):
             raise StorageError("moved", "%s has %d bytes, declared are %d" % (target, size, after["size"]))
-        port.intents.begin(target, token=taken.content.token)
+        port.intents.begin(target, device=taken.look.identity(taken.dev))
         taken.wipe()
         path = taken.let()
         if after is not None:

@@ -39,6 +39,8 @@ def merge(port: Any, target: str, now: Any, declared: Any) -> Any:
             if declared.get("recursive") and declared["source"] in now.get("_lacks", ()):
                 lacks = now["_lacks"][declared["source"]]
                 after.update(recursive=True, _brings=(declared["source"], lacks), _lacks={})
+            if declared.get("o:barrier"):
+                after.pop("o:nobarrier", None)  # two words for one thing
             # A journal left unread must be replayed before anybody writes: that takes a fresh mount.
             if now["read_only"] and not after["read_only"]:
                 after = {k: v for k, v in after.items() if k != "o:norecovery" or k in declared}

@@ -100,29 +100,24 @@ def _unchangeable(target: str, now: Value, after: Value) -> StorageError | None:
 
 def look_inside(value: Value, at: int, name: bytes, fd: int, path: str) -> None:
     """``_entries``, without our own leftovers, and ``_implied``; beneath a mount those of the hidden directory."""
-    tree = -1
     if value["_mounted"] and name == b".":
         return  # not known, so it stays
-    if value["_mounted"]:  # a private copy of the mount above it, without the mounts on it: open_tree(2)
-        tree = syscall(_SYS_OPEN_TREE, at, b"", _AT_EMPTY_PATH | _OPEN_TREE_CLONE | os.O_CLOEXEC, 0)
-        if tree < 0 and ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):  # ENOSPC: fs.mount-max is reached
-            text = "cannot look beneath the mount at %s: %s" % (path, os.strerror(ctypes.get_errno()))
-            raise StorageError("unreadable", text, "sysctl fs.mount-max bounds the mounts of a namespace")
-        if tree < 0:
-            return
-        fd = -1
-    try:
-        if fd < 0:
+    with contextlib.ExitStack() as held:
+        if value["_mounted"]:  # a private copy of the mount above it, without the mounts on it: open_tree(2)
+            tree = syscall(_SYS_OPEN_TREE, at, b"", _AT_EMPTY_PATH | _OPEN_TREE_CLONE | os.O_CLOEXEC, 0)
+            if tree < 0 and ctypes.get_errno() in (errno.EPERM, errno.ENOSYS):
+                return
+            if tree < 0:  # ENOSPC: fs.mount-max is reached
+                text = "cannot look beneath the mount at %s: %s" % (path, os.strerror(ctypes.get_errno()))
+                raise StorageError("unreadable", text, "sysctl fs.mount-max bounds the mounts of a namespace")
+            held.callback(os.close, tree)
             fd = openat2(tree, name, LOOK | os.O_DIRECTORY)
+            held.callback(os.close, fd)
         value["_implied"] = bool(xattr(fd, IMPLIED))
         with os.scandir(fd) as entries:
             found = [os.fsencode(entry.name) for entry in islice(entries, _MOST)]
             others = ("/",) if next(entries, None) else ()  # no name, so it is never gone
         value["_entries"] = tuple(n.decode("utf-8", "surrogateescape") for n in found if not OURS.fullmatch(n)) + others
-    finally:
-        for mine in (fd, tree) if tree >= 0 else ():
-            if mine >= 0:
-                os.close(mine)
 
 
 def put(port: Node, target: str, before: Value | None, after: Value | None) -> None:

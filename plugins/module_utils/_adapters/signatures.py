@@ -24,6 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.blkprob
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 EDGE = 4 << 20  # bytes proved at each end
+_PIECE = 1 << 17  # bytes read at once
 _MAGIC = (
     ("luks", 0, b"LUKS\xba\xbe"), ("qcow2", 0, b"QFI\xfb"), ("squashfs", 0, b"hsqs"), ("bitlocker", 3, b"-FVE-FS-"),
     ("bluestore", 0, b"bluestore block device"), ("vdo", 0, b"dmvdo001"), ("vmdk", 0, b"KDMV"),
@@ -106,7 +107,7 @@ def parse(head: bytes, tail: bytes, size: int, read: Reader | None = None) -> li
     return found + [Found(name, uuids.get(name, ""), "", 0) for name in sorted(set(names))]
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=16)
 def _zeros(count: int) -> bytes:
     """Always the same ones: to compare with memory that is new each time costs more than to read a disk."""
     return bytes(count)
@@ -123,11 +124,15 @@ def _region(fd: int, start: int, length: int) -> bytes:
                 return _zeros(length)
             if error.errno != errno.EINVAL:
                 raise
-    parts, done = [], 0
+    # Through one small buffer: memory that is new for each edge would cost more than to read it.
+    buffer, parts, done = bytearray(min(_PIECE, length)), [], 0
     while done < length:
-        part = os.pread(fd, length - done, start + done)
-        if not part:
+        if length - done < len(buffer):
+            del buffer[length - done :]
+        count = os.preadv(fd, [buffer], start + done)
+        if not count:
             raise OSError(errno.EIO, "short read at byte %d" % (start + done))
-        parts.append(part)
-        done += len(part)
-    return b"".join(parts)
+        piece = buffer if count == len(buffer) else buffer[:count]
+        parts.append(_zeros(count) if piece == _zeros(count) else bytes(piece))
+        done += count
+    return _zeros(length) if all(part is _zeros(len(part)) for part in parts) else b"".join(parts)

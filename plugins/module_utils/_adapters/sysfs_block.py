@@ -17,6 +17,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 
 VITAL = ("/", "/boot", "/boot/efi", "/efi", "/usr", "/var")
 # EFI system and BIOS boot partitions (UEFI 2.10 5.3.3; GRUB manual), as udev records them
+BOOT = "boot partition"
 _BOOT = re.compile("ID_PART_ENTRY_TYPE=(c12a7328-f81f-11d2-ba4b-00a0c93ec93b|21686148-6449-6e6f-744e-656564454649)")
 _STABLE = re.compile(r"/dev/(disk/by-(id|uuid|partuuid)/[^/]+|mapper/(?!control$)[^/]+|rbd/.+|md/[^/]+)")
 _LV = re.compile(r"/dev/(?!(?:disk|mapper|block|char|bus|cpu|fd|input|net|pts|shm|snd|vfio|md|rbd)/)([^/]+)/([^/]+)")
@@ -193,7 +194,7 @@ class Sysfs:
                     for below in [each, *self.beneath(each)]:
                         self._vital.setdefault(below, reason)
         records = (_file("%s/b%s" % (self.udev, each)) for each in (dev, *self.partitions(dev)))
-        return self._vital.get(dev) or ("boot partition" if any(map(_BOOT.search, records)) else "")
+        return self._vital.get(dev) or (BOOT if any(map(_BOOT.search, records)) else "")
 
     def _under(self, path: str) -> list[str]:
         """The devices that hold a file or folder, [] when it is not there (or deleted)."""
@@ -214,6 +215,22 @@ def busy(path: str) -> bool:
             return True
         raise failure(error, "cannot open " + path) from error
     return False
+
+
+def known_as(user: str) -> str:
+    """``/dev/dm-3`` by the name that plans know: of a mapping, of a logical volume, of the pool of a hidden one.
+
+    In names of LVM's a dash is doubled, and the layer of a hidden volume is told at the end of its UUID.
+    """
+    if not user.startswith("/dev/dm-"):
+        return user
+    name, uuid = (_file("/sys/block/%s/dm/%s" % (user[5:], what)) for what in ("name", "uuid"))
+    if not uuid.startswith("LVM-"):
+        return "/dev/mapper/" + name if name else user
+    vg, lv = (name.replace("--", "\0").split("-") + [""])[:2]
+    if uuid.endswith(("-tdata", "-tmeta")):
+        lv = lv[: -len("_tdata")]
+    return ("/dev/%s/%s" % (vg, lv)).replace("\0", "-")
 
 
 def _file(path: str) -> str:

@@ -33,10 +33,16 @@ def label(p: dict[str, Any]) -> str:
     return str(p["device"])
 
 
+def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
+    return [("health", names.path(p["device"], "device"))] if p.get("check") and p["state"] == "present" else []
+
+
 def unit(p: dict[str, Any], look: Any) -> Unit:
     device = names.path(p["device"], "device")
-    if p["check"]:
-        raise StorageError("unsupported", "check of a filesystem is not supported yet", "leave it out")
+    if facts(p, look):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem_check
+
+        filesystem_check.sound(p, device, look)
     cells = (Cell("superblock", device, declared(p) if p["state"] == "present" else None),)
     consents = {
         "wipe_token": p["wipe_token"],
@@ -68,5 +74,6 @@ def declared(p: dict[str, Any]) -> dict[str, Any]:
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     found = rows["superblock"].get(names.path(p["device"])) or {}
+    health = rows["health"].get(names.path(p["device"]), {}).get("health") if facts(p, rows) else None
     out = {key: found.get(key) for key in ("fstype", "uuid", "label")}
-    return {"device": p["device"], **out, "size_bytes": found.get("size"), "health": found.get("_health")}
+    return {"device": p["device"], **out, "size_bytes": found.get("size"), "health": health}

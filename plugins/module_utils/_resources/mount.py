@@ -24,6 +24,7 @@ OPTIONS: dict[str, Any] = {
     "dump": {"type": "int"},
     "passno": {"type": "int", "no_log": False},
     "nofail": {"type": "bool"},
+    "allow_unsafe_options": {"type": "list", "elements": "str"},
     "on_drift": {"type": "str", "choices": ["remount", "fail", "replace"], "default": "remount"},
     "state": {"type": "str", "choices": ["mounted", "unmounted", "present", "absent"], "default": "mounted"},
 }

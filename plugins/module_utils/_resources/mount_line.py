@@ -13,7 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 def of_mount(p: dict[str, Any], fstype: str, before: str) -> tuple[dict[str, Any], str]:
     """Fields and line of a mount, where ``before`` are the options that a line has already."""
-    fields, words = mount_options.parse(p["options"] or [], fstype)
+    fields, words = mount_options.parse(p["options"] or [], fstype, "options", p["allow_unsafe_options"] or ())
     fields.update({option: p[option] for option in ("read_only", "propagation") if p[option] is not None})
     kind: str | None = ""
     if p["bind"]:

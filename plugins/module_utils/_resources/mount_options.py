@@ -26,7 +26,9 @@ _RISKY = ("x-mount.", "x-systemd.makefs", "x-systemd.device-bound")
 _FSTYPE = re.compile(r"(?!fuse)[a-z0-9][a-z0-9_-]*", re.ASCII)
 
 
-def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[str, Any], list[str]]:
+def parse(
+    words: list[str], fstype: str, what: str = "options", accepted: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """Fields of a mount cell, and the words as fstab holds them. Raises ``invalid`` naming the word."""
     if not _FSTYPE.fullmatch(fstype):
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words
@@ -46,7 +48,7 @@ def parse(words: list[str], fstype: str, what: str = "options") -> tuple[dict[st
         else:
             from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words
 
-            said = mount_words.meaning(word, fstype, what, plain)
+            said = mount_words.meaning(word, fstype, what, plain, accepted)
         for field, meaning in said.items():
             if fields.get(field, meaning) != meaning and not name.endswith("mask"):  # a narrower one comes after
                 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_words

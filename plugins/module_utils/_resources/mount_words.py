@@ -8,7 +8,7 @@ Loaded only where a declaration has such a word.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Sequence
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -29,7 +29,7 @@ _XFS = {"quota": "usrquota", "uquota": "usrquota", "gquota": "grpquota", "pquota
 MASKS = {"umask": ("fmask", "dmask"), "fmask": ("fmask",), "dmask": ("dmask",)}
 
 
-def meaning(word: str, fstype: str, what: str, plain: bool) -> dict[str, Any]:
+def meaning(word: str, fstype: str, what: str, plain: bool, accepted: Sequence[str] = ()) -> dict[str, Any]:
     """Fields of a mount cell as the kernel shows them, by whatever name they are asked for. Raises ``invalid``."""
     name, eq, text = word.partition("=")
     if name.strip().lower() in _SECRETS:
@@ -38,7 +38,11 @@ def meaning(word: str, fstype: str, what: str, plain: bool) -> dict[str, Any]:
         hint = "one word or name=value an entry, no comma or space"
         raise refuse(what, name + "=..." * bool(eq), "is not one mount option", hint)
     if word in UNSAFE:
-        raise refuse(what, word, "loses committed data at power loss", "leave it out")
+        if word not in accepted:
+            hint = "leave it out, or name it in allow_unsafe_options too"
+            raise refuse(what, word, "loses committed data at power loss", hint)
+        if name != "data":  # the kernel takes nobh and forgets it
+            return {} if name == "nobh" else {"o:nobarrier": True}
     if name in _AUTHORITY:
         hint = "leave it out: root mounts it" + ("; for a login write username=" if eq else "")
         raise refuse(what, word, "lets others than root mount and unmount it", hint)

@@ -68,8 +68,8 @@ def run(name: str, chosen: list[str], config: pytest.Config) -> dict[str, tuple[
         "-m",
         "pytest",
         "-q",
-        "--durations=70",
-        "--durations-min=0.8",
+        "--durations=12",
+        "--durations-min=5",
         "--",
         *chosen,
     ]

@@ -19,7 +19,7 @@ class Begun(set):  # type: ignore[type-arg]
     def begin(self, what: str, **details: Any) -> None:
         self.add(what)
 
-    def is_ours(self, what: str) -> bool:
+    def is_ours(self, what: str, **details: Any) -> bool:
         return what in self
 
     def end(self, what: str) -> None:

@@ -123,8 +123,12 @@ def test_steps_run_beside_the_others_and_are_told_in_one_piece(
     def beside() -> None:
         assert os.getpid() != here
         (tmp_path / "beside").touch()
-        wait_for("rest")
+        wait_for("third")
         raise ci.Failed("as it should")
+
+    def third() -> None:
+        wait_for("rest")
+        (tmp_path / "third").touch()
 
     def rest() -> None:
         assert os.getpid() == here
@@ -133,8 +137,9 @@ def test_steps_run_beside_the_others_and_are_told_in_one_piece(
 
     chosen = [
         ci.Step("base", lambda: None, "test"),
-        ci.Step("beside", beside, "test", ("base",), beside=True),
-        ci.Step("upon", lambda: None, "test", ("beside",), beside=True),
+        ci.Step("beside", beside, "test", ("base",), beside="x"),
+        ci.Step("upon", lambda: None, "test", ("beside",), beside="x"),
+        ci.Step("third", third, "test", ("base",), beside="y"),
         ci.Step("rest", rest, "test", ("base",)),
     ]
     results = ci.perform(chosen)
@@ -142,8 +147,11 @@ def test_steps_run_beside_the_others_and_are_told_in_one_piece(
         ("base", "ok"),
         ("beside", "FAILED (as it should)"),
         ("upon", "FAILED (not run, because this failed before: beside)"),
+        ("third", "ok"),
         ("rest", "ok"),
     ]
+    results = ci.perform([ci.Step("alone", lambda: None, "test", beside="x")])
+    assert results["alone"][0] == "ok", "nothing to be beside of"
 
 
 def test_what_runs_beside_is_told_in_one_piece() -> None:
@@ -152,7 +160,7 @@ def test_what_runs_beside_is_told_in_one_piece() -> None:
         def slow():
             subprocess.run(["echo", "from a program"], check=True)
             time.sleep(0.5)
-        steps = [ci.Step("beside", slow, "test", beside=True), ci.Step("rest", lambda: time.sleep(0.2), "test")]
+        steps = [ci.Step("beside", slow, "test", beside="x"), ci.Step("rest", lambda: time.sleep(0.2), "test")]
         ci.perform(steps)
     """
     env = dict(os.environ, PYTHONPATH=str(trees.ROOT / "tools"))
@@ -162,7 +170,7 @@ def test_what_runs_beside_is_told_in_one_piece() -> None:
 
 
 def test_a_second_process_that_dies_is_a_failure() -> None:
-    steps = [ci.Step("dies", lambda: os._exit(3), "test", beside=True), ci.Step("rest", lambda: None, "test")]
+    steps = [ci.Step("dies", lambda: os._exit(3), "test", beside="x"), ci.Step("rest", lambda: None, "test")]
     with pytest.raises(ci.Failed, match="without a word"):
         ci.perform(steps)
 
@@ -171,7 +179,7 @@ def test_no_step_needs_one_that_runs_beside_it(tmp_path: Path) -> None:
     chosen = [step for step in ci.steps(ci.Workshop(tmp_path)) if "test" in step.targets.split()]
     split = next(index for index, step in enumerate(chosen) if step.beside)
     lane = {step.name: step.beside for step in chosen[split:]}
-    assert all(lane[need] is step.beside for step in chosen[split:] for need in step.needs if need in lane)
+    assert all(lane[need] == step.beside for step in chosen[split:] for need in step.needs if need in lane)
 
 
 def test_the_last_line_counts_all_reports(tmp_path: Path) -> None:

@@ -160,6 +160,21 @@ def test_from_a_bare_disk_to_filesystems_and_back(disk, programs):
     assert (again["actions"], codes(again)) == ([], [])
 
 
+def test_a_new_boot_partition_takes_its_filesystem_and_no_other(disk):
+    esp = disk + "-part1"
+    lists = entry(disk, (1, {"size": "40MiB", "type": "esp"}))
+    lists["filesystems"] = [{"device": esp, "fstype": "vfat"}]
+    foreseen = converge(True, **lists)
+    done = converge(**lists)
+    assert (codes(done), done["actions"]) == ([], foreseen["actions"]), done
+    assert sh(["blkid", "-p", "-o", "value", "-s", "TYPE", esp]).strip() == "vfat"
+    quiet(lists)
+    before = digest(disk)
+    for wrong in ({"fstype": "ext4"}, {"state": "absent"}):
+        lists["filesystems"] = [{"device": esp, **wrong}]
+        assert codes(converge(**lists)) == ["protected"] and digest(disk) == before
+
+
 def entry(disk, *partitions, **more):
     rows = [{"number": n, **fields} for n, fields in partitions]
     return {"block_devices": [{"device": disk, **({"partitions": rows} if rows else {"label": "gpt"}), **more}]}

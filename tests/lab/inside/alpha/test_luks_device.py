@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -33,12 +34,16 @@ def clean():
     for name in sh(["dmsetup", "ls", "--target", "crypt"]).split("\n"):
         if "\t" in name:
             sh(["cryptsetup", "close", name.split("\t")[0]])
-    for at, count in ((0, HEAD), (SIZE - EDGE, EDGE)):
-        places = ["seek=%d" % (at >> 20), "count=%d" % (count >> 20)]
-        sh(["dd", "if=/dev/zero", "of=" + DISK, "bs=1M", "conv=fsync", *places])
+    zeroed(DISK)
     for file in ("/etc/crypttab",):
         if os.path.exists(file):
             os.unlink(file)
+
+
+def zeroed(device):
+    for at, count in ((0, HEAD), (SIZE - EDGE, EDGE)):
+        places = ["seek=%d" % (at >> 20), "count=%d" % (count >> 20)]
+        sh(["dd", "if=/dev/zero", "of=" + device, "bs=1M", "conv=fsync", *places])
 
 
 @pytest.fixture
@@ -130,17 +135,10 @@ def unchanged(expected, **lists):
 
 
 def programs(document):
-    """What a run of its own process starts, by strace(1), and what it says."""
-    log = "/run/luks-strace"
-    code = (
-        "import json, sys\n"
-        "from ansible_collections.bulkhead.storage.tests.support.quotas import converge\n"
-        "print(json.dumps(converge([], **json.loads(sys.argv[1])), default=repr))\n"
-    )
-    argv = ["strace", "-f", "-qq", "-e", "trace=execve", "-o", log, "python3", "-c", code, json.dumps(document)]
-    said = json.loads(sh(argv).splitlines()[-1])
-    with open(log, encoding="utf-8") as stream:
-        return said, [line for line in stream if "execve(" in line][1:]
+    """What a quiet run starts, by strace(1)."""
+    status, text = quotas.traced(lambda: len(good(converge([], **document))), "-e", "trace=execve")
+    assert status == 0, "it is not quiet"
+    return [line for line in text.splitlines() if "execve(" in line]
 
 
 def test_from_a_blank_disk_to_a_mount_and_back(keys):
@@ -170,8 +168,7 @@ def test_from_a_blank_disk_to_a_mount_and_back(keys):
     with open("/etc/crypttab", encoding="utf-8") as stream:
         assert stream.read() == "%s %s /run/key-one luks\n" % (NAME, DISK)
 
-    said, started = programs(document)
-    assert (codes(said), said["actions"], started) == ([], [], []), "a quiet run starts no program"
+    assert programs(document) == [], "a quiet run starts no program"
 
     gone = {name: [{**each, "state": "absent"} for each in rows] for name, rows in document.items()}
     refused = converge([], **gone)
@@ -286,7 +283,7 @@ def test_a_key_is_replaced_whenever_the_run_dies(keys):
     theirs()
     with open(DISK, "rb") as stream:
         head = stream.read(HEAD)
-    wanted = plain(new_key_file=keys[1], state="present")
+    wanted = plain(new_key_file=keys[1], state="present", pbkdf="pbkdf2", pbkdf_iterations=1000)  # as ``theirs``
     foreseen = good(converge([], True, luks_devices=[wanted]))
     assert told(foreseen) == [("luks", "change", "forward"), ("crypttab", "create", "reversible")]
     assert (foreseen[0]["before"]["opened_by"], foreseen[0]["after"]["opened_by"]) == ("key_file", "new_key_file")
@@ -311,8 +308,7 @@ def test_a_key_is_replaced_whenever_the_run_dies(keys):
         "--key-file",
     ]
     assert [subprocess.run([*argv, key], check=False).returncode == 0 for key in keys] == [False, True]
-    said, started = programs({"luks_devices": [wanted]})
-    assert (codes(said), said["actions"], started) == ([], [], [])
+    assert programs({"luks_devices": [wanted]}) == []
     os.unlink(keys[0])
     assert good(converge([], luks_devices=[wanted])) == [], "the old key's file may go"
     os.utime(keys[1])
@@ -343,6 +339,29 @@ def killed(document, verb, late):
             os._exit(status)
     _pid, status = os.waitpid(pid, 0)
     assert os.WIFSIGNALED(status), (verb, late, os.waitstatus_to_exitcode(status))
+
+
+def test_disks_that_do_not_stand_on_each_other_are_made_at_the_same_time(keys):
+    ports = _kinds.ports(["luks_devices"])
+    times = []
+
+    def run(argv, stdin=b"", timeout=60.0):
+        start = time.monotonic()
+        said = program.execute(argv, stdin, timeout)
+        if argv[1] == "luksFormat":
+            times.append((start, time.monotonic()))
+        return said
+
+    ports["luks"].run = run
+    other = DISK[:-1] + "2"
+    rows = [entry(persist="none", state="present"), entry(persist="none", state="present", device=other, name="two")]
+    try:
+        good(converge([], ports=ports, workers=2, luks_devices=rows))
+        (_first, ended), (began, _last) = sorted(times)
+        assert began < ended
+    finally:
+        sh(["cryptsetup", "erase", "-q", other], check=False)
+        zeroed(other)
 
 
 @pytest.mark.parametrize("point", POINTS)

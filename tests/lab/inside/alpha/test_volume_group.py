@@ -342,6 +342,26 @@ def test_a_killed_run_is_finished_by_the_next(way: str) -> None:
     assert count == every, "so many programs change something, and no more"
 
 
+def test_what_came_to_a_volume_whose_removal_was_killed_is_not_lost() -> None:
+    """It was wiped and deactivated; then somebody activated it, wrote, and deactivated it again."""
+    done(run(group({"name": "home", "size": "8MiB"})))
+    gone = [{"vg": "data", "pvs": [DISK % 1], "lvs": [{"name": "home", "size": "8MiB", "state": "absent"}]}]
+    assert _killed(gone, 0, True) and lv("home", "lv_active") == [""]
+    sh(["lvchange", "-ay", "data/home"])
+    with open("/dev/data/home", "r+b", buffering=0) as volume:
+        volume.write(b"theirs" * 512)
+        os.fsync(volume.fileno())
+    sh(["lvchange", "-an", "data/home"])
+    assert codes(run(gone)) == ["moved"]
+    asked = run(gone)
+    refused(asked, "not_blank")
+    with open("/dev/data/home", "rb", buffering=0) as volume:
+        assert volume.read(6) == b"theirs"
+    (gone[0]["wipe_token"],) = [tokens(asked)]
+    done(run(gone))
+    assert lv("home") == []
+
+
 def _killed(groups: list[dict[str, Any]], count: int, after: bool) -> bool:
     """Does a process of its own end at its program number ``count`` that changes something?"""
     left = [count]

@@ -376,6 +376,7 @@ def test_intents(record):
     assert intents.is_ours("superblock:/img") and not intents.is_ours("superblock:/im")
     ((text,),) = outside(record, "SELECT value FROM rows WHERE kind = 'intent'")
     assert json.loads(text)["fstype"] == "xfs"
+    assert intents.is_ours("superblock:/img", fstype="xfs") and not intents.is_ours("superblock:/img", fstype="ext4")
     intents.end("superblock:/img")
     intents.end("superblock:/img")
     assert not Intents(Record(record.base)).is_ours("superblock:/img")

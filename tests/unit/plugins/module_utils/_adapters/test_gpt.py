@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import gpt, gptchange
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents, Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import partition
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+from ansible_collections.bulkhead.storage.tests.support import namespace
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -145,3 +148,53 @@ def test_where_partitions_go(written: bytes) -> None:
         ([(2, None, 20 * MIB, False), (3, None, 13 * MIB, False)], {2: (30, 50), 3: (50, 63)}),
     ):
         assert placed(written, *among) == spans, among
+
+
+NOISE = b"\xa5" * 4096
+
+
+def left(written: bytes, kind: str) -> bytes:
+    """What a disk may hold of which we know that a table was begun there."""
+    empty = bytes(SIZE)
+    return {
+        "blank": empty,
+        "wiped from the front": torn(empty, 2 * MIB, NOISE),
+        "half of a first table": torn(torn(empty, 0, written[: 34 * 512]), 600, b"x"),
+        "noise": torn(empty, 0, NOISE * 1024),
+        "noise in one sector": torn(empty, 0, NOISE[:512]),
+        "noise where the table goes": torn(empty, 512, NOISE),
+        "noise behind the table": torn(torn(empty, 0, NOISE[:512]), 34 * 512, NOISE),
+        "noise before the backup": torn(torn(empty, 0, NOISE[:512]), -33 * 512 - 4096, NOISE),
+    }[kind]
+
+
+KINDS = {"blank": True, "wiped from the front": True, "half of a first table": True, "noise": False}
+KINDS.update({"noise where the table goes": False, "noise behind the table": False, "noise before the backup": False})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_that_a_table_was_begun_is_no_consent_to_what_came_later(arena: str, written: bytes, kind: str) -> None:
+    with namespace.loop_device(namespace.image(arena + "/disk", SIZE)) as device:
+        with open(device, "r+b") as stream:
+            stream.write(left(written, kind))
+        tables = gpt.Tables(execute, lambda: Intents(Record(arena + "/own")))
+        tables.intents().begin(device)
+        tables.resolve(device, {"label": "gpt"})
+        row = tables.scan([device])[device]
+        found = not isinstance(row, StorageError) and tables.risk(device, row, {"label": "gpt"}) == "forward"
+        assert found is KINDS[kind], row
+
+
+@pytest.mark.parametrize("kind", ["table", "noise where the first copy goes", "iso9660"])
+def test_a_copy_is_written_anew_only_where_nothing_else_came(arena: str, written: bytes, kind: str) -> None:
+    """The backup tells what the table was; in place of the first copy is half of one, or something else."""
+    there = {"table": torn(written, 600, b"x"), "iso9660": torn(torn(written, 512, bytes(16896)), 32769, b"CD001")}
+    with namespace.loop_device(namespace.image(arena + "/disk", SIZE)) as device:
+        with open(device, "r+b") as stream:
+            stream.write(there.get(kind) or torn(written, 512, NOISE))
+        tables = gpt.Tables(execute, lambda: Intents(Record(arena + "/own")))
+        tables.intents().begin(device)
+        tables.resolve(device, {"label": "gpt"})
+        row = tables.scan([device])[device]
+        assert isinstance(row, StorageError) is (kind != "table"), row
+        assert kind == "table" or row.code == "checksum"

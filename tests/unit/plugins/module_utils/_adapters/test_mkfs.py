@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -43,10 +44,13 @@ class Intents:
 
     def begin(self, what: str, **details: Any) -> None:
         with open(self._path(what), "w", encoding="utf-8") as f:
-            f.write(repr(details))
+            json.dump(details, f)
 
-    def is_ours(self, what: str) -> bool:
-        return os.path.exists(self._path(what))
+    def is_ours(self, what: str, **details: Any) -> bool:
+        if not os.path.exists(self._path(what)):
+            return False
+        with open(self._path(what), encoding="utf-8") as f:
+            return {**details, **json.load(f)}.items() >= details.items()
 
     def end(self, what: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -788,6 +788,21 @@ def test_options_that_the_kernel_shows_otherwise_are_met(arena, fstype, words):
             reconcile(target, None)
 
 
+@pytest.mark.parametrize("word", ["barrier=0", "nobarrier", "nobh", "data=writeback"])
+def test_what_loses_data_is_mounted_where_it_was_accepted(arena, word):
+    target = directory(arena + "/m")
+    with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:
+        declared = {"source": device, "fstype": "ext4", **mount_options.parse([word], "ext4", accepted=[word])[0]}
+        seen = reconcile(target, declared)
+        assert PORT.same(target, seen, PORT.resolve(target, declared))
+        shown = {"barrier=0": {"nobarrier"}, "nobh": set()}.get(word, {word})
+        assert options(target) & {"nobarrier", "data=writeback"} == shown
+        if "barrier" in word:  # and is lifted in place
+            on = {"source": device, "fstype": "ext4", **mount_options.parse(["barrier=1"], "ext4")[0]}
+            assert reconcile(target, on)["_id"] == seen["_id"] and "nobarrier" not in options(target)
+        reconcile(target, None)
+
+
 def test_what_is_on_is_lifted_by_the_word_for_it(arena):
     target = directory(arena + "/m")
     with namespace.loop_device(image(arena + "/image", 64 << 20, "ext4"), stays=True) as device:

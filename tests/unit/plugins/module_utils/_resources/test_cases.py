@@ -30,6 +30,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _s
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck import Health
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
@@ -183,6 +184,10 @@ class CaseRecord(Seen, Record):
         return {**born, **plain, **row}
 
 
+class CaseHealth(Seen, Health):
+    pass
+
+
 class CaseSuperblock(Seen, Superblock):
     def filled(self, target: Any, row: Rows) -> Rows | None:
         """``blank``: the device or image is there, as long as that, and holds nothing."""
@@ -234,7 +239,7 @@ class CaseFsInfo(Seen, FsInfo):
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
-    made += [CaseContent()]
+    made += [CaseContent(), CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
 

@@ -48,6 +48,22 @@ def test_a_narrower_mask_comes_after_a_wider_one() -> None:
     assert mount_options.parse(["umask=022", "fmask=133"], "vfat")[0] == {"o:fmask": "0133", "o:dmask": "0022"}
 
 
+UNSAFE = [
+    ("barrier=0", {"o:nobarrier": True}), ("nobarrier", {"o:nobarrier": True}), ("nobh", {}),
+    ("data=writeback", {"o:data": "writeback"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word, fields", UNSAFE, ids=str)
+def test_what_loses_data_takes_its_own_name(word: str, fields: dict[str, Any]) -> None:
+    """Each by itself: to accept one is not to accept another."""
+    for accepted in ((), [other for other, _fields in UNSAFE if other != word]):
+        with pytest.raises(StorageError) as caught:
+            mount_options.parse([word], "ext4", accepted=accepted)
+        assert caught.value.code == "invalid" and "allow_unsafe_options" in caught.value.hint
+    assert mount_options.parse([word], "ext4", accepted=[word]) == (fields, [word])
+
+
 @pytest.mark.parametrize("words", [["sync", "async"], ["nodiscard", "discard"], ["ro", "rw"], ["subvol=a", "subvol=b"]])
 def test_words_that_contradict_each_other(words: list[str]) -> None:
     with pytest.raises(StorageError) as caught:
