@@ -301,7 +301,7 @@ def volume(lvm: Lvm2, full: str) -> dict[str, Any] | None:
     if rc and re.search(rb"[Ff]ailed to find|not found", err):
         return None
     try:
-        (row,) = json.loads(out.decode("utf-8", "surrogateescape"))["report"][0]["lv"] if rc == 0 else ()
+        (row,) = json.loads(out.decode("utf-8", "surrogateescape"))["report"][0]["lv"] if rc == 0 else []
     except ValueError as error:
         said = err.decode("utf-8", "backslashreplace").strip()[-600:]
         raise StorageError("unreadable", "lvs %s: rc %d: %s" % (full, rc, said), "see lvs") from error
