@@ -977,7 +977,7 @@ ACCEPTED = {
     r"lukschange \| _blank": "of a mapping under a private random name",
     r"lukschange \| _backup": "a device that becomes shorter while it is read",
     r"lvm2 \| Lvm2.report": "tests/unit: test_lvm2.py",
-    r"lvm2change \| volume .*rc": "not covered: a report of one volume that fails",
+    r"lvm2change \| volume .*rc": "tests/unit: test_lvm2.py",
     r"lvm2change \| refuse_pv .*twice": "not covered",
     r"mkfs \| .*SHRINKS": "tests/unit: test_mkfs.py shrinks filesystems",
     r"mkfschange \| _remake .*declared are": "sizes are declared by volumes only",
