@@ -36,7 +36,7 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4725, 127.5)  # a new record also looks whether there is a unit
+PRIMITIVE = Budget(1500, 30.0, 4725, 127.8)  # a new record also looks whether there is a unit
 COMPOSITE = Budget(4000, 76.0, 6285, 176.8)  # what only some volumes need, and the guard, are files of their own
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")
