@@ -36,10 +36,12 @@ def newest() -> Path:
 
 
 def kept() -> dict[str, Any]:
-    """The newest figures, and those of quotas in a guest of the lab, which ``xfs_quota`` measures by itself."""
+    """The newest figures, and those of guests of the lab, which ``xfs_quota`` and ``thin`` measure by themselves."""
     found: dict[str, Any] = json.loads(newest().read_text(encoding="utf-8"))
-    inside = sorted((HERE / "results" / "lab").glob("*-xfs-quota.json"))
-    return {**found, "guest": json.loads(inside[-1].read_text(encoding="utf-8"))} if inside else found
+    for part, name in (("guest", "xfs-quota"), ("thin", "thin")):
+        inside = sorted((HERE / "results" / "lab").glob("*-%s.json" % name))
+        found.update({part: json.loads(inside[-1].read_text(encoding="utf-8"))} if inside else {})
+    return found
 
 
 def machine() -> dict[str, Any]:

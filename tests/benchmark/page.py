@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.tests.benchmark.figures import (
     above,
@@ -82,7 +82,7 @@ What stands between the figures and the goals that are not reached:
 
 def written(found: Found) -> str:
     parts = [_HEAD % {"date": found["date"], **found["machine"]}, _goals(found), _plays(found), _module(found)]
-    parts += [_loops(found), _guest(found), _floor(found), _mitogen(found)]
+    parts += [_loops(found), _guest(found), _thin(found), _floor(found), _mitogen(found)]
     return "\n".join(part for part in parts if part).rstrip("\n") + "\n"
 
 
@@ -222,6 +222,50 @@ quotas once: {:,} steps, {} programs, {} limits set.
 """
     told = text.lstrip().format(guest["kernel"], calls["next"], calls["programs"], calls["set"])
     return _title("Project quotas in a guest") + told + "\n" + table(rows)
+
+
+def _thin(found: Found) -> str:
+    told = found.get("thin")
+    if not told:
+        return ""
+    rows = [["Thin volumes with ext4 and mounts", "N", "wall", "CPU"]]
+    count, few = "{:,}".format(told["count"]), max(told["loops"], key=int)
+
+    def add(words: str, number: str, cost: Callable[[str], str]) -> None:
+        rows.append([words, number, cost("wall"), cost("cpu")])
+
+    add("bare commands, from a blank disk", count, lambda what: seconds(middle(told["firsts"], "bare", what)))
+    add("``layout``, from a blank disk", count, lambda what: seconds(middle(told["firsts"], "ours", what)))
+    add("*times the bare commands (wanted: 1.3x)*", "", lambda what: times(ratio(told["firsts"], "ours", "bare", what)))
+    add("ping", "", lambda what: seconds(middle(told["quiet"], "ping", what)))
+    add("``layout``, nothing to do", count, lambda what: seconds(middle(told["quiet"], "layout", what)))
+    add("*times a ping (wanted: 1.5x)*", "", lambda what: times(ratio(told["quiet"], "layout", "ping", what)))
+    add("loops of others, nothing to do", few, lambda what: seconds(sum(one[what] for one in told["loops"][few])))
+    add("the same, extrapolated", count, lambda what: seconds(looped(told, what)))
+    add(
+        "*times layout (wanted: 50x)*",
+        "",
+        lambda what: times(looped(told, what) / middle(told["quiet"], "layout", what)),
+    )
+    text = """
+A group on a blank disk, a thin pool, {} thin volumes, an ext4 and a mount with its line of fstab on each: LVM {}, Linux
+{} in an emulated guest (``tests/benchmark/thin.py``), just restored for each way, which ran in turn. The bare commands
+are ``vgcreate``, ``lvcreate``, ``mkfs.ext4`` and ``mount``, one after the other, no play; ``layout`` is a whole play
+over ssh. The loops are ``community.general.lvol``, ``community.general.filesystem`` and ``ansible.posix.mount``. CPU is
+that of the controller and of the emulator; wall time is also what others did on the same host (load {:.1f}). A play
+that changes nothing ran {} program, the report of LVM.
+
+Above the bare commands are the start of a play, three looks with a report each, and for every volume the proof that it
+is blank (8 MiB read before mkfs and after it), what is begun written down and synced, and fstab replaced whole.
+"""
+    words = told["count"], told["lvm"], told["kernel"], told["load"], told["programs"]
+    return _title("Thin volumes in a guest") + text.lstrip().format(*words) + "\n" + table(rows)
+
+
+def looped(told: Found, what: str) -> float:
+    """The three loops of others over as many as ours, extrapolated."""
+    points = sorted((int(few), sum(one[what] for one in tasks)) for few, tasks in told["loops"].items())
+    return extrapolated(points, told["count"])
 
 
 def _floor(found: Found) -> str:

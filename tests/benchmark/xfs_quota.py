@@ -42,11 +42,14 @@ with open("/etc/projid", "w") as ids, open("/etc/projects", "w") as projects:
     for n in range(few):
         os.mkdir("%s/p%02d" % (top, n))
         ids.write("p%02d:%d\\n" % (n, n + 1)); projects.write("%d:%s/p%02d\\n" % (n + 1, top, n))
+"""
+KEEPER = """
+import os
 with open("/root/keeper", "w") as keeper:
     keeper.write("#!/bin/sh\\ncat > /root/kept\\nexec /usr/bin/python3 < /root/kept\\n")
 os.chmod("/root/keeper", 0o755)
 """
-_COUNT = """
+COUNT = """
 import json, subprocess
 with open("/root/kept") as kept:
     subprocess.run(["strace", "-f", "-qq", "-o", "/root/trace", "/usr/bin/python3"], stdin=kept, check=True, stdout=-3)
@@ -73,13 +76,13 @@ class Plays:
         self.playbook = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
 
     def run(self, task: dict[str, Any], *more: str) -> tuple[float, int]:
-        """(seconds of the whole play, how many of its tasks changed something)."""
+        """(seconds of the whole play, how many of its tasks changed something); more in ``cost`` and ``text``."""
         path = self.work + "/play.json"
         with open(path, "w", encoding="utf-8") as stream:
             json.dump([{"hosts": "alpha", "gather_facts": False, "tasks": [task]}], stream)
         start = time.monotonic()
-        _cost, text = costs.child([self.playbook, "-i", self.inventory, path, *more], self.env)
-        found = re.search(rb"changed=(\d+)", text)
+        self.cost, self.text = costs.child([self.playbook, "-i", self.inventory, path, *more], self.env)
+        found = re.search(rb"changed=(\d+)", self.text)
         return time.monotonic() - start, int(found.group(1)) if found else -1
 
 
@@ -105,8 +108,9 @@ def measured(count: int, peers: list[int], rounds: int) -> dict[str, Any]:
         quiet = [plays.run(ours(count)) for _round in range(rounds)]
         assert not any(changed for _wall, changed in quiet), "and then nothing"
         found["layout"] = [wall for wall, _changed in quiet]
+        guest.python(KEEPER)
         plays.run(ours(count), "-e", "ansible_python_interpreter=/root/keeper")
-        found["calls"] = json.loads(guest.python(_COUNT))
+        found["calls"] = json.loads(guest.python(COUNT))
         plays.run(theirs(peers[-1]))
         found["loops"] = {str(few): plays.run(theirs(few))[0] for few in peers}
     points = [(few, found["loops"][str(few)]) for few in peers]

@@ -40,7 +40,7 @@ class Guard(NamedTuple):
     file: str
     function: str
     text: str  # what is removed
-    source: str  # of the whole file, without it
+    place: tuple[int, int]  # which node of the file, and which wrong version of it
 
     @property
     def key(self) -> str:
@@ -48,21 +48,27 @@ class Guard(NamedTuple):
 
 
 def removed(file: str) -> Iterator[Guard]:
-    """The file without each of its guards."""
+    """The guards of a file."""
     tree = ast.parse((FOLDER / (file + ".py")).read_bytes())
     seen: dict[str, int] = {}
-    for holder, field, at, node, function, handled in _nodes(tree, "", False):
-        for wrong in _without(node, file, function, handled):
-            old = getattr(holder, field)
-            _put(holder, field, at, ast.copy_location(wrong, node))
-            source = ast.unparse(ast.fix_missing_locations(tree)) + _THERE
-            if at is None:
-                setattr(holder, field, old)
-            else:
-                old[at] = node
+    for number, (_holder, _field, _at, node, function, handled) in enumerate(_nodes(tree, "", False)):
+        for version, wrong in enumerate(_without(node, file, function, handled)):
             text = "%s -> %s" % (_line(node), _line(wrong))
             seen[function + text] = count = seen.get(function + text, 0) + 1
-            yield Guard(file, function, text + " (%d)" % count * (count > 1), source)
+            yield Guard(file, function, text + " (%d)" % count * (count > 1), (number, version))
+
+
+def without(guard: Guard) -> Any:
+    """Its file without it, compiled."""
+    tree = ast.parse((FOLDER / (guard.file + ".py")).read_bytes())
+    number, version = guard.place
+    for at_node, (holder, field, at, node, function, handled) in enumerate(_nodes(tree, "", False)):
+        if at_node == number:
+            wrong = list(_without(node, guard.file, function, handled))[version]
+            _put(holder, field, at, ast.copy_location(wrong, node))
+            break
+    tree.body += ast.parse(_THERE).body
+    return compile(ast.fix_missing_locations(tree), guard.file, "exec")
 
 
 def _put(holder: ast.AST, field: str, at: int | None, node: ast.AST) -> None:
@@ -86,7 +92,8 @@ def _nodes(holder: ast.AST, function: str, handled: bool) -> Iterator[tuple[Any,
 
 def _without(node: ast.AST, file: str, function: str, handled: bool) -> Iterator[ast.AST]:
     name = function.rpartition(".")[2]
-    if isinstance(node, ast.Raise) and (_refusal(node.exc) or (isinstance(node.exc, ast.Name) and not handled)):
+    asked = isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name) and node.exc.id == "error" and not handled
+    if asked or (isinstance(node, ast.Raise) and _refusal(node.exc)):
         yield ast.Pass()
     elif isinstance(node, ast.Return) and _refusal(node.value):
         yield ast.Return(ast.Constant(None))
@@ -98,17 +105,17 @@ def _without(node: ast.AST, file: str, function: str, handled: bool) -> Iterator
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _called(node.value)[1] in _STEPS:
         yield ast.Pass()
     elif isinstance(node, ast.Call):
-        yield from _unasked(node)
+        yield from _unasked(node, name)
     elif isinstance(node, ast.Attribute) and node.attr == "O_EXCL":
         yield ast.Constant(0)
     elif isinstance(node, ast.Name) and name == "risk" and node.id in ("DESTROYS", "SHRINKS"):
         yield ast.Name("FORWARD", ast.Load())
-    elif isinstance(node, ast.IfExp) and file == "blank" and name == "__init__":
+    elif isinstance(node, ast.IfExp) and file == "blank" and "token" in ast.unparse(node):
         yield copy.deepcopy(node.body)
         yield copy.deepcopy(node.orelse)
 
 
-_STEPS = ("again", "claim", "lock", "_settled")
+_STEPS = ("again", "claim", "lock")
 
 
 def _refusal(node: ast.AST | None) -> bool:
@@ -125,17 +132,17 @@ def _called(node: ast.Call) -> tuple[str, str]:
     return "", node.func.id if isinstance(node.func, ast.Name) else ""
 
 
-def _unasked(node: ast.Call) -> Iterator[ast.AST]:
+def _unasked(node: ast.Call, function: str) -> Iterator[ast.AST]:
     whose, name = _called(node)
     if name in ("vital", "in_use") and whose in ("", "blank"):
         yield ast.Constant(None)
-    elif name == "in_use":
+    elif name == "in_use" and function != "_settled":
         yield ast.List([], ast.Load())
     elif name == "protected":
         yield ast.Constant("")
     elif name == "is_ours":
         yield ast.Constant(True)
-    elif name == "Taken" and "_token" not in ast.unparse(node.args[2]):
+    elif name == "Taken" and not isinstance(node.args[2], ast.Call):
         look, target = node.args[:2]
         there = ast.Call(ast.Name("_there", ast.Load()), [copy.deepcopy(look), copy.deepcopy(target)], [])
         yield ast.Call(node.func, [look, target, there], [])
@@ -152,7 +159,7 @@ def install(guard: Guard) -> None:
         importlib.import_module(PACKAGE + name)
     module = sys.modules[PACKAGE + guard.file]
     old = dict(vars(module))
-    exec(compile(guard.source, guard.file, "exec"), vars(module))  # pylint: disable=exec-used
+    exec(without(guard), vars(module))  # pylint: disable=exec-used
     for other in [each for name, each in sys.modules.items() if name.startswith(PACKAGE) and each is not module]:
         for name, value in list(vars(other).items()):
             if not name.startswith("__") and name in old and value is old[name]:

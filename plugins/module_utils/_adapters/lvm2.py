@@ -101,7 +101,7 @@ def parse(text: Any) -> dict[str, Any]:
         if group["name"] in groups:
             group["problem"] = ("conflict", "two volume groups have the name %s" % group["name"])
         group["pvs"] = mine
-        group["lvs"] = {row["lv_name"]: _lv(row) for row in part.get("lv", ())}
+        group["lvs"] = {row["lv_name"]: lv_row(row) for row in part.get("lv", ())}
         groups[group["name"]] = group
     return {"groups": groups, "pvs": pvs}
 
@@ -129,7 +129,7 @@ def _pv(row: dict[str, str], group: str) -> dict[str, Any]:
     return {"name": row["pv_name"], "rdev": rdev, "vg": group, "twice": bool(row["pv_duplicate"]), **sizes}
 
 
-def _lv(row: dict[str, str]) -> dict[str, Any]:
+def lv_row(row: dict[str, str]) -> dict[str, Any]:
     tags = [tag for tag in row["lv_tags"].split(",") if tag]
     share = next((tag[len(SHARE) :].replace("_", "%") for tag in tags if tag.startswith(SHARE)), None)
     return {

@@ -7,6 +7,7 @@ Imported only when something differs. No option here answers a question of LVM i
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -15,6 +16,7 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank, blkprobe
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 import (
     EXTENT,
+    FIELDS,
     NEW,
     PROFILE,
     PROFILES,
@@ -22,6 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 im
     VOLUME,
     Lvm2,
     Pair,
+    lv_row,
     pool_row,
     smaller,
 )
@@ -29,8 +32,10 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_b
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 
+ONE = ["lvm", "lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", FIELDS["lv"]]
 MOVING = 6 * 3600.0  # seconds that one evacuation may take
 _SAID = (
+    (rb"really want to reduce", "unsupported", "LVM before 2.03.17 asks: lvreduce it by hand"),
     (rb"already exists", "moved", "something else made it; run it again"),
     (rb"[Ii]nsufficient (free|suitable) |not enough free|insufficient free", "no_space", "see vgs and pvs"),
     (rb"in use|contains a filesystem", "in_use", "release it first"),
@@ -302,8 +307,21 @@ def _held(target: str, found: dict[str, Any], size: int) -> StorageError | None:
         return None
     text = "%s holds %s, which takes more than %d bytes"
     text %= (target, "%d bytes" % held if held else "something unknown", size)
-    hint = "make the filesystem on it smaller first, or in the same call: declare it with allow_shrink: true"
+    hint = "make the filesystem on it smaller too: declare it with allow_shrink: true"
     return StorageError("would_shrink", text, hint, size=found.get("_device_size"))
+
+
+def volume(lvm: Lvm2, full: str) -> dict[str, Any] | None:
+    """One volume as it is right now, None where it is not: a whole report asks about every other one too."""
+    rc, out, err = lvm.run([*ONE, full], b"", 120.0)
+    if rc and re.search(rb"[Ff]ailed to find|not found", err):
+        return None
+    try:
+        (row,) = json.loads(out.decode("utf-8", "surrogateescape"))["report"][0]["lv"] if rc == 0 else []
+    except ValueError as error:
+        said = err.decode("utf-8", "backslashreplace").strip()[-600:]
+        raise StorageError("unreadable", "lvs %s: rc %d: %s" % (full, rc, said), "see lvs") from error
+    return lv_row(row)
 
 
 def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
@@ -313,7 +331,7 @@ def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
     if before is None:
         _create(port, target, full, after)
         return
-    now = lvm.last()["groups"].get(vg, {}).get("lvs", {}).get(name)
+    now = volume(lvm, full)
     fields = ["size", "thin_pool", "tags"]
     if after is None or now is None or now["active"] != after["active"]:  # udev may be faster, once a door is open
         fields.append("active")
@@ -356,7 +374,7 @@ def _create(port: Any, target: str, full: str, after: dict[str, Any]) -> None:
 def _clone(port: Any, full: str, after: dict[str, Any]) -> None:
     """LVM freezes what is mounted of the origin for that moment. A killed run leaves at most the size of the origin."""
     vg, name = full.split("/")
-    origin = port.lvm.last()["groups"].get(vg, {}).get("lvs", {}).get(after["source"])
+    origin = volume(port.lvm, "%s/%s" % (vg, after["source"]))
     if origin is None or origin["thin_pool"] != after["thin_pool"]:
         raise StorageError("moved", "%s/%s is not there any more" % (vg, after["source"]), "run it again")
     call(port.lvm, ["lvcreate", "-s", "-n", name, "-kn", *_tags(after), "%s/%s" % (vg, after["source"])])

@@ -233,6 +233,24 @@ def test_quotas_of_a_guest_are_told_when_they_were_measured() -> None:
     assert "xfs_quota" not in page.written(found())
 
 
+def test_thin_volumes_of_a_guest_are_told_when_they_were_measured() -> None:
+    def both(value: float) -> dict[str, float]:
+        return {"wall": value, "cpu": value / 2}
+
+    loops = {"2": [both(5.0)] * 3, "10": [both(21.0)] * 3}
+    thin = {"count": 50, "kernel": "6.12", "lvm": "2.03", "load": 1.0, "programs": 1, "loops": loops}
+    thin["firsts"] = [{"bare": both(100.0), "ours": both(120.0)}, {"bare": both(100.0), "ours": both(140.0)}]
+    thin["quiet"] = [{"ping": both(2.0), "layout": both(3.0)}]
+    text = page.written({**found(), "thin": thin})
+    assert row(text, "times the bare commands")[2:] == ["1.30x", "1.30x"]
+    assert row(text, "times a ping")[2:] == ["1.50x", "1.50x"]
+    assert row(text, "the same, extrapolated")[1:] == ["50", "5.05 min", "2.52 min"], (
+        "63 s at 10, and 6 s for each more"
+    )
+    assert row(text, "times layout")[2:] == ["101x", "101x"]
+    assert "lvol" not in page.written(found())
+
+
 def test_the_page_is_the_one_of_the_newest_figures() -> None:
     """Written by the same run, never by hand; and it is one of the guides."""
     kept = sorted((benchmark.HERE / "results").glob("*.json"))

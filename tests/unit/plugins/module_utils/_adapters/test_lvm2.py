@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, lvm2change
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 
@@ -247,3 +247,35 @@ def test_a_pool_that_has_grown_is_as_declared() -> None:
     assert not port.same(("a", "b"), row, {"size": 100})
     assert not port.same(("a", "b"), row, {"size": 64, "autoextend_threshold": None})
     assert port.merge(("a", "b"), row, {"size": 64, "metadata_size": 16}) == {**row, "metadata_size": 16}
+
+
+def test_one_volume_is_told_as_the_report_tells_it_and_a_failure_is_no_absence() -> None:
+    """As ``lvm lvs`` of LVM 2.03.31 answers."""
+    told: list[tuple[int, bytes, bytes]] = []
+    lvm = lvm2.Lvm2(lambda argv, stdin, timeout: told.pop())
+    whole = lvm2.parse(copy.deepcopy(RECORDED))["groups"]["data"]["lvs"]["home"]
+    row = RECORDED["report"][0]["lv"][0]  # type: ignore[index]
+    told.append((0, json.dumps({"report": [{"lv": [row]}]}).encode(), b""))
+    assert lvm2change.volume(lvm, "data/home") == whole
+    for said in (b'  Failed to find logical volume "data/none"\n', b'  Volume group "none" not found\n'):
+        told.append((5, b'  {\n      "report": [\n      ]\n  }\n', said))
+        assert lvm2change.volume(lvm, "data/none") is None
+    for answer in ((5, b"", b"  Cannot access VG data with system ID there with local system ID here.\n"),
+                   (0, b'{"report": [{"lv": []}]}', b""), (0, b"{", b"")):  # fmt: skip
+        told.append(answer)
+        with pytest.raises(StorageError) as caught:
+            lvm2change.volume(lvm, "data/home")
+        assert caught.value.code == "unreadable"
+
+
+def test_a_volume_that_grows_is_asked_about_alone() -> None:
+    """Not the whole report again for each of many; and one that is another by now is left alone."""
+    row = RECORDED["report"][0]["lv"][1]  # type: ignore[index]
+    program = Program(out={"report": [{"lv": [row]}]})
+    port = ports(program)["lv"]
+    before = {"size": 16777216, "share": None, "thin_pool": "pool", "tags": (), "active": True}
+    port.put("/dev/data/one", before, {**before, "size": 33554432})
+    assert program.asked == ["lvs", "-L"], "lvm lvs, then lvextend"
+    with pytest.raises(StorageError) as caught:
+        port.put("/dev/data/one", {**before, "size": 8388608}, {**before, "size": 33554432})
+    assert caught.value.code == "moved" and program.asked[2:] == ["lvs"]

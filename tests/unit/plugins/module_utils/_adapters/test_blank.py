@@ -1,0 +1,47 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the guard knows a device or an image by; the rest of it is tested where devices are taken, and in the lab."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
+from ansible_collections.bulkhead.storage.tests.support.namespace import image, loop_device
+
+MIB = 1 << 20
+
+
+def stamp(path: str) -> object:
+    return blank._stamp(Sysfs(), os.stat(path))
+
+
+def test_an_image_is_known_by_its_filesystem_and_its_inode(arena: str) -> None:
+    paths = []
+    for name in ("a", "b"):
+        os.mkdir(arena + "/" + name)
+        subprocess.run(["mount", "-t", "tmpfs", "x", arena + "/" + name], check=True)
+        paths += [image("%s/%s/%d" % (arena, name, n), MIB) for n in (1, 2)]
+    seen = [os.stat(path) for path in paths]
+    assert [s.st_ino for s in seen[:2]] == [s.st_ino for s in seen[2:]], "numbers of their own in each filesystem"
+    assert len(set(map(stamp, paths))) == 4 and stamp(paths[0]) == stamp(paths[0])
+
+
+def test_a_device_is_known_by_its_number_and_by_what_stands_behind_it(arena: str) -> None:
+    image(arena + "/a", MIB)
+    image(arena + "/b", MIB)
+    with loop_device(arena + "/a") as one, loop_device(arena + "/b") as other:
+        first = stamp(one)
+        assert first == stamp(one) != stamp(other)
+        dumb = Sysfs(arena)  # a kernel that counts no media
+        assert blank._stamp(dumb, os.stat(one)) != blank._stamp(dumb, os.stat(other)), "the number counts too"
+    with loop_device(arena + "/b", stays=True) as again:
+        subprocess.run(["losetup", "-d", again], check=True)
+        subprocess.run(["losetup", again, arena + "/a"], check=True)
+        seen = stamp(again)
+        subprocess.run(["losetup", "-d", again], check=True)
+        subprocess.run(["losetup", again, arena + "/b"], check=True)
+        assert stamp(again) != seen, "the same number, another medium"
