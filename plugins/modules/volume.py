@@ -74,7 +74,8 @@ options:
           - V(clone) copies another volume, by reflink or snapshot where the pool can. Subvolumes that are
             nested in it come along, and can be written in the copy.
           - A thin logical volume is cloned by a thin snapshot, while it is in use too. The filesystem in it keeps its
-            UUID, a clone of V(xfs) is mounted with C(nouuid), V(btrfs) is not cloned so.
+            UUID, a clone of V(xfs) is mounted with C(nouuid) and begins with the size of its source, V(btrfs) is not
+            cloned so.
           - V(snapshot) copies what a snapshot holds, likewise. The volume may go on, or be long detached.
         type: str
         choices: [empty, clone, snapshot, image, url]

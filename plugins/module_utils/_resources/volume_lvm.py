@@ -97,6 +97,9 @@ def clonable(p: dict[str, Any], row: dict[str, Any], kind: str, key: str, found:
     if row["fstype"] == "btrfs":
         text = "a clone of %s would have its UUID, and two such btrfs cannot be mounted" % key
         raise StorageError("unsupported", text, "clone ext4 or xfs, or copy the files")
+    if row["fstype"] == "xfs" and found["size"] != row["size"]:  # its source may be mounted, and has its UUID
+        text = "a clone of %s begins with %s" % (key, size.human(found["size"]))
+        raise StorageError("unsupported", text, "declare that size, and let it grow while it is attached")
     if row["fstype"] == "xfs":
         row["nouuid"] = True  # xfs(5): two of one UUID are mounted only so
 

@@ -195,7 +195,7 @@ def test_a_block_volume_is_a_bare_device_and_starts_empty(made: None) -> None:
         assert not any(disk.read()), "nobody sees what was on it before"
 
 
-@pytest.mark.parametrize("fstype,size", [("ext4", "16MiB"), ("xfs", "300MiB")])
+@pytest.mark.parametrize("fstype,size", [("ext4", "16MiB"), ("xfs", "320MiB")])
 def test_a_clone_is_a_thin_snapshot_of_a_volume_in_use(made: None, fstype: str, size: str) -> None:
     first = volume(state="attached", fstype=fstype, size=size)
     vg.done(run(first))
