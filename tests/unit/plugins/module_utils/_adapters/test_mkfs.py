@@ -43,8 +43,9 @@ class Intents:
         return self.folder + "/" + hashlib.sha256(os.fsencode(what)).hexdigest()
 
     def begin(self, what: str, **details: Any) -> None:
-        with open(self._path(what), "w", encoding="utf-8") as f:
+        with open(self._path(what) + ".new", "w", encoding="utf-8") as f:
             json.dump(details, f)
+        os.rename(f.name, self._path(what))
 
     def is_ours(self, what: str, **details: Any) -> bool:
         if not os.path.exists(self._path(what)):
