@@ -458,7 +458,6 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
@@ -471,6 +470,11 @@ def main() -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 
         return Mounts()
+
+    def fsinfo() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
+
+        return FsInfo()
 
     def limits(port: str) -> Any:
         """Asked only of directories and subvolumes."""
@@ -486,21 +490,10 @@ def main() -> None:
 
         return Superblock(execute, Intents(record))
 
-    _shell.run(
-        volume,
-        {
-            "node": Node,
-            "data": DataDir,
-            "mount": mount,
-            "mounted": MountedRoot,
-            "quota": lambda: limits("Quota"),
-            "quota_enabled": lambda: limits("QuotaEnabled"),
-            "record": lambda: record,
-            "superblock": superblock,
-            "fsinfo": FsInfo,
-            **lvm2late.makers(record),
-        },
-    )
+    ports = {"node": Node, "data": DataDir, "mount": mount, "mounted": MountedRoot, "fsinfo": fsinfo}
+    ports.update({"record": lambda: record, "superblock": superblock, **lvm2late.makers(record)})
+    ports.update({"quota": lambda: limits("Quota"), "quota_enabled": lambda: limits("QuotaEnabled")})
+    _shell.run(volume, ports)
 
 
 if __name__ == "__main__":
