@@ -255,7 +255,7 @@ def content(port: Any, target: str, lv: dict[str, Any], lvs: dict[str, Any]) -> 
         found, seen = blank.seen(Sysfs(), target, fd)
     finally:
         os.close(fd)
-    held = found.detail["found"].size if found.kind == "known" else 0 if found.kind == "blank" else None
+    held = found.detail["found"].size or None  # two blank ends do not prove the middle, nor does LUKS
     return {**seen, "_snapshots": snapshots, "_blank": found.kind == "blank", "_held": held}
 
 
@@ -305,9 +305,11 @@ def _held(target: str, found: dict[str, Any], size: int) -> StorageError | None:
     held = found.get("_held")
     if held is not None and held <= size:
         return None
-    text = "%s holds %s, which takes more than %d bytes"
-    text %= (target, "%d bytes" % held if held else "something unknown", size)
+    text = "%s holds a filesystem of %d bytes, more than %d" % (target, held or 0, size)
     hint = "make the filesystem on it smaller too: declare it with allow_shrink: true"
+    if held is None:
+        text = "nothing proves that %d bytes hold all that is on %s" % (size, target)
+        hint = "remove it and make it anew" if found.get("_blank") else hint
     return StorageError("would_shrink", text, hint, size=found.get("_device_size"))
 
 

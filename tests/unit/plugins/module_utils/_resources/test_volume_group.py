@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import filesystem, volume_group
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_group
 
 MIB = 1 << 20
 DISK = "/dev/disk/by-id/virtio-1"
@@ -132,9 +133,14 @@ def test_absent_takes_down_all_that_is_there() -> None:
         cells(GROUP, state="absent", pvs=[DISK, "/dev/disk/by-id/virtio-2"])
 
 
-@pytest.mark.parametrize(("size", "wanted"), [("40%VG", None), ("400MiB", None), ("800MiB", 800 * MIB)])
-def test_a_filesystem_knows_how_large_its_volume_will_be(size: str, wanted: int | None) -> None:
-    declared = {("volume_group", "data"): params(lvs=[{"name": "home", "size": size}])}
-    entry = options.check(filesystem.OPTIONS, filesystem.RULES, {"device": "/dev/data/home", "fstype": "xfs"}, set())
-    (cell,) = filesystem.unit(entry, Look(GROUP, declared)).cells
-    assert cell.value.get("size") == wanted
+@pytest.mark.parametrize(
+    ("size", "told"), [(800 * MIB, 800 * MIB), (200 * MIB, 200 * MIB), (400 * MIB, None), (UNKNOWN, None)]
+)
+def test_what_stands_on_a_volume_is_told_how_large_it_will_be(size: Any, told: int | None) -> None:
+    port = _kinds.ports(["volume_groups"])["lv"]
+    assert port.resizes("/dev/data/home", {"size": 400 * MIB}, {"size": size}) == told
+    assert (
+        port.resizes("/dev/data/home", None, {"size": size})
+        is None
+        is port.resizes("/dev/data/home", {"size": 1}, None)
+    )
