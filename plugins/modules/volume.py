@@ -44,7 +44,7 @@ options:
   type:
     description:
       - V(filesystem) keeps its files on the pool. V(memory) is a tmpfs and has no pool. V(block) is a bare device, the
-        one that RV(resource.device) names, without a filesystem, an owner or a O(target); its pool must have a thin
+        one that C(resource.device) names, without a filesystem, an owner or a O(target); its pool must have a thin
         pool, of which it sees nothing that others wrote.
       - V(filesystem) when it is not given. It cannot be changed later.
     type: str
