@@ -41,6 +41,8 @@ def recorded(
         raise StorageError("unsupported", text, "leave provisioning out, or use a pool with one", option="provisioning")
     if block:
         _bare(p, thin)
+        if asked["size"] > old.get("size", 0):
+            _zeroed(place, look)
         if asked["size"] < old.get("size", 0):  # two blank ends say nothing of what lies between
             text = "nothing tells whether what is on a volume of type block fits into %s" % size.human(asked["size"])
             raise StorageError("would_shrink", text, "make a smaller one, and copy")
@@ -69,6 +71,16 @@ def _bare(p: dict[str, Any], thin: bool) -> None:
     if p["read_only"]:
         text = "nothing keeps a job from writing to the device of a volume of type block"
         raise StorageError("not_enforced", text, "leave read_only out", option="read_only")
+
+
+def _zeroed(place: dict[str, Any], look: Any) -> None:
+    """lvmthin(7): a pool may hand out blocks as they were left; a filesystem hides that, a bare device shows it."""
+    found = look.look("vg", [place["vg"]]).get(place["vg"])
+    pool = found["_group"]["lvs"].get(place["thin_pool"]) if found else None
+    if pool is not None and not pool.get("zeroes", True):
+        name = "%s/%s" % (place["vg"], place["thin_pool"])
+        text = "thin pool %s does not zero what it hands out, so this would show what others left" % name
+        raise StorageError("unsupported", text, "lvchange -Zy %s, or another pool" % name, option="type")
 
 
 def _free(device: str, look: Any) -> None:

@@ -181,6 +181,11 @@ def test_a_block_volume_is_a_bare_device_and_starts_empty(made: None) -> None:
     refused(
         converge([], pools=[pool("plain", thin=False)], volumes=[volume(pool="plain", type="block")]), "unsupported"
     )
+    sh(["lvchange", "-Zn", "data/thin"])  # lvmthin(7): what is handed out shows what was there
+    refused(run(volume("other", type="block")), "unsupported")
+    refused(run({**one, "size": "32MiB"}), "unsupported")
+    assert vg.done(run(one))["actions"] == []
+    sh(["lvchange", "-Zy", "data/thin"])
     refused(run({**one, "state": "absent"}), "in_use")
     vg.done(run({**one, "state": "detached"}))
     sh(["mkfs.ext4", "-q", "-F", where])
