@@ -36,7 +36,7 @@ FIELDS = {
     "vg": "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_systemid,vg_exported,vg_lock_type,vg_missing_pv_count",
     "pv": "pv_name,pv_size,pv_free,pv_used,pv_missing,pv_duplicate",
     "lv": "lv_name,lv_uuid,lv_size,lv_metadata_size,pool_lv,origin,data_percent,metadata_percent,lv_tags,lv_active,"
-    "lv_device_open,lv_profile,lv_layout,lv_health_status,zero",
+    "lv_device_open,lv_profile,lv_layout,lv_health_status,lv_attr",
     "pvseg": "pvseg_start",
     "seg": "seg_start",
 }
@@ -139,7 +139,7 @@ def lv_row(row: dict[str, str]) -> dict[str, Any]:
         "active": row["lv_active"] not in ("", "inactive"), "open": row["lv_device_open"] == "open",
         "pool": "pool" in row["lv_layout"].split(","), "profile": row["lv_profile"], "health": row["lv_health_status"],
         "data_percent": float(row["data_percent"] or 0), "metadata_percent": float(row["metadata_percent"] or 0),
-        "zeroes": row.get("zero") != "",
+        "zeroes": row.get("lv_attr", "")[7:8] != "-",  # of a thin pool: lvs(8)
     }  # fmt: skip
 
 
