@@ -74,13 +74,12 @@ def _bare(p: dict[str, Any], thin: bool) -> None:
 
 
 def _zeroed(place: dict[str, Any], look: Any) -> None:
-    """lvmthin(7): a pool may hand out blocks as they were left; a filesystem hides that, a bare device shows it."""
+    """Else a bare device shows what others left: lvmthin(7)."""
     found = look.look("vg", [place["vg"]]).get(place["vg"])
     pool = found["_group"]["lvs"].get(place["thin_pool"]) if found else None
     if pool is not None and not pool.get("zeroes", True):
-        name = "%s/%s" % (place["vg"], place["thin_pool"])
-        text = "thin pool %s does not zero what it hands out, so this would show what others left" % name
-        raise StorageError("unsupported", text, "lvchange -Zy %s, or another pool" % name, option="type")
+        text = "thin pool %(vg)s/%(thin_pool)s does not zero what it hands out" % place
+        raise StorageError("unsupported", text, "lvchange -Zy", option="type")
 
 
 def _free(device: str, look: Any) -> None:

@@ -767,6 +767,14 @@ def test_only_what_lies_beneath_a_fresh_mount_is_hidden_by_it(ground: Ground) ->
     assert made == [("mount", "/m"), ("node", "/m/x"), ("mount", "/s/x")]
 
 
+def test_what_a_fresh_mount_hides_is_not_there_for_who_stands_on_it(ground: Ground) -> None:
+    ground.rows.update({("node", path): DIRECTORY for path in ("/m", "/m/lib", "/s", "/s/x")})
+    ground.ports["mount"].opens = lambda target, before, after: "empty" if target == "/m" else None
+    fresh = unit("one", ("mount", "/m", {"x": 1}), provides=(("path", "/m"),))
+    found = planned(ground, fresh, unit("two", ("mount", "/s/x", {"x": 1}), needs=(("path", "/m/lib"),)))
+    assert codes(found) == [("not_found", "two")] and "/m/lib does not exist" in str(found.errors[0])
+
+
 def test_what_a_fresh_mount_brings_is_there_already(ground: Ground) -> None:
     """A port tells what stands in it; where others can write, nothing of ours is made in it."""
     seen = []
