@@ -618,8 +618,8 @@ _HARMLESS = frozenset(
     " exit exit_group faccessat2 fadvise64 fcntl fgetxattr flistxattr flock fstat fstatfs futex getcwd getdents64"
     " getegid geteuid getgid getpeername getpid getppid getrandom getrlimit getsockname getsockopt gettid getuid"
     " getxattr ioctl kill listxattr lgetxattr llistxattr lseek lstat madvise mmap mprotect mremap munmap newfstatat"
-    " open openat openat2 pipe2 poll prctl pread64 prlimit64 read readlink readlinkat restart_syscall rseq"
-    " rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sendto set_robust_list set_tid_address setsid"
+    " open openat openat2 pipe2 poll prctl pread64 preadv preadv2 prlimit64 read readlink readlinkat restart_syscall"
+    " rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sendto set_robust_list set_tid_address setsid"
     " sigaltstack socket socketpair stat statfs statx sysinfo umask uname vfork wait4 waitid clone rt_sigtimedwait"
     " clock_nanosleep statmount syscall_0x1c9".split()  # the last two are one, which strace may not know
 )
