@@ -1394,8 +1394,9 @@ options:
             until then is kept as the snapshot C(before-restore-<restore_id>). Nothing is lost,
             so it takes no consent.
           - A volume is restored while it is not attached, otherwise C(in_use). Its owner, mode
-            and limit stay as they are. That of an image has the size that it had (C(conflict)).
-            A volume of backend V(directory) is C(unsupported).
+            and limit stay as they are. An image or a logical volume has the size that it had
+            (C(conflict)).
+          - A volume of backend V(directory) is C(unsupported).
           - With simple quota, what a volume shares with its snapshots is charged to the subvolume
             that wrote it. A volume that was restored begins with nothing charged to it.
           - Where the task says O(state=absent), V(absent) for an entry that does not say its

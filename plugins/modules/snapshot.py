@@ -22,14 +22,15 @@ description:
     that is attached is held still meanwhile, so that the copy is of one moment and needs no repair, and whoever writes
     waits. Without shared blocks that lasts as long as copying does. After 60 seconds it is a C(timeout), and nothing is
     kept.
+  - Of a thin logical volume it is a thin snapshot, C(/dev/<vg>/s+<namespace>+<volume>+<name>), read-only, made at once
+    while LVM holds the filesystem still. It is not active, and may be activated to look at it (C(lvchange -ay -K)).
   - Of a directory it is a copy of the tree, which shares blocks too. It is not of one moment when somebody writes
     meanwhile. It is charged to no project.
 notes:
   - What a snapshot holds is not charged to its volume a second time. With simple quota, blocks stay charged to the
     volume that wrote them for as long as a snapshot has them, also once the volume has removed them. With qgroups they
     are charged to everybody who has them.
-  - Memory volumes have no snapshots, and those of a volume in a pool with the backend C(lvm) are not supported yet.
-    Both are refused with C(unsupported). A thin logical volume can be cloned, see M(bulkhead.storage.volume).
+  - Memory volumes and thick logical volumes have no snapshots, which is C(unsupported).
   - What O(keep) does not keep is removed before the new one is made, which leaves room for it.
 seealso:
   - module: bulkhead.storage.volume
@@ -93,7 +94,8 @@ options:
       - V(restored) gives the volume what the snapshot holds, once. What the volume held until then is kept as the
         snapshot C(before-restore-<restore_id>). Nothing is lost, so it takes no consent.
       - A volume is restored while it is not attached, otherwise C(in_use). Its owner, mode and limit stay as they are.
-        That of an image has the size that it had (C(conflict)). A volume of backend V(directory) is C(unsupported).
+        An image or a logical volume has the size that it had (C(conflict)).
+      - A volume of backend V(directory) is C(unsupported).
       - With simple quota, what a volume shares with its snapshots is charged to the subvolume that wrote it. A volume
         that was restored begins with nothing charged to it.
     type: str
@@ -200,7 +202,7 @@ resource:
       type: str
       returned: always
     path:
-      description: Where it lies.
+      description: Where it lies. Of a logical volume its device, which is there while somebody has it activated.
       type: str
       returned: always
     size_bytes:
@@ -249,6 +251,7 @@ errors_total:
 """
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
@@ -258,7 +261,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    _shell.run(snapshot, {"record": Record, "snapshot": Snapshots, "node": Node, "clock": Clock, "content": Content})
+    record = Record()
+    ports = {"snapshot": Snapshots, "node": Node, "clock": Clock, "content": Content}
+    _shell.run(snapshot, {**ports, "record": lambda: record, **lvm2late.makers(record)})
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ Pair = Tuple[str, str]
 EXTENT = 4 << 20  # of groups that we make
 NEW = "bulkhead.new"  # tag of a volume that is not blank yet
 VOLUME = "bulkhead.volume"  # tag of a volume of a pool: it goes with its record, and by the consent that takes
+RESTORED = "bulkhead.restored="  # tag of a volume of a pool: the mark of the restore that it came from
 SHARE = "bulkhead.share="  # tag: which share it was made with, such as 40_VG; ``%`` cannot be in a tag
 PROFILE = "bulkhead-thin-%d"
 PROFILES = "/etc/lvm/profile"
@@ -135,11 +136,13 @@ def lv_row(row: dict[str, str]) -> dict[str, Any]:
     return {
         "uuid": row["lv_uuid"], "size": int(row["lv_size"]), "metadata_size": int(row["lv_metadata_size"] or 0),
         "thin_pool": row["pool_lv"] or None, "origin": row["origin"], "new": NEW in tags, "share": share,
-        "tags": tuple(sorted(tag for tag in tags if tag != NEW and not tag.startswith(SHARE))),
+        "restored": next((tag[len(RESTORED) :] for tag in tags if tag.startswith(RESTORED)), ""),
+        "tags": tuple(sorted(tag for tag in tags if tag != NEW and not tag.startswith((SHARE, RESTORED)))),
         "active": row["lv_active"] not in ("", "inactive"), "open": row["lv_device_open"] == "open",
         "pool": "pool" in row["lv_layout"].split(","), "profile": row["lv_profile"], "health": row["lv_health_status"],
         "data_percent": float(row["data_percent"] or 0), "metadata_percent": float(row["metadata_percent"] or 0),
         "zeroes": row.get("lv_attr", "")[7:8] != "-",  # of a thin pool: lvs(8)
+        "read_only": row.get("lv_attr", "")[1:2] in ("r", "R"),
     }  # fmt: skip
 
 
@@ -322,7 +325,8 @@ class LogicalVolume(_Port):
         rows: dict[str, Any] = {}
         for target in targets:
             vg, name = target.split("/")[2:]
-            lv = groups.get(vg, {}).get("lvs", {}).get(name)
+            lvs = groups.get(vg, {}).get("lvs", {})
+            lv = lvs.get(name) or (lvs.get(restoring(name)) if name[:2] == "v+" else None)
             if lv is None:
                 continue
             if lv["pool"]:
@@ -330,6 +334,11 @@ class LogicalVolume(_Port):
                 continue
             row = {field: lv[field] for field in ("size", "share", "thin_pool", "tags", "active")}
             row["_lv"] = lv
+            if name not in lvs:  # a restore was killed between its two renames
+                row["_restoring"] = True
+                row["active"] = row["active"] and target in self.want_entries
+            elif restoring(name) in lvs:
+                row["_half"] = True
             if lv["new"]:
                 row["unfinished"] = True
             less = self.wanted.get(target, {}).get("size", UNKNOWN)
@@ -337,7 +346,7 @@ class LogicalVolume(_Port):
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2change
 
                 try:
-                    row.update(lvm2change.content(self, target, lv, groups[vg]["lvs"]))
+                    row.update(lvm2change.content(self, target, lv, lvs))
                 except StorageError as error:
                     rows[target] = error
                     continue
@@ -376,7 +385,7 @@ class LogicalVolume(_Port):
         return ("absent", True) if VOLUME in before["tags"] else ("wipe_token", before.get("_token"))
 
     def opens(self, target: str, before: Any, after: Any) -> str | None:
-        if after is None or not after["active"]:
+        if after is None or after["active"] is not True:
             return None
         if before is None or "unfinished" in before:
             return "unknown" if after.get("source") else "empty"
@@ -405,6 +414,11 @@ def makers(run: Run, record: Any = None) -> dict[str, Callable[[], Any]]:
     ports = (Group, PhysicalVolume, LeavingVolume, ThinPool, LogicalVolume)
     made: dict[str, Callable[[], Any]] = {port.name: functools.partial(port, lvm, books) for port in ports}
     return {**made, "superblock": superblock}
+
+
+def restoring(name: str) -> str:
+    """What a volume will be, from when its restore begins until the volume has been put aside."""
+    return "r" + name[1:]
 
 
 def smaller(before: dict[str, Any], after: dict[str, Any]) -> bool:

@@ -26,6 +26,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 im
     Pair,
     lv_row,
     pool_row,
+    restoring,
     smaller,
 )
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
@@ -333,6 +334,8 @@ def put_lv(port: Any, target: str, before: Any, after: Any) -> None:
     if before is None:
         _create(port, target, full, after)
         return
+    if before.get("_restoring"):
+        call(lvm, ["lvrename", vg, restoring(name), name])
     now = volume(lvm, full)
     fields = ["size", "thin_pool", "tags"]
     if after is None or now is None or now["active"] != after["active"]:  # udev may be faster, once a door is open
@@ -379,8 +382,10 @@ def _clone(port: Any, full: str, after: dict[str, Any]) -> None:
     origin = volume(port.lvm, "%s/%s" % (vg, after["source"]))
     if origin is None or origin["thin_pool"] != after["thin_pool"]:
         raise StorageError("moved", "%s/%s is not there any more" % (vg, after["source"]), "run it again")
-    call(port.lvm, ["lvcreate", "-s", "-n", name, "-kn", *_tags(after), "%s/%s" % (vg, after["source"])])
-    if after["size"] > origin["size"]:
+    kept = after["active"] is UNKNOWN  # a snapshot: whether somebody activates it is not declared
+    how = ["-ky", "-pr"] if kept else ["-kn", "-prw"]
+    call(port.lvm, ["lvcreate", "-s", "-n", name, *how, *_tags(after), "%s/%s" % (vg, after["source"])])
+    if not kept and after["size"] > origin["size"]:
         call(port.lvm, ["lvextend", *_size(after, True), full])
 
 
@@ -401,7 +406,10 @@ def _finish(port: Any, target: str, full: str, active: bool) -> None:
 def _remove(port: Any, target: str, full: str, before: dict[str, Any]) -> None:
     """What was consented to is wiped first: the extents would show it to whoever gets them next."""
     going = _going(before["_lv"])
-    if not before.get("unfinished"):
+    if "_half" in before:  # of a killed restore: whoever makes a volume of that name later gets nothing of it
+        vg, name = full.split("/")
+        _drop(port.lvm, "%s/%s" % (vg, restoring(name)))
+    if not before.get("unfinished") and not (VOLUME in before["tags"] and before["_lv"]["read_only"]):
         if not os.path.exists(target):  # of a run that was killed: somebody may have had it open since
             call(port.lvm, ["lvchange", "-ay", "-K", full])
         _settled(target)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-PORTS = ("vg", "pv", "pv_leaving", "thin_pool", "lv")
+PORTS = ("vg", "pv", "pv_leaving", "thin_pool", "lv", "lv_content")
 
 
-def makers(record: Any = None) -> dict[str, Callable[[], Any]]:
-    """By name, as ``lvm2.makers``: they share one report, and ``record``, the catalogue."""
-    made: dict[str, Callable[[], Any]] = {}
+def makers(record: Any = None, run: Any = None) -> dict[str, Callable[[], Any]]:
+    """By name, as ``lvm2.makers``: they share one report, and ``record``, the catalogue. ``run`` executes programs."""
+    made: dict[str, Any] = {}
 
     def maker(name: str) -> Callable[[], Any]:
         def make() -> Any:
@@ -19,8 +19,13 @@ def makers(record: Any = None) -> dict[str, Callable[[], Any]]:
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
-                made.update(lvm2.makers(execute, record))
-            return made[name]()
+                made.update(lvm2.makers(run or execute, record))
+            if name == "lv_content":
+                from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2content import Content
+
+                return Content(*made["lv"].args)
+            port: Any = made[name]()
+            return port
 
         return make
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Callable
 
@@ -27,7 +28,7 @@ def build(
     for action in actions:
         work.setdefault(action.unit, []).append(action)
     missing = [len(mine) for mine in needs]
-    ready = [index for index, count in enumerate(missing) if not count]
+    waiting: deque[int] = deque()
     flying: dict[Future[None], int] = {}
 
     def unit(mine: list[Action]) -> None:
@@ -35,22 +36,27 @@ def build(
             one(action)
 
     with ThreadPoolExecutor(workers) as pool:
-        while ready or flying:
-            ended: list[int] = []
-            for index in ready:
-                mine = work.get(index, [])
-                if any(slow(action) for action in mine):
-                    flying[pool.submit(unit, mine)] = index
-                else:
-                    unit(mine)
-                    ended.append(index)
-            if not ended:
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    ended.append(flying.pop(future))
-                    future.result()
-            ready = []
+
+        def start(index: int) -> None:
+            mine = work.get(index, [])
+            if any(slow(action) for action in mine):
+                flying[pool.submit(unit, mine)] = index
+            else:
+                waiting.append(index)
+
+        for index, count in enumerate(missing):
+            if not count:
+                start(index)
+        while waiting or flying:
+            ended = []
+            if waiting:  # a thread starts as soon as it may, not when all others here are done
+                ended.append(waiting.popleft())
+                unit(work.get(ended[0], []))
+            for future in wait(flying, 0 if ended else None, FIRST_COMPLETED).done:
+                ended.append(flying.pop(future))
+                future.result()
             for index in ended:
                 for user in sorted(users[index]):
                     missing[user] -= 1
                     if not missing[user]:
-                        ready.append(user)
+                        start(user)

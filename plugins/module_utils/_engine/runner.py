@@ -126,7 +126,7 @@ class Runner:
         self.failed: list[tuple[int, StorageError]] = []
         self.bad: set[Key] = set()
         self.count = self.undone = self.kept = self.half = 0
-        self.guard = threading.RLock()
+        self.guard, self.turn = threading.RLock(), threading.RLock()  # of our own books; of ports that are not slow
 
     @property
     def errors(self) -> list[StorageError]:
@@ -231,7 +231,8 @@ class Runner:
         """
         port = self.ports[action.port]
         try:
-            row = port.scan([action.target]).get(action.target)
+            with self.turn:
+                row = port.scan([action.target]).get(action.target)
         except StorageError as error:
             row = error
         if not isinstance(row, StorageError):
@@ -253,7 +254,7 @@ class Runner:
             if self._slow(action):
                 port.put(action.target, before, after)
             else:
-                with self.guard:
+                with self.turn:  # whoever waits for it may hold ``guard``, never the other way round
                     port.put(action.target, before, after)
         except StorageError:
             raise

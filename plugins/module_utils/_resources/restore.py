@@ -25,7 +25,7 @@ def unit(p: dict[str, Any], look: Any, whose: str) -> Unit:
     number = names.identifier(p["restore_id"] or p["name"], "restore_id")
     known = row.get("restored", [])
     done = Cell("record", spot, {"restored": known if number in known else [*known, number]})
-    needs: list[tuple[str, Any]] = [("volume", whose), ("above", row["path"])]
+    needs: list[tuple[str, Any]] = [("volume", whose), snapshot.place(row)]
     if number in known:
         return Unit((snapshot.KIND, key), (done,), tuple(needs), (spot,))
     volume = snapshot.volume_of(whose, look, False)
@@ -38,7 +38,13 @@ def unit(p: dict[str, Any], look: Any, whose: str) -> Unit:
     if there is not None and there.get("of") != mark:
         text = "snapshot %s of volume %s is there already" % (name, whose)
         raise StorageError("conflict", text, "say another restore_id", option="restore_id")
-    before = there or {**snapshot.recorded(name, whose, volume), "of": mark}
+    before = there or {**snapshot.recorded(name, whose, volume, look), "of": mark}
+    if row["backend"] == "lvm":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot_lvm
+
+        content = snapshot_lvm.restored(mark, row, before, volume)
+        cells: tuple[Cell, ...] = (Cell("record", kept, before), content, done)
+        return Unit((snapshot.KIND, key), cells, tuple(needs), (spot, kept))
     first, folder, body = snapshot.body(kept[1], before, volume, False)
     value = {"restored": mark, "sealed": True, "from": row["path"], "kept": before["path"], "type": body.value["type"]}
     cells = (first, folder, Cell("content", body.value["source"], value), done)
@@ -55,7 +61,7 @@ def _possible(row: dict[str, Any], whose: str, volume: dict[str, Any], look: Any
     if row["backend"] == "directory":
         text = "a volume that is a directory is not restored yet: its files would be charged to no project"
         raise StorageError("unsupported", text, "copy from %s what you need" % row["path"])
-    if row["backend"] == "loop" and row["size"] != volume["size"]:
+    if row["backend"] in ("loop", "lvm") and row["size"] != volume["size"]:
         have, had = size.human(volume["size"]), size.human(row["size"])
         text = "volume %s has %s, and had %s when the snapshot was made" % (whose, have, had)
         raise StorageError("conflict", text, "give it that size again first", size_bytes=row["size"])

@@ -62,19 +62,30 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["keep"] and not gone:
         going = _retention().pruned(rows, key, now, p["keep"])
     cells = [cell for each in going for cell in body(each, rows[each], {}, True)]
-    needs = [("volume", whose), *(("above", rows[each]["path"]) for each in going)]
+    needs = [("volume", whose), *(place(rows[each]) for each in going)]
     if gone and (row is None or template):
         if not template:
             cells.append(Cell("record", (KIND, key), None))
     else:
         volume = volume_of(whose, look, gone)
-        made = row or recorded(name, whose, volume)
+        made = row or recorded(name, whose, volume, look)
         if row is None and template:
             made["template"] = p["name"]
         cells += body(key, made, volume, gone)
-        needs.append(("above", made["path"]))
+        needs.append(place(made))
     consents = {"absent": gone or bool(going)}
     return Unit((KIND, label(p)), tuple(cells), tuple(needs), ((KIND, key),), consents=consents)
+
+
+def place(row: dict[str, Any]) -> tuple[str, Any]:
+    """The spot that it stands on."""
+    return ("vg", row["path"].split("/")[2]) if row["backend"] == "lvm" else ("above", row["path"])
+
+
+def _lvm() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot_lvm
+
+    return snapshot_lvm
 
 
 def _retention() -> Any:
@@ -111,15 +122,15 @@ def volume_of(whose: str, look: Any, gone: bool) -> dict[str, Any]:
     return dict(row or {})
 
 
-def recorded(name: str, whose: str, volume: dict[str, Any]) -> dict[str, Any]:
+def recorded(name: str, whose: str, volume: dict[str, Any], look: Any) -> dict[str, Any]:
     """What the catalogue will hold of a new snapshot."""
     backend = volume["backend"]
     if backend == "memory":
         text = "volume %s is in memory: it has no snapshots" % whose
         raise StorageError("unsupported", text, "copy its files, or use a volume of a pool")
     if backend == "lvm":
-        text = "snapshots of volume %s are not supported yet by backend lvm" % whose
-        raise StorageError("unsupported", text, "make a volume with source: {type: clone}, which shares what stays")
+        more = _lvm().recorded("%s/%s" % (whose, name), volume, look)
+        return {"pool": volume["pool"], "backend": backend, "size": volume["size"], **more}
     home = volume["path"][: -len("/" + whose)]
     path = names.join(home, pool.SNAPSHOTS, whose, name) + (".img" if backend == "loop" else "")
     row = {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
@@ -129,7 +140,10 @@ def recorded(name: str, whose: str, volume: dict[str, Any]) -> dict[str, Any]:
 def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> list[Cell]:
     """Its record stands at the bottom, so that whatever exists is always known."""
     if gone:
-        return [Cell("record", (KIND, key), None), Cell(KIND, row["path"], None)]
+        return [Cell("record", (KIND, key), None), Cell(_port(row), row["path"], None)]
+    if row["backend"] == "lvm":
+        found: list[Cell] = _lvm().body(key, row)
+        return found
     made = {"type": TYPES[row["backend"]], "read_only": True}
     made["source"] = volume["path"] + (".img" if row["backend"] == "loop" else "")
     home = row["path"].partition("/%s/" % pool.SNAPSHOTS)[0]
@@ -138,13 +152,17 @@ def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> l
     return [Cell("record", (KIND, key), row), folder, Cell(KIND, row["path"], made)]
 
 
+def _port(row: dict[str, Any]) -> str:
+    return "lv" if row.get("backend") == "lvm" else KIND
+
+
 # -- what is shown -------------------------------------------------------------------------------------------------
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     name = _retention().named(p["name"], rows["clock"]["utc"]) if "%" in p["name"] else p["name"]
     row = rows["record"].get((KIND, "%s/%s" % (_volume(p), name))) or {}
-    there = rows.get(KIND, {}).get(row.get("path"))
+    there = rows.get(_port(row), {}).get(row.get("path"))
     return {
         "name": name,
         "volume": p["volume"],

@@ -55,7 +55,7 @@ def recorded(
     if old.get("nouuid"):
         row["nouuid"] = True
     if not old:
-        _free(row["device"], look)
+        free(row["device"], look)
     return row
 
 
@@ -82,11 +82,13 @@ def _zeroed(place: dict[str, Any], look: Any) -> None:
         raise StorageError("unsupported", text, "lvchange -Zy", option="type")
 
 
-def _free(device: str, look: Any) -> None:
-    """Nobody recorded it, so what has its name is somebody else's."""
+def free(device: str, look: Any) -> None:
+    """Nobody recorded it, so what has its name is somebody else's, or of a restore of a volume that is gone."""
     vg, name = device.split("/")[2:]
     found = look.look("vg", [vg]).get(vg)
-    if found and name in found["_group"]["lvs"]:
+    there = {name, "r" + name[1:]}.intersection(found["_group"]["lvs"]) if found else ()
+    if there:
+        device = "/dev/%s/%s" % (vg, min(there))
         text = "something else stands at %s" % device
         raise StorageError("conflict", text, "look at it; lvrename or lvremove it", device=device)
 

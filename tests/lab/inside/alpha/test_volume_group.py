@@ -17,7 +17,7 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, program
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late, program
 from ansible_collections.bulkhead.storage.tests.support import quotas
 from ansible_collections.bulkhead.storage.tests.support.quotas import converge, sh
 
@@ -331,7 +331,7 @@ def test_a_killed_run_is_finished_by_the_next(way: str) -> None:
         if way == "move":
             done(run(down))
         done(run(first))
-        if not _killed(then, count, bool(count % 2)):
+        if not killed(count, bool(count % 2), volume_groups=then):
             break
         done(run(then))
         quiet(then)
@@ -347,7 +347,7 @@ def test_what_came_to_a_volume_whose_removal_was_killed_is_not_lost() -> None:
     """It was wiped and deactivated; then somebody activated it, wrote, and deactivated it again."""
     done(run(group({"name": "home", "size": "8MiB"})))
     gone = [{"vg": "data", "pvs": [DISK % 1], "lvs": [{"name": "home", "size": "8MiB", "state": "absent"}]}]
-    assert _killed(gone, 0, True) and lv("home", "lv_active") == [""]
+    assert killed(0, True, volume_groups=gone) and lv("home", "lv_active") == [""]
     sh(["lvchange", "-ay", "data/home"])
     with open("/dev/data/home", "r+b", buffering=0) as volume:
         volume.write(b"theirs" * 512)
@@ -363,7 +363,7 @@ def test_what_came_to_a_volume_whose_removal_was_killed_is_not_lost() -> None:
     assert lv("home") == []
 
 
-def _killed(groups: list[dict[str, Any]], count: int, after: bool) -> bool:
+def killed(count: int, after: bool, **lists: Any) -> bool:
     """Does a process of its own end at its program number ``count`` that changes something?"""
     left = [count]
 
@@ -380,9 +380,9 @@ def _killed(groups: list[dict[str, Any]], count: int, after: bool) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            ports = _kinds.ports(["volume_groups"])
-            ports.makers.update(lvm2.makers(execute))
-            run(groups, ports=ports)
+            ports = _kinds.ports(list(lists))
+            ports.makers.update(lvm2late.makers(ports["record"], execute))
+            converge([], ports=ports, **lists)
         finally:
             os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])

@@ -222,3 +222,156 @@ def test_a_clone_is_a_thin_snapshot_of_a_volume_in_use(made: None, fstype: str, 
     vg.done(run(volume(state="absent", force=True)))
     assert vg.lv("v+default+data") == [] and read(there + "/f") == "in the clone"
     settle(clone)
+
+
+def keep(name: str = "s", **more: Any) -> dict[str, Any]:
+    return {"snapshots": [{"name": name, "volume": "data", **more}]}
+
+
+def state(name: str) -> list[str]:
+    return vg.lv(name, "lv_permissions,lv_active,origin,pool_lv,lv_skip_activation")
+
+
+KEPT = "s+default+data+"
+SHUT = ["read-only", "", "v+default+data", "thin", "skip activation"]
+
+
+@pytest.mark.parametrize("fstype,size", [("ext4", "16MiB"), ("xfs", "320MiB")])
+def test_a_snapshot_keeps_one_moment_of_a_volume_in_use(made: None, fstype: str, size: str) -> None:
+    first = volume(state="attached", fstype=fstype, size=size)
+    vg.done(run(first))
+    at = POOLS + "/fast/default/"
+    write(at + "data/f", "before")
+    done = settle(**keep())
+    assert ports(done) == [("record", "create"), ("lv", "create")]
+    assert vg.programs(lambda: converge([], **keep())["actions"] == []) == ["/usr/sbin/lvm"]
+    assert state(KEPT + "s") == SHUT and not os.path.exists("/dev/data/" + KEPT + "s")
+    (shown,) = done["shown"].values()
+    assert (shown["path"], shown["status"]) == ("/dev/data/" + KEPT + "s", "ready")
+    write(at + "data/f", "after")
+    copy = {**first, "name": "copy", "source": {"type": "snapshot", "name": "data/s"}}
+    settle(copy)
+    assert (read(at + "copy/f"), read(at + "data/f")) == ("before", "after")
+    write(at + "copy/f", "in the clone")
+    # neither the volume nor the group goes before it, and whoever opened it is not disturbed
+    refused(run(volume(state="absent", force=True)), "in_use")
+    refused(converge([], volume_groups=group(state="absent")), *["in_use"] * 3)
+    sh(["lvchange", "-ay", "-K", "data/" + KEPT + "s"])
+    with open("/dev/data/" + KEPT + "s", "rb"):
+        assert vg.done(converge([], **keep()))["actions"] == []
+        refused(converge([], **keep(state="absent")), "in_use")
+    settle(**keep(state="absent"))
+    assert vg.lv(KEPT + "s") == [] and read(at + "copy/f") == "in the clone"
+    # with others of its name it goes by its rules
+    for second in range(3):
+        sh(["lvcreate", "-s", "-n", "theirs%d" % second, "data/v+default+data"])
+        vg.done(converge([], **keep("at-%Y%m%d%H%M%S", keep={"last": 2})))
+        sh(["sleep", "1.1"])
+    names = [row["lv_name"] for row in vg.told("lvs", "lv_name")]
+    assert len([name for name in names if name.startswith(KEPT + "at-")]) == 2 and "theirs0" in names
+    gone = {"volumes": [{**each, "state": "absent", "force": True} for each in (first, copy)]}
+    vg.done(converge([], **gone, **keep("at-%Y%m%d%H%M%S", state="absent")))
+    assert [row["lv_name"] for row in vg.told("lvs", "lv_name")] == ["theirs0", "theirs1", "theirs2", "thin"]
+
+
+def test_what_has_no_snapshots_on_lvm_says_so(made: None) -> None:
+    vg.done(run(volume(provisioning="thick")))
+    refused(converge([], **keep()), "unsupported")
+    vg.done(run(volume(state="absent")))
+    vg.done(run(volume()))
+    sh(["lvcreate", "-n", KEPT + "s", "-V", "8m", "--thinpool", "thin", "data"])
+    refused(converge([], **keep()), "conflict")
+    long = volume("c" * 50)
+    assert "too long" in refused(
+        converge([], volumes=[long], snapshots=[{"name": "b" * 63, "volume": long["name"]}]), "invalid"
+    )
+
+
+def attached(**more: Any) -> str:
+    """What the volume holds, as it is after it was attached; detached again."""
+    at = POOLS + "/fast/default/data"
+    vg.done(run(volume(state="attached", **more)))
+    text = read(at + "/f")
+    vg.done(run(volume(state="detached", **more)))
+    return text
+
+
+def kept_then(text: str) -> None:
+    """A snapshot of a volume that was written to since."""
+    vg.done(run(volume(state="attached")))
+    at = POOLS + "/fast/default/data/f"
+    write(at, "before")
+    vg.done(converge([], **keep()))
+    write(at, text)
+
+
+def test_a_volume_gets_back_what_a_snapshot_kept_and_nothing_is_lost(made: None) -> None:
+    kept_then("after")
+    refused(converge([], **keep(state="restored")), "in_use")
+    vg.done(run(volume(state="detached")))
+    done = settle(**keep(state="restored"))
+    assert ports(done) == [("record", "create"), ("lv_content", "change"), ("record", "change")]
+    assert attached() == "before"
+    assert state(KEPT + "before-restore-s")[:2] == ["read-only", ""] and state(KEPT + "s")[:2] == ["read-only", ""]
+    assert vg.lv("v+default+data", "lv_tags") == [
+        "bulkhead.restored=%s,bulkhead.volume" % done["actions"][0]["after"]["of"].replace(" ", "/")
+    ]
+    # what it was is a snapshot like any other, also to go back to
+    assert vg.done(converge([], **keep("before-restore-s")))["actions"] == []
+    settle(**keep("before-restore-s", state="restored", restore_id="back"))
+    assert attached() == "after"
+    settle(**keep(state="restored", restore_id="again"))
+    assert attached() == "before"
+    vg.done(run(volume(size="24MiB")))
+    refused(converge([], **keep(state="restored", restore_id="grown")), "conflict")
+    names = ["s", "before-restore-s", "before-restore-back", "before-restore-again"]
+    every = {"snapshots": [{"name": name, "volume": "data", "state": "absent"} for name in names]}
+    vg.done(converge([], volumes=[volume(state="absent")], **every))
+    assert [row["lv_name"] for row in vg.told("lvs", "lv_name")] == ["thin"]
+
+
+def test_the_device_of_a_block_volume_is_restored_when_nobody_has_it_open(made: None) -> None:
+    where = "/dev/data/v+default+data"
+    vg.done(run(volume(type="block")))
+    with open(where, "r+b", buffering=0) as disk:
+        disk.write(b"before")
+        os.fsync(disk.fileno())
+        vg.done(converge([], **keep()))
+        disk.seek(0)
+        disk.write(b"after!")
+        os.fsync(disk.fileno())
+        refused(converge([], **keep(state="restored")), "in_use")
+    settle(**keep(state="restored"))
+    with open(where, "rb", buffering=0) as disk:
+        assert disk.read(6) == b"before"
+
+
+MIDDLE = (2, True)  # between its two renames, when the volume has no name
+
+
+@pytest.mark.parametrize(
+    "then,points",
+    [("restored", [MIDDLE, (4, False)]), ("volume", [(1, True), MIDDLE]), ("removed", [(0, True), MIDDLE])],
+)
+def test_a_killed_restore_is_finished_or_goes_with_its_volume(made: None, then: str, points: Any) -> None:
+    """Killed before and after each program that changes something; in CI at some of them."""
+    restored, gone = keep(state="restored"), {"volumes": [volume(state="absent")]}
+    gone["snapshots"] = [{"name": name, "volume": "data", "state": "absent"} for name in ("s", "before-restore-s")]
+    if "BULKHEAD_SOAK" in os.environ:
+        points = [(count, late) for count in range(5) for late in (False, True)]
+    for point in points:
+        kept_then("after")
+        vg.done(run(volume(state="detached")))
+        assert vg.killed(*point, **restored), point
+        if then == "restored":
+            vg.done(converge([], **restored, volumes=[volume()]))
+        if then != "removed":
+            assert attached() == ("before" if then == "restored" or point >= MIDDLE else "after"), point
+            vg.done(converge([], **restored))
+            assert vg.done(converge([], **restored))["actions"] == [] and attached() == "before"
+            assert state(KEPT + "before-restore-s")[:2] == ["read-only", ""]
+        vg.done(converge([], **gone))
+        assert [row["lv_name"] for row in vg.told("lvs", "lv_name")] == ["thin"], point
+    kept_then("after")
+    vg.done(run(volume(state="detached")))
+    assert not vg.killed(5, False, **restored), "so many programs change something, and no more"

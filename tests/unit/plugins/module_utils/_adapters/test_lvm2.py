@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, lvm2change
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2, lvm2change, lvm2content
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 
@@ -279,3 +280,54 @@ def test_a_volume_that_grows_is_asked_about_alone() -> None:
     with pytest.raises(StorageError) as caught:
         port.put("/dev/data/one", {**before, "size": 8388608}, {**before, "size": 33554432})
     assert caught.value.code == "moved" and program.asked[2:] == ["lvs"]
+
+
+def renamed(**names: str) -> Any:
+    """The report with volumes under other names."""
+    text = copy.deepcopy(RECORDED)
+    for row in text["report"][0]["lv"]:
+        row["lv_name"] = names.get(row["lv_name"], row["lv_name"])
+        row["lv_attr"] = "Vri---tz-k" if row["lv_name"][:2] == "s+" else "Vwi-a-tz--"
+        if row["lv_name"][:2] == "r+":
+            row["lv_tags"] = "bulkhead.restored=id/s,bulkhead.volume"
+    return text
+
+
+VOLUME, SAID = "/dev/data/v+a", {"restored": "id/s", "kept": "/dev/data/s+a+b"}
+
+
+def test_a_volume_without_a_name_is_what_its_restore_left() -> None:
+    found = ports(Program(out=renamed(one="r+a", snap="s+a+b")))
+    assert found["lv"].scan([VOLUME, "/dev/data/home"])[VOLUME]["tags"] == ("bulkhead.volume",)
+    row = found["lv"].scan([VOLUME])[VOLUME]
+    assert (row["active"], row["_restoring"]) == (False, True) and found["lv"].opens(VOLUME, row, {"active": True})
+    found["lv"].want_entries = {VOLUME}
+    found["lv"].books = lambda: SimpleNamespace(is_ours=lambda key: False)
+    assert found["lv"].scan([VOLUME])[VOLUME]["active"] is True  # as it is where it is to go
+    both = ports(Program(out=renamed(one="v+a", snap="r+a")))["lv"].scan([VOLUME])[VOLUME]
+    assert both["active"] is True and both["_half"] is True and "_restoring" not in both
+    assert "/dev/data/w+a" not in ports(Program(out=renamed(one="r+a")))["lv"].scan(["/dev/data/w+a"])
+
+
+@pytest.mark.parametrize(
+    "names,row",
+    [
+        ({}, None),
+        ({"one": "v+a"}, {"restored": "", "sealed": True}),
+        ({"one": "v+a", "snap": "s+a+b"}, {"restored": "", "sealed": True}),
+        ({"one": "v+a", "home": "s+a+b"}, {"restored": "", "sealed": False}),  # active
+        ({"one": "r+a", "snap": "s+a+b"}, {"restored": "", "sealed": False}),
+    ],
+)
+def test_the_content_of_a_volume_is_told_by_its_mark(names: dict[str, str], row: Any) -> None:
+    lvm, books = lvm2.Lvm2(Program(out=renamed(**names))), lambda: None
+    port = lvm2content.Content(lvm, books)
+    port.resolve(VOLUME, SAID)
+    found = port.scan([VOLUME]).get(VOLUME)
+    assert found == (row and {**row, "_open": False})
+    if found:
+        assert port.same(VOLUME, {**found, "restored": "id/s", "sealed": True}, {**SAID, "sealed": True})
+        assert not port.same(VOLUME, found, {**SAID, "sealed": True})
+    refused = port.refuse(VOLUME, found and {**found, "_open": True}, SAID, set())
+    assert refused is not None and refused.code == ("in_use" if found else "not_found")
+    assert not found or port.refuse(VOLUME, {**found, "_open": True, "restored": "id/s"}, SAID, set()) is None

@@ -708,6 +708,16 @@ def test_e11_what_stands_on_a_slow_unit_waits_for_it(ground: Ground) -> None:
     assert report.summary == {"planned": 4, "applied": 1, "failed": 1, "undone": 1, "kept": 0, "skipped": 1}
 
 
+def test_e11_a_slow_unit_begins_while_quick_ones_are_still_to_come(ground: Ground) -> None:
+    begun, waited = threading.Event(), []
+    Meeting(ground).put = lambda target, before, after: begun.set()  # type: ignore[method-assign]
+    ground.before_put = lambda count, spot: waited.append(spot == ("a", 1) or begun.wait(10))
+    units = [unit("s", ("slow", "x", {}), on=("one",)), unit("one", ("a", 1, {})), unit("two", ("a", 2, {}))]
+    ground.ports["slow"].stands = lambda target, value: [("a", 1)]
+    run(ground, *units, workers=2)
+    assert waited == [True, True]
+
+
 def test_e11_quick_ports_see_one_put_at_a_time() -> None:
     ground = Ground()
     Rows("slow", ground, slow=0.001)

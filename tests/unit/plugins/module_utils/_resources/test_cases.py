@@ -34,6 +34,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 import Group, LogicalVolume
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2content import Content as LvContent
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
@@ -245,6 +246,14 @@ class CaseLogical(Seen, LogicalVolume):
         return {**plain, **row, "tags": tuple(row.get("tags", ())), "_snapshots": [], "_token": "token of " + target}
 
 
+class CaseLvContent(Seen, LvContent):
+    def __init__(self) -> None:
+        super().__init__(None, lambda: None)  # type: ignore[arg-type]
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"restored": "", "sealed": True, "_open": False, **row}
+
+
 class CaseFsInfo(Seen, FsInfo):
     """Of each path or its nearest row above it; a filesystem without quota where none is told."""
 
@@ -261,7 +270,7 @@ class CaseFsInfo(Seen, FsInfo):
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
-    made += [CaseContent(), CaseGroup(), CaseLogical()]
+    made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
