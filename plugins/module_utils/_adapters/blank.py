@@ -103,10 +103,14 @@ class Taken:
         self.fd = -1
         return "/proc/%d/fd/%d" % (os.getpid(), self.hold)
 
-    def again(self) -> signatures.Content:
-        """What is there now that a program is done; ``moved`` where the name leads to another device meanwhile."""
+    def steady(self) -> None:
+        """``moved`` where the name leads to another device meanwhile."""
         if not os.path.exists(self.target) or _stamp(self.look, os.stat(self.target)) != self.stamp:
             raise StorageError("moved", "%s became another device meanwhile" % self.target, "look at both")
+
+    def again(self) -> signatures.Content:
+        """What is there now that a program is done, on the same device."""
+        self.steady()
         return signatures.examine(self.hold, self.target, live=True)  # nobody asks for a token of it
 
     def close(self) -> None:

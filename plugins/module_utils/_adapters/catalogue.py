@@ -209,6 +209,9 @@ class Intents:
         with self._record._session("rw") as db:
             store(db, ("intent", what), 1, dict(details, at=self._record.now()))
 
+    def begun(self, whats: Iterable[str]) -> set[str]:
+        return {what for _kind, what in self._record.scan([("intent", what) for what in whats])}
+
     def is_ours(self, what: str, **details: Any) -> bool:
         """Was it begun here, and not with other details than these?"""
         row = self._record.scan([("intent", what)]).get(("intent", what))

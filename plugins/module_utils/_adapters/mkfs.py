@@ -32,10 +32,7 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Superblock:
-    """Target: path of a device or image file. Value: see ``value``; a declared ``size`` is that of the whole device.
-
-    ``intents`` remembers what we began and did not finish: ``begin(target, device=)``, ``is_ours(target)``, ``end``.
-    """
+    """Target: path of a device or image file. Value: see ``value``; a declared ``size`` is that of the whole device."""
 
     name, behind, slow = "superblock", True, True
 
@@ -152,21 +149,22 @@ class Superblock:
         if targets is None:
             raise StorageError("unsupported", "filesystems are scanned by device only")
         rows, look = {}, functools.lru_cache(maxsize=None)(self.new_look)  # one look, if any
+        begun = self.intents.begun(targets)
         for target in targets:
             try:
-                row = self._look(look, target)
+                row = self._look(look, target, target in begun)
             except StorageError as error:
                 row = error
             if row is not None:
                 rows[target] = row
         return rows
 
-    def _look(self, look: Callable[[], Any], target: str) -> Any:
+    def _look(self, look: Callable[[], Any], target: str, ours: bool) -> Any:
         self.seen.pop(target, None)
         programs.unasked(target)
         if not os.path.lexists(target):
             return None
-        want, ours = self.wanted.get(target), self.intents.is_ours(target)
+        want = self.wanted.get(target)
         fd = blkprobe.glanced(target)
         try:
             found = blkprobe.quick(fd) if want and not ours else None

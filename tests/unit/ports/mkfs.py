@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 from ansible_collections.bulkhead.storage.tests.support import namespace
@@ -18,6 +18,9 @@ class Begun(set):  # type: ignore[type-arg]
 
     def begin(self, what: str, **details: Any) -> None:
         self.add(what)
+
+    def begun(self, whats: Iterable[str]) -> set[str]:
+        return self.intersection(whats)
 
     def is_ours(self, what: str, **details: Any) -> bool:
         return what in self

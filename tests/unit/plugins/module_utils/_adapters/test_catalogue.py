@@ -380,6 +380,9 @@ def test_intents(record):
     intents.end("superblock:/img")
     intents.end("superblock:/img")
     assert not Intents(Record(record.base)).is_ours("superblock:/img")
+    for image in "ab":
+        intents.begin(image)
+    assert intents.begun(["a", "c", "b"]) == {"a", "b"} and intents.begun([]) == set()
 
 
 def test_hooks(arena):

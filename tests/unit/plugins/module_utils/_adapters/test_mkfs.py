@@ -47,6 +47,9 @@ class Intents:
             json.dump(details, f)
         os.rename(f.name, self._path(what))
 
+    def begun(self, whats: Any) -> set[str]:
+        return {what for what in whats if os.path.exists(self._path(what))}
+
     def is_ours(self, what: str, **details: Any) -> bool:
         if not os.path.exists(self._path(what)):
             return False
