@@ -105,7 +105,7 @@ def converge(
         "shown": {
             entry.label: render.plain(entry.resource.show(entry.params, report.rows))
             for entry in entries
-            if entry.resource.KIND in ("pool", "volume", "volume_group")
+            if entry.resource.KIND in ("pool", "volume", "volume_group", "snapshot")
         },
     }
 

@@ -317,13 +317,14 @@ def _held(target: str, found: dict[str, Any], size: int) -> StorageError | None:
 def volume(lvm: Lvm2, full: str) -> dict[str, Any] | None:
     """One volume as it is right now, None where it is not: a whole report asks about every other one too."""
     rc, out, err = lvm.run([*ONE, full], b"", 120.0)
-    if rc and re.search(rb"[Ff]ailed to find|not found", err):
+    said = err + out  # a report in JSON has its errors in itself
+    if rc and re.search(rb"[Ff]ailed to find|not found", said):
         return None
     try:
         (row,) = json.loads(out.decode("utf-8", "surrogateescape"))["report"][0]["lv"] if rc == 0 else []
     except ValueError as error:
-        said = err.decode("utf-8", "backslashreplace").strip()[-600:]
-        raise StorageError("unreadable", "lvs %s: rc %d: %s" % (full, rc, said), "see lvs") from error
+        text = said.decode("utf-8", "backslashreplace").strip()[-600:]
+        raise StorageError("unreadable", "lvs %s: rc %d: %s" % (full, rc, text), "see lvs") from error
     return lv_row(row)
 
 

@@ -333,6 +333,7 @@ class Planner:
                 error = guard.consented(action, unit, self.world.ports[action.port])
             missing = _missing(action) or self.buried.get(action.unit, "")
             brought = missing in made or (missing in implied and self._stands_on(action.unit, ("path", missing)))
+            brought = brought or self.openers.get(missing) == action.unit  # opened by what is beneath it in its unit
             if error is None and missing and not (brought or action.unit in told or self._behind_doors(action.unit)):
                 told.add(action.unit)
                 error = StorageError(

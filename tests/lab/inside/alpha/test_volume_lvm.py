@@ -257,9 +257,12 @@ def test_a_snapshot_keeps_one_moment_of_a_volume_in_use(made: None, fstype: str,
     refused(run(volume(state="absent", force=True)), "in_use")
     refused(converge([], volume_groups=group(state="absent")), *["in_use"] * 3)
     sh(["lvchange", "-ay", "-K", "data/" + KEPT + "s"])
-    with open("/dev/data/" + KEPT + "s", "rb"):
-        assert vg.done(converge([], **keep()))["actions"] == []
-        refused(converge([], **keep(state="absent")), "in_use")
+    os.makedirs(TARGET, exist_ok=True)
+    options = {"ext4": "ro,noload", "xfs": "ro,norecovery,nouuid"}[fstype]
+    sh(["mount", "-t", fstype, "-o", options, "/dev/data/" + KEPT + "s", TARGET])
+    assert read(TARGET + "/f") == "before" and vg.done(converge([], **keep()))["actions"] == []
+    refused(converge([], **keep(state="absent")), "in_use")
+    sh(["umount", TARGET])
     settle(**keep(state="absent"))
     assert vg.lv(KEPT + "s") == [] and read(at + "copy/f") == "in the clone"
     # with others of its name it goes by its rules

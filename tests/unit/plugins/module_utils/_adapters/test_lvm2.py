@@ -258,8 +258,9 @@ def test_one_volume_is_told_as_the_report_tells_it_and_a_failure_is_no_absence()
     row = RECORDED["report"][0]["lv"][0]  # type: ignore[index]
     told.append((0, json.dumps({"report": [{"lv": [row]}]}).encode(), b""))
     assert lvm2change.volume(lvm, "data/home") == whole
-    for said in (b'  Failed to find logical volume "data/none"\n', b'  Volume group "none" not found\n'):
-        told.append((5, b'  {\n      "report": [\n      ]\n  }\n', said))
+    for said in ('Failed to find logical volume "data/none"', 'Volume group "none" not found'):
+        log = [{"log_seq_num": "1", "log_type": "error", "log_message": said, "log_errno": "-1", "log_ret_code": "0"}]
+        told.append((5, json.dumps({"report": [{"lv": []}], "log": log}).encode(), b""))
         assert lvm2change.volume(lvm, "data/none") is None
     for answer in ((5, b"", b"  Cannot access VG data with system ID there with local system ID here.\n"),
                    (0, b'{"report": [{"lv": []}]}', b""), (0, b"{", b"")):  # fmt: skip
