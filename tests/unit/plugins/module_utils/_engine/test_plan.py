@@ -940,6 +940,16 @@ def test_what_is_missing_is_said_with_a_hint(ground: Ground) -> None:
     assert codes(planned(ground, twice)) == [("not_found", "one")], "one entry is told once"
 
 
+def test_what_a_unit_opens_itself_is_not_missing_in_it(ground: Ground) -> None:
+    ground.rows["a", "/dev/x"] = {"x": 1}
+    ground.ports["a"].opens = lambda target, before, after: "unknown" if target == "/dev/x" else None
+    ground.ports["a"].behind = False
+    within = ("a", "/dev/x", {"x": 2}), ("a", 1, {"_missing": "/dev/x"})
+    assert not planned(ground, unit("one", *within)).errors
+    lacking = unit("two", ("a", 2, {"_missing": "/dev/x"}))
+    assert codes(planned(ground, unit("one", *within), lacking)) == [("not_found", "two")]
+
+
 def test_an_implied_parent_is_no_source_and_a_refusal_is_said_once(ground: Ground) -> None:
     ground.rows["node", "/s"] = DIRECTORY
     lacking = unit("one", ("mount", "/s/a", {"x": 1, "_missing": "/x"}))
