@@ -142,9 +142,15 @@ def release(record: Record, space: str, name: str) -> None:
         db.execute("DELETE FROM rows WHERE kind = 'id' AND key = ?", ("%s:%s" % (space, name),))
 
 
+_made: set[str] = set()  # in this run
+
+
 def create(base: str, path: str) -> None:
     """Make the file under a private name, publish it whole. Only one maker at a time: the folder is locked."""
+    if path in _made and os.path.lexists(path) and not os.stat(base).st_mode & 0o077:
+        return
     private_directory(base)
+    _made.add(path)
     if os.path.lexists(path):
         return
     fresh = ".catalogue-%s" % fresh_id()

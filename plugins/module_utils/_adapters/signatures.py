@@ -7,12 +7,15 @@ Imported only when a filesystem is not as declared: ``blkprobe`` recognises the 
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import functools
 import hashlib
+import mmap
 import os
 import stat
-from typing import Any, NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.blkprobe import (
     Found,
@@ -60,8 +63,9 @@ def examine(fd: int, identity: str, live: bool = False) -> Content:
     """
     try:
         size = os.lseek(fd, 0, os.SEEK_END)
-        head = _region(fd, 0, min(EDGE, size))
-        tail = head if size <= EDGE else _region(fd, size - EDGE, EDGE)
+        with contextlib.nullcontext() if live else _uncached(fd):
+            head = _region(fd, 0, min(EDGE, size))
+            tail = head if size <= EDGE else _region(fd, size - EDGE, EDGE)
         found = parse(head, tail, size, lambda start, count: os.pread(fd, count, start))
     except OSError as error:
         raise StorageError("unreadable", "cannot read %s: %s" % (identity, error.strerror)) from error
@@ -113,6 +117,24 @@ def _zeros(count: int) -> bytes:
     return bytes(count)
 
 
+@contextlib.contextmanager
+def _uncached(fd: int) -> Iterator[None]:
+    """Read a device itself (O_DIRECT, open(2)) and not what was cached of it: another host may have written since.
+
+    Nothing stays in the cache either, which costs more than to read. Of what is in use it would write back all that is
+    still to be written.
+    """
+    if not stat.S_ISBLK(os.fstat(fd).st_mode):
+        yield
+        return
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+
 def _region(fd: int, start: int, length: int) -> bytes:
     """All of it; a hole of an image file is zero because the kernel says so."""
     if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -125,14 +147,14 @@ def _region(fd: int, start: int, length: int) -> bytes:
             if error.errno != errno.EINVAL:
                 raise
     # Through one small buffer: memory that is new for each edge would cost more than to read it.
-    buffer, parts, done = bytearray(min(_PIECE, length)), [], 0
-    while done < length:
-        if length - done < len(buffer):
-            del buffer[length - done :]
-        count = os.preadv(fd, [buffer], start + done)
-        if not count:
-            raise OSError(errno.EIO, "short read at byte %d" % (start + done))
-        piece = buffer if count == len(buffer) else buffer[:count]
-        parts.append(_zeros(count) if piece == _zeros(count) else bytes(piece))
-        done += count
+    parts, done = [], 0
+    with mmap.mmap(-1, _PIECE) as buffer:  # aligned, as O_DIRECT wants it
+        while done < length:
+            with memoryview(buffer) as whole, whole[: length - done] as rest:
+                count = os.preadv(fd, [rest], start + done)
+            if not count:
+                raise OSError(errno.EIO, "short read at byte %d" % (start + done))
+            piece = buffer[:count]
+            parts.append(_zeros(count) if piece == _zeros(count) else piece)
+            done += count
     return _zeros(length) if all(part is _zeros(len(part)) for part in parts) else b"".join(parts)

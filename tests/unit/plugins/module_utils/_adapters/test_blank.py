@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
 from ansible_collections.bulkhead.storage.tests.support.namespace import image, loop_device
 
@@ -45,3 +45,19 @@ def test_a_device_is_known_by_its_number_and_by_what_stands_behind_it(arena: str
         subprocess.run(["losetup", "-d", again], check=True)
         subprocess.run(["losetup", again, arena + "/b"], check=True)
         assert stamp(again) != seen, "the same number, another medium"
+
+
+def test_what_another_host_wrote_is_seen_though_this_one_has_the_device_cached(arena: str) -> None:
+    path = image(arena + "/a", 16 * MIB)
+    with loop_device(path) as device:
+        fd = os.open(device, os.O_RDONLY)
+        try:
+            assert signatures.examine(fd, device).kind == "blank" and not any(os.pread(fd, 8 * MIB, 0))
+            with open(path, "r+b") as beneath:  # as another host would: past this one's cache
+                beneath.seek(3 * MIB)
+                beneath.write(b"theirs")
+            assert not any(os.pread(fd, 8 * MIB, 0)), "the cache does not know of it"
+            assert signatures.examine(fd, device).kind == "unknown"
+            assert os.pread(fd, 5, 1) == bytes(5), "others read as before: no alignment is asked of them"
+        finally:
+            os.close(fd)
