@@ -361,8 +361,8 @@ class LogicalVolume(_Port):
             fresh = {"size": UNKNOWN, "share": None, "thin_pool": None, "tags": (), "active": True}
             return {**fresh, **declared}
         after: dict[str, Any] = {**merged(now, declared), "size": declared.get("size", now["size"])}
-        after.pop("unfinished", None)
-        after.pop("source", None)  # a volume that it is a thin snapshot of: that is how it begins
+        for begun in ("unfinished", "_restoring", "source"):  # the last: what it is a thin snapshot of, as it begins
+            after.pop(begun, None)
         return after
 
     def lowers(self, target: str, before: Any, after: Any) -> bool:

@@ -65,10 +65,12 @@ class Content(_Port):
         vg, name = target.split("/")[2:]
         rest, kept = restoring(name), after["kept"].rpartition("/")[2]
         full = "%s/%%s" % vg
-        now, coming, put_by = (volume(self.lvm, full % each) for each in (name, rest, kept))
-        done = now is not None and now["restored"] == after["restored"]
-        if not done and now is not None:
-            if put_by is not None:
+        now, coming = volume(self.lvm, full % name), volume(self.lvm, full % rest)
+        if now is None:  # killed between the two renames, which may have been of another restore
+            call(self.lvm, ["lvrename", vg, rest, name])
+            now, coming = volume(self.lvm, full % name), None
+        if now is None or now["restored"] != after["restored"]:
+            if volume(self.lvm, full % kept) is not None:
                 raise StorageError("conflict", "%s is there already" % after["kept"], "say another restore_id")
             if coming is not None and coming["restored"] != after["restored"]:
                 call(self.lvm, ["lvchange", "-an", full % rest])  # of another restore, which never came to anything
@@ -80,11 +82,9 @@ class Content(_Port):
                 call(self.lvm, argv)
             call(self.lvm, ["lvchange", "-an", full % name])  # fails where somebody has it open
             call(self.lvm, ["lvrename", vg, name, kept])
-        if not done:
             try:
                 call(self.lvm, ["lvrename", vg, rest, name])
             except StorageError:
-                if now is not None:
-                    call(self.lvm, ["lvrename", vg, kept, name])
+                call(self.lvm, ["lvrename", vg, kept, name])
                 raise
         call(self.lvm, ["lvchange", "-ky", "-pr", full % kept])

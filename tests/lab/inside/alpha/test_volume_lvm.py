@@ -354,12 +354,18 @@ MIDDLE = (2, True)  # between its two renames, when the volume has no name
 
 @pytest.mark.parametrize(
     "then,points",
-    [("restored", [MIDDLE, (4, False)]), ("volume", [(1, True), MIDDLE]), ("removed", [(0, True), MIDDLE])],
+    [
+        ("restored", [MIDDLE]),
+        ("another", [MIDDLE]),
+        ("volume", [(1, True)]),
+        ("removed", [(0, True), MIDDLE]),
+    ],
 )
 def test_a_killed_restore_is_finished_or_goes_with_its_volume(made: None, then: str, points: Any) -> None:
     """Killed before and after each program that changes something; in CI at some of them."""
     restored, gone = keep(state="restored"), {"volumes": [volume(state="absent")]}
-    gone["snapshots"] = [{"name": name, "volume": "data", "state": "absent"} for name in ("s", "before-restore-s")]
+    names = ("s", "before-restore-s", "before-restore-b")
+    gone["snapshots"] = [{"name": name, "volume": "data", "state": "absent"} for name in names]
     if "BULKHEAD_SOAK" in os.environ:
         points = [(count, late) for count in range(5) for late in (False, True)]
     for point in points:
@@ -368,13 +374,19 @@ def test_a_killed_restore_is_finished_or_goes_with_its_volume(made: None, then: 
         assert vg.killed(*point, **restored), point
         if then == "restored":
             vg.done(converge([], **restored, volumes=[volume()]))
-        if then != "removed":
+        if then == "another":
+            vg.done(converge([], **keep(state="restored", restore_id="b")))
+            assert vg.lv("v+default+data", "lv_tags")[0].split(",")[0].endswith("/b") and vg.lv("r+default+data") == []
+            assert attached() == "before" and bool(vg.lv(KEPT + "before-restore-s")) == (point >= MIDDLE)
+        elif then != "removed":
             assert attached() == ("before" if then == "restored" or point >= MIDDLE else "after"), point
             vg.done(converge([], **restored))
             assert vg.done(converge([], **restored))["actions"] == [] and attached() == "before"
             assert state(KEPT + "before-restore-s")[:2] == ["read-only", ""]
         vg.done(converge([], **gone))
         assert [row["lv_name"] for row in vg.told("lvs", "lv_name")] == ["thin"], point
+    if then != "restored":
+        return
     kept_then("after")
     vg.done(run(volume(state="detached")))
     assert not vg.killed(5, False, **restored), "so many programs change something, and no more"
