@@ -256,7 +256,7 @@ that of the controller and of the emulator; wall time is also what others did on
 that changes nothing ran {} program, the report of LVM.
 
 Above the bare commands are the start of a play, three looks with a report each, and for every volume the proof that it
-is blank (8 MiB read before mkfs and after it), what is begun written down and synced, and fstab replaced whole.
+is blank (8 MiB read before mkfs), what is begun written down and synced, and fstab replaced whole.
 """
     words = told["count"], told["lvm"], told["kernel"], told["load"], told["programs"]
     return _title("Thin volumes in a guest") + text.lstrip().format(*words) + "\n" + table(rows)
