@@ -321,8 +321,7 @@ def test_a_volume_without_a_name_is_what_its_restore_left() -> None:
     ],
 )
 def test_the_content_of_a_volume_is_told_by_its_mark(names: dict[str, str], row: Any) -> None:
-    lvm, books = lvm2.Lvm2(Program(out=renamed(**names))), lambda: None
-    port = lvm2content.Content(lvm, books)
+    port = lvm2content.Content(lvm2.Lvm2(Program(out=renamed(**names))), lambda: None)
     port.resolve(VOLUME, SAID)
     found = port.scan([VOLUME]).get(VOLUME)
     assert found == (row and {**row, "_open": False})

@@ -731,6 +731,8 @@ def test_a_world_lists_everything_once(ground: Ground) -> None:
     ground.rows["a", 1], ground.rows["a", 2] = {"x": 1}, {"x": 2}
     world = World(ground.ports)
     assert world.everything("a") == world.everything("a") == {1: {"x": 1}, 2: {"x": 2}}
+    again = plan([unit("one", ("a", 1, {"x": 3}))], world).gathered
+    assert again is None, "what is declared may depend on it: it is declared anew the next time"
     assert world.look("a", [1, 3]) == {1: {"x": 1}, 2: {"x": 2}}
     assert ground.scans == ["a"], "what was listed whole is not looked for again"
 
