@@ -11,12 +11,15 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blkprobe, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import BOOT, Sysfs, known_as
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+MOMENT = 2.0  # seconds
 
 
 def seen(look: Sysfs, target: str, fd: int) -> tuple[signatures.Content, dict[str, Any]]:
@@ -123,15 +126,25 @@ class Taken:
 def claim(fd: int, target: str) -> None:
     """Our programs inherit the lock on an image, so it is not free as long as one of a killed run still writes to it.
 
-    A device they open exclusively, which is a lock of their own.
+    A device they open exclusively, which is a lock of their own. What another thread of ours starts has all descriptors
+    for a moment, between fork(2) and execve(2): also one that we closed meanwhile.
     """
     if stat.S_ISREG(os.fstat(fd).st_mode):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            text = "a program of an earlier run still works on %s" % target
-            raise StorageError("in_use", text, "wait until it has ended") from error
+        end = time.monotonic() + MOMENT
+        while not _locked(fd):
+            if time.monotonic() > end:
+                text = "a program of an earlier run still works on %s" % target
+                raise StorageError("in_use", text, "wait until it has ended")
+            time.sleep(0.01)
         os.set_inheritable(fd, True)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def zero(fd: int, size: int, target: str, base: int = 0) -> None:

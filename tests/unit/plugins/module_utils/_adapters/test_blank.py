@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import threading
+import time
+
+import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank, signatures
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support.namespace import image, loop_device
 
 MIB = 1 << 20
@@ -61,3 +67,25 @@ def test_what_another_host_wrote_is_seen_though_this_one_has_the_device_cached(a
             assert os.pread(fd, 5, 1) == bytes(5), "others read as before: no alignment is asked of them"
         finally:
             os.close(fd)
+
+
+def test_a_lock_that_a_starting_program_has_for_a_moment_is_waited_for(
+    arena: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = image(arena + "/a", MIB)
+    held, mine = os.open(path, os.O_RDWR), os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        threading.Timer(0.2, fcntl.flock, (held, fcntl.LOCK_UN)).start()
+        blank.claim(mine, path)
+        assert os.get_inheritable(mine)
+        fcntl.flock(mine, fcntl.LOCK_UN)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        monkeypatch.setattr(blank, "MOMENT", 0.1)
+        start = time.monotonic()
+        with pytest.raises(StorageError) as caught:
+            blank.claim(mine, path)
+        assert caught.value.code == "in_use" and time.monotonic() - start < 5
+    finally:
+        os.close(held)
+        os.close(mine)
