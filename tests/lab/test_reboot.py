@@ -40,13 +40,15 @@ said = converge([], **json.loads(sys.argv[1]))
 print(json.dumps({key: said[key] for key in ("refused", "errors", "actions")}, default=repr))
 """
 EYES = """
-import json, os, subprocess
+import glob, json, os, subprocess
+disks = {os.path.realpath(path): path for path in sorted(glob.glob("/dev/disk/by-id/*"))}  # sdb may be sdc after a boot
 argv = ["findmnt", "--json", "--list", "--output", "TARGET,SOURCE,FSTYPE,OPTIONS"]
 rows = json.loads(subprocess.run(argv, check=True, stdout=-1).stdout)["filesystems"]
 rows = {row["target"]: row for row in rows if row["target"].startswith(("/mnt/", "/srv/"))}
 for row in rows.values():
     device, bracket, root = row["source"].partition("[")
     device = os.path.realpath(device) if device.startswith("/") else device  # by whichever name it was mounted
+    device = disks.get(device, device)
     if device.startswith("/dev/loop"):  # another number after a boot
         device = subprocess.run(["losetup", "-nO", "BACK-FILE", device], check=True, stdout=-1).stdout.decode().strip()
     row["source"] = device + bracket + root
