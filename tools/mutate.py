@@ -39,12 +39,13 @@ ORDER = [
     "test_reconcile.py",
     "test_plan.py",
     "test_size_names.py",
+    "test_waiting.py",
     "test_properties.py",
 ]
-FILES = "errors guard listing model names parallel plan procedure reconcile render runner size world".split()
+FILES = "errors guard listing model names parallel plan procedure reconcile render runner size waiting world".split()
 FIRST = dict.fromkeys(("parallel", "reconcile", "runner"), "test_reconcile.py")
 FIRST.update(dict.fromkeys(("model", "plan", "world"), "test_plan.py"))
-FIRST.update(dict.fromkeys(("names", "size"), "test_size_names.py"))
+FIRST.update(dict.fromkeys(("names", "size"), "test_size_names.py"), waiting="test_waiting.py")
 DEADLINE = 60.0
 COMPARISONS = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,

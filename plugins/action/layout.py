@@ -12,13 +12,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import tempfile
 import zlib
 from typing import Any
 
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing import vault
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.bulkhead.storage.plugins.module_utils import _shipped
 from ansible_collections.bulkhead.storage.plugins.module_utils._kinds import LISTS
 
 # Before ansible-core 2.19 a vaulted value stays an object of its own; since then it is a text that carries a tag.
@@ -48,6 +52,7 @@ class ActionModule(ActionBase):
             args["_declaration"] = _packed(text)
         else:
             args["_secrets"] = []  # no list comes with the task: the module need not know any kind's options
+        args[_shipped.OPTION] = _code()
         done: dict[str, Any] = self._execute_module(
             module_name="bulkhead.storage.layout", module_args=args, task_vars=task_vars
         )
@@ -58,6 +63,19 @@ class ActionModule(ActionBase):
         if not isinstance(document, dict):
             raise AnsibleActionFail("%s does not hold a dictionary of lists" % src)
         return document
+
+
+def _code() -> str:
+    """What runs on the target, packed once a run of Ansible and not once a host: in its folder, which it removes."""
+    path = os.path.join(C.DEFAULT_LOCAL_TMP, "bulkhead-storage-code")
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as stream:
+        return stream.read()
+    code = _shipped.packed()
+    handle, part = tempfile.mkstemp(dir=C.DEFAULT_LOCAL_TMP)
+    with open(handle, "w", encoding="ascii") as stream:
+        stream.write(code)
+    os.replace(part, path)  # whole for the other processes, whoever is first
+    return code
 
 
 def _serialised(document: dict[str, Any], task_vars: dict[str, Any]) -> tuple[str, list[str]]:
