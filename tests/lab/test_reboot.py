@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -154,6 +155,7 @@ def test_a_disk_that_was_divided_is_as_declared_after_a_boot(clean: lab.Guest) -
         ],
         "filesystems": [{"device": part, "fstype": "ext4"}],
         "mounts": [{"path": "/mnt/divided", "source": part, "fstype": "ext4", "nofail": True}],
+        "io_limits": [{"name": "divided", "path": "/mnt/divided", "write_bps": "1MiB"}],
     }
     assert len(converged(guest, document)) >= 8 and converged(guest, document) == []
     guest.reboot()
@@ -161,4 +163,9 @@ def test_a_disk_that_was_divided_is_as_declared_after_a_boot(clean: lab.Guest) -
     assert guest.run(["cat", "/sys/class/block/%s/queue/read_ahead_kb" % kernel]).stdout == "1024\n"
     assert "[none]" in guest.run(["cat", "/sys/class/block/%s/queue/scheduler" % kernel]).stdout
     assert guest.run(["findmnt", "-no", "FSTYPE", "/mnt/divided"]).stdout == "ext4\n"
+    argv = ["systemd-run", "-q", "--scope", "--slice=bulkhead-divided.slice", "dd", "if=/dev/zero", "of=/mnt/divided/f"]
+    said = guest.run([*argv, "bs=64k", "count=128", "oflag=direct"]).stderr
+    copied = re.search(r"copied, ([0-9.]+) s", said)
+    assert copied and 8 / 1.1 <= float(copied[1]) <= 8 / 0.9, "8 MiB under 1 MiB/s, in a slice that starts now: " + said
+    print("8 MiB under 1 MiB/s after the boot: %s s" % copied[1])
     assert converged(guest, document) == [], "the run after the boot has nothing to do"
