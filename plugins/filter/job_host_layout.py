@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: job_host_layout
-short_description: What the pools and volumes of a job host mean to it
+short_description: What the pools, volumes, jobs and limits of a job host mean to it
 version_added: 0.1.0
 author:
   - bulkhead.storage contributors (@bulkhead-storage)
 description:
-  - Maps a job host to O(bulkhead.storage.layout#module:pools), O(bulkhead.storage.layout#module:volumes) and
-    O(bulkhead.storage.layout#module:trees) of M(bulkhead.storage.layout). The role P(bulkhead.storage.job_host#role) is
-    this filter and one task.
-  - A pool that does not say where it lies is put below the base directory. A directory for the jobs is added.
+  - Maps a job host to O(bulkhead.storage.layout#module:pools), O(bulkhead.storage.layout#module:volumes),
+    O(bulkhead.storage.layout#module:jobs) and O(bulkhead.storage.layout#module:io_limits) of
+    M(bulkhead.storage.layout). The role P(bulkhead.storage.job_host#role) is this filter and one task.
+  - A pool that does not say where it lies is put below the base directory.
 positional: _input
 options:
   _input:
@@ -27,6 +27,17 @@ options:
     elements: dict
   volumes:
     description: Volumes, each with the options of M(bulkhead.storage.volume).
+    type: list
+    elements: dict
+  jobs:
+    description:
+      - Jobs, each with the options of M(bulkhead.storage.job).
+      - A C(command) that is text is given to C(sh -c). C(volumes) that are text are C(name[:path[:ro]]), with commas
+        between them, the name with its namespace as C(namespace/name).
+    type: list
+    elements: dict
+  io_limits:
+    description: Limits, each with the options of M(bulkhead.storage.io_limit).
     type: list
     elements: dict
   state:
@@ -44,12 +55,13 @@ EXAMPLES = r"""
   bulkhead.storage.layout:
     pools: "{{ wanted.pools }}"
     volumes: "{{ wanted.volumes }}"
-    trees: "{{ wanted.trees }}"
+    jobs: "{{ wanted.jobs }}"
+    io_limits: "{{ wanted.io_limits }}"
 """
 
 RETURN = r"""
 _value:
-  description: The lists C(pools), C(volumes) and C(trees).
+  description: The lists C(pools), C(volumes), C(jobs) and C(io_limits).
   type: dict
 """
 

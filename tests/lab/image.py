@@ -40,6 +40,7 @@ PACKAGES = """
     nfs-kernel-server nfs-common open-iscsi targetcli-fb sg3-utils
     xfsprogs e2fsprogs btrfs-progs dosfstools uuid-runtime quota acl attr strace gdisk fdisk parted
     selinux-policy-default selinux-utils policycoreutils policycoreutils-python-utils
+    busybox-static
 """
 
 # Loaded in the saved state already: the first use of a module costs seconds in an emulated guest.

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a job host's pools and volumes to options of ``layout``. Pure; raises StorageError.
+"""From a job host's pools, volumes and jobs to options of ``layout``. Pure; raises StorageError.
 
-Entries take exactly the options of the modules ``pool`` and ``volume``; ``layout`` checks them. Added here: where a
-pool lies that does not say so, and the directory of the jobs.
+Entries take exactly the options of the modules ``pool``, ``volume``, ``job`` and ``io_limit``; ``layout`` checks them.
+Added here: where a pool lies that does not say so, and a job's command and volumes as one types them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 
 _ON_A_PATH = ("auto", "directory", "loop", "btrfs")
 # What an entry still says when the whole host goes: its name, and its consent.
-_LEAVING = {"pools": ("name", "confirm"), "volumes": ("name", "namespace", "force")}
+_LEAVING = {
+    "pools": ("name", "confirm"),
+    "volumes": ("name", "namespace", "force"),
+    "jobs": ("id",),
+    "io_limits": ("name", "persist"),
+}
 
 
 def layout(
-    base: str, pools: Any = None, volumes: Any = None, state: str = "present"
+    base: str, pools: Any = None, volumes: Any = None, state: str = "present", jobs: Any = None, io_limits: Any = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """``pools``, ``volumes`` and ``trees`` of ``layout``. With ``state`` absent everything that is declared goes."""
+    """The lists of ``layout``. With ``state`` absent everything that is declared goes."""
     base = names.path(base, "base")
     if state not in ("present", "absent"):
         raise StorageError("invalid", "state %.80r is neither present nor absent" % (state,), option="state")
     found: dict[str, list[dict[str, Any]]] = {}
-    for kind, entries in (("pools", pools), ("volumes", volumes)):
+    lists = {"pools": pools, "volumes": volumes, "jobs": jobs, "io_limits": io_limits}
+    for kind, entries in lists.items():
         found[kind] = [_entry(kind, index, entry, base) for index, entry in enumerate(_list(kind, entries))]
         if state == "absent":
             kept = _LEAVING[kind]
@@ -35,9 +41,6 @@ def layout(
                 {**{option: value for option, value in entry.items() if option in kept}, "state": "absent"}
                 for entry in found[kind]
             ]
-    # Jobs find their own directory by its name, but cannot list those of others.
-    jobs = {"path": "jobs", "owner": "0", "group": "0", "mode": "0711"}
-    found["trees"] = [{"root": base, "entries": [jobs], "state": state}]
     return found
 
 
@@ -46,16 +49,41 @@ def _entry(kind: str, index: int, entry: Any, base: str) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise StorageError("invalid", "%s %.80r is not a dictionary" % (where, entry), option=kind)
     try:
-        name = names.identifier(entry.get("name"))
+        name = names.identifier(entry.get("id"), "id") if kind == "jobs" else names.identifier(entry.get("name"))
     except StorageError as error:
         error.at(where)
         raise
     said = {option: value for option, value in entry.items() if value not in (None, "")}  # "": not answered in a survey
+    if kind == "jobs":
+        return _job(said, where)
     config = said.get("config") or {}
     if kind == "pools" and said.get("backend") in _ON_A_PATH and isinstance(config, dict) and not config.get("path"):
         home = names.join(base, "volumes") if name == "default" else names.join(base, "pools", name)
         said["config"] = {**config, "path": home}
     return said
+
+
+def _job(said: dict[str, Any], where: str) -> dict[str, Any]:
+    """A command that is text is one for the job's shell; volumes that are text are name[:path[:ro]], with commas."""
+    if isinstance(said.get("command"), str):
+        said["command"] = ["sh", "-c", said["command"]]
+    if isinstance(said.get("volumes"), str):
+        said["volumes"] = [_volume(word.strip(), where) for word in said["volumes"].split(",") if word.strip()]
+    return said
+
+
+def _volume(word: str, where: str) -> dict[str, Any]:
+    namespaced, *rest = word.split(":")
+    namespace, slash, name = namespaced.rpartition("/")
+    found: dict[str, Any] = {"name": name, **({"namespace": namespace} if slash else {})}
+    if rest and rest[0]:
+        found["path"] = rest[0]
+    if rest[1:] not in ([], ["ro"], ["rw"]):
+        text = "%s: volume %.80r is not name[:path[:ro]]" % (where, word)
+        raise StorageError("invalid", text, "such as data:/data:ro", option="volumes")
+    if rest[1:] == ["ro"]:
+        found["read_only"] = True
+    return found
 
 
 def _list(kind: str, entries: Any) -> list[Any]:

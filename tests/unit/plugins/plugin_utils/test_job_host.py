@@ -13,11 +13,11 @@ import yaml
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import options
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, tree, volume
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import io_limit, job, pool, volume
 from ansible_collections.bulkhead.storage.plugins.plugin_utils._maps import job_host
 
 ROLE = Path(__file__).resolve().parents[4] / "roles" / "job_host"
-KINDS = {"pools": pool, "trees": tree, "volumes": volume}
+KINDS = {"pools": pool, "volumes": volume, "jobs": job, "io_limits": io_limit}
 
 
 def layout(*args: Any, **more: Any) -> dict[str, list[dict[str, Any]]]:
@@ -36,8 +36,6 @@ def test_entries_are_those_of_the_modules() -> None:
     found = layout("/srv/j", pools, volumes)
     assert found["pools"] == pools
     assert found["volumes"] == [{"name": "v", "size": "64MB", "pool": "p", "labels": {"a": "b"}, "read_only": False}]
-    jobs = {"path": "jobs", "owner": "0", "group": "0", "mode": "0711"}
-    assert found["trees"] == [{"root": "/srv/j", "entries": [jobs], "state": "present"}]
 
 
 @pytest.mark.parametrize("backend", ["auto", "directory", "loop", "btrfs"])
@@ -54,8 +52,34 @@ def test_absent_keeps_names_and_consents_only() -> None:
     found = layout("/srv/j", pools, volumes, state="absent")
     assert found["pools"] == [{"name": "p", "confirm": "p", "state": "absent"}]
     assert found["volumes"] == [{"name": "v", "namespace": "n", "force": True, "state": "absent"}]
-    assert found["trees"][0]["state"] == "absent"
     assert "confirm" not in layout("/srv/j", [{"name": "p", "backend": "loop"}], state="absent")["pools"][0]
+
+
+def test_a_job_as_one_types_it() -> None:
+    typed = {"id": "j", "command": "ls /data", "volumes": "data:/data, blue/cache::ro,plain", "user": ""}
+    (found,) = layout("/srv/j", jobs=[typed])["jobs"]
+    assert found["command"] == ["sh", "-c", "ls /data"] and "user" not in found
+    assert found["volumes"] == [
+        {"name": "data", "path": "/data"},
+        {"name": "cache", "namespace": "blue", "read_only": True},
+        {"name": "plain"},
+    ]
+    listed = {"id": "j", "command": ["ls"], "volumes": [{"name": "data"}], "state": "finished"}
+    assert layout("/srv/j", jobs=[listed])["jobs"] == [listed]
+    assert layout("/srv/j", jobs=[listed], state="absent")["jobs"] == [{"id": "j", "state": "absent"}]
+    for wrong in ("data:/data:rx", "a:b:c:d"):
+        with pytest.raises(StorageError, match="is not name"):
+            layout("/srv/j", jobs=[{**listed, "volumes": wrong}])
+    with pytest.raises(StorageError) as caught:
+        layout("/srv/j", jobs=[{"name": "j"}])
+    assert caught.value.code == "invalid"
+
+
+def test_limits_are_those_of_the_module() -> None:
+    limit = {"name": "slow", "path": "/srv", "read_bps": "1MiB", "persist": False}
+    assert layout("/srv/j", io_limits=[{**limit, "slice": ""}])["io_limits"] == [limit]
+    gone = {"name": "slow", "persist": False, "state": "absent"}
+    assert layout("/srv/j", io_limits=[limit], state="absent")["io_limits"] == [gone]
 
 
 def test_nothing_declared() -> None:
@@ -87,6 +111,9 @@ def test_the_specification_of_the_role_is_that_of_the_modules() -> None:
     assert {name: option["default"] for name, option in spec.items()} == defaults
     assert _bare(spec["job_host_pools"]["options"]) == _bare(pool.OPTIONS)
     assert _bare(spec["job_host_volumes"]["options"]) == _bare(volume.OPTIONS)
+    assert _bare(spec["job_host_io_limits"]["options"]) == _bare(io_limit.OPTIONS)
+    typed = {"command": {"type": "raw", "options": {}}, "volumes": {"type": "raw", "options": {}}}  # as text too
+    assert _bare(spec["job_host_jobs"]["options"]) == {**_bare(job.OPTIONS), **typed}
 
 
 def _bare(spec: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,367 @@
+# Copyright (c) 2026 bulkhead.storage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs that systemd runs: what they see, what they cannot do, what is left of them. systemctl(1) and /proc tell."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import Any, Iterator
+
+import pytest
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job as resource
+from ansible_collections.bulkhead.storage.tests.support.quotas import converge, sh
+
+MIB = 1 << 20
+BASE = "/var/lib/bulkhead"
+
+
+def table() -> str:
+    """The host's mounts, without the numbers that each new one gets."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        return "".join(" ".join(line.split()[2:]) + "\n" for line in stream)
+
+
+def left() -> dict[str, Any]:
+    """Whatever jobs could leave on a host."""
+    units = sh(["systemctl", "list-units", "--all", "--plain", "--no-legend", "bulkhead-job-*.service"])
+    files = [name for name in os.listdir("/run/systemd/system") if name.startswith("bulkhead-job-") and "@" not in name]
+    loops = sh(["losetup", "-nlO", "BACK-FILE"])
+    groups = [name for _at, names, _files in os.walk("/sys/fs/cgroup") for name in names if "bulkhead-job-" in name]
+    folders = os.listdir("/run/bulkhead-jobs") if os.path.isdir("/run/bulkhead-jobs") else []
+    groups = [name for name in groups if name.endswith(".service")]
+    return {"mounts": table(), "units": units, "files": files, "loops": loops, "groups": groups, "folders": folders}
+
+
+def homes() -> list[str]:
+    return sorted(os.listdir(BASE + "/jobs")) if os.path.isdir(BASE + "/jobs") else []
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    """In the mounts of systemd, which runs the jobs: other tests may have gone to some of their own."""
+    folder, mine = os.getcwd(), os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    with open("/proc/1/ns/mnt", "rb") as theirs:
+        os.setns(theirs.fileno(), os.CLONE_NEWNS)
+    try:
+        yield
+        _cleared()
+    finally:
+        os.setns(mine, os.CLONE_NEWNS)
+        os.close(mine)
+        os.chdir(folder)
+
+
+def _cleared() -> None:
+    jobs = [{"id": name, "state": "absent"} for name in homes()]
+    volumes = [{"name": name, "state": "absent", "force": True} for name in ("data", "fast")]
+    good(converge([], jobs=jobs, volumes=volumes))
+
+
+def good(done: dict[str, Any]) -> dict[str, Any]:
+    assert not done["refused"] and not done["errors"], (done["refused"], done["errors"])
+    return done
+
+
+def job(key: str, script: str, **more: Any) -> dict[str, Any]:
+    return {"id": key, "command": ["sh", "-c", script], "state": "finished", **more}
+
+
+def ran(one: dict[str, Any], **lists: Any) -> dict[str, Any]:
+    done = good(converge([], jobs=[one], **lists))
+    shown: dict[str, Any] = done["shown"]["jobs[0] (%s)" % one["id"]]
+    return {**shown, "actions": done["actions"]}
+
+
+def test_a_job_runs_once_and_is_told_again() -> None:
+    before = left()
+    one = job("first", "echo out; echo err >&2; echo $JOB_ID $JOB_VOLUMES_COUNT; date +%s%N")
+    shown = ran(one)
+    assert (shown["rc"], shown["state"], shown["result"]) == (0, "finished", "success")
+    assert shown["stdout"].startswith("out\nfirst 0\n") and shown["stderr"] == "err\n"
+    again = ran(one)
+    assert again["actions"] == [] and again["stdout"] == shown["stdout"]
+    assert ran({"id": "first", "state": "finished"})["stdout"] == shown["stdout"], "its id is enough"
+    assert left() == before
+    ports = _kinds.ports(["jobs"])
+    (told,) = resource.gather({"id": None}, ports)["jobs"]
+    assert told == {name: value for name, value in shown.items() if name != "actions"}
+    assert (
+        resource.gather({"id": "first"}, ports)["jobs"] == [told] and not resource.gather({"id": "none"}, ports)["jobs"]
+    )
+    other = converge([], jobs=[{**one, "command": ["true"]}])
+    assert [error["code"] for error in other["refused"]] == ["conflict"]
+
+
+def test_a_job_has_its_volumes_and_nothing_else() -> None:
+    """Two volumes, of which one is memory; what the job could see and write is told by the job, and by the host."""
+    good(converge([], volumes=[{"name": "data", "size": "8MiB", "owner": "65534"}]))
+    before = left()
+    script = """
+    id -u; pwd; echo $(ls /) ; echo $(ls /volumes); echo $JOB_VOLUMES_COUNT $JOB_VOLUME_0 $JOB_VOLUME_1
+    echo data > /volumes/data/file; echo fast > /elsewhere/file; cat /volumes/data/file /elsewhere/file
+    for place in /work /tmp /volumes/data /elsewhere; do
+        dd if=/dev/zero of=$place/full bs=64k 2> /dev/null; stat -c '%s' $place/full; rm $place/full
+    done
+    n=0; while touch /work/$n; do n=$((n + 1)); done 2> /dev/null; echo $n
+    n=0; while touch /volumes/data/$n; do n=$((n + 1)); done 2> /dev/null; echo $n; rm /volumes/data/[0-9]*
+    grep -c . /proc/self/mountinfo; grep -E 'data|elsewhere' /proc/self/mountinfo
+    """
+    volumes = [{"name": "data"}, {"name": "fast", "path": "/elsewhere"}]
+    fast = {"name": "fast", "type": "memory", "size": "2MiB", "owner": "65534"}
+    shown = ran(job("both", script, volumes=volumes), volumes=[fast])
+    lines = shown["stdout"].split("\n")
+    assert lines[:2] == ["65534", "/work"]
+    assert lines[2] == "bin dev elsewhere etc lib lib64 proc root run sys tmp usr var volumes work"
+    assert lines[3:7] == ["data", "2 data fast", "data", "fast"]
+    work, tmp, data, memory = map(int, lines[7:11])
+    assert work == tmp == MIB and memory == 2 * MIB - 4096 and 5 * MIB < data < 8 * MIB
+    assert 32 <= int(lines[11]) < 64, "inodes of /work"
+    assert 1000 < int(lines[12]) < 8192, "inodes of the volume"
+    for line in lines[14:16]:
+        assert "nosuid,nodev" in line, line
+    assert left() == before, "the memory volume is gone"
+    image = BASE + "/volumes/default/data.img"
+    assert sh(["debugfs", "-R", "cat /file", image]) == "data\n", "the other one is there"
+
+
+# Each is a way out that root has in a plain chroot(2): what it prints there is what it reached.
+ESCAPES = {
+    "the root above": """
+import os
+fd = os.open("/", os.O_RDONLY)
+os.makedirs("/tmp/in", exist_ok=True)
+os.chroot("/tmp/in")
+os.fchdir(fd)
+for _n in range(64):
+    os.chdir("..")
+os.chroot(".")
+assert os.path.exists("/mark-of-the-host")
+""",
+    "a mount": """
+import ctypes
+assert ctypes.CDLL(None).mount(b"none", b"/tmp", b"tmpfs", 0, None) == 0
+assert ctypes.CDLL(None).umount2(b"/tmp", 2) == 0
+""",
+    "a disk": """
+import os
+os.mknod("/tmp/disk", 0o600 | 0o060000, DEVICE)
+os.pread(os.open("/tmp/disk", os.O_RDONLY), 16, 0)
+""",
+    "a process": """
+import os
+os.kill(PROCESS, 0)
+""",
+    "what runs": """
+import os
+running = [open("/proc/%s/cmdline" % n, "rb").read() for n in os.listdir("/proc") if n.isdigit()]
+assert any(b"of-another-" + b"process" in line for line in running)
+""",
+    "the root of a process": """
+import os
+assert os.path.exists("/proc/%d/root/mark-of-the-host" % PROCESS)
+""",
+    "a namespace": """
+import ctypes
+assert ctypes.CDLL(None).unshare(0x00020000) == 0
+""",
+    "a knob of the kernel": """
+open("/proc/sys/kernel/core_pattern", "r+").close()
+""",
+    "sysfs": """
+import os
+assert os.listdir("/sys/kernel")
+""",
+    "a program of root": """
+import os
+open("/tmp/suid", "w").close()
+os.chmod("/tmp/suid", 0o4755)
+assert os.stat("/tmp/suid").st_mode & 0o4000
+""",
+    "another project": """
+import fcntl, os, struct
+fd = os.open("/volumes/data/charged", os.O_RDWR | os.O_CREAT)
+had = bytearray(fcntl.ioctl(fd, 0x801C581F, bytes(28)))
+struct.pack_into("I", had, 12, struct.unpack_from("I", had, 12)[0] + 1)
+fcntl.ioctl(fd, 0x401C5820, bytes(had))
+""",
+    "the clock": """
+import time
+time.clock_settime(time.CLOCK_REALTIME, time.time())
+""",
+}
+TRIES = """
+import os, sys
+DEVICE, PROCESS = %d, %d
+for name, code in %r.items():
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        os.close(2)
+        try:
+            exec(code)
+        except BaseException as error:
+            print(name, type(error).__name__, flush=True)
+            os._exit(1)
+        print(name, "reached", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+PLAIN = """
+set -e
+mkdir -p /srv/plain/usr /srv/plain/proc /srv/plain/sys /srv/plain/tmp /srv/plain/volumes/data
+ln -sfn usr/bin /srv/plain/bin; ln -sfn usr/lib /srv/plain/lib; ln -sfn usr/lib64 /srv/plain/lib64
+mount --bind /usr /srv/plain/usr; mount --bind "$1" /srv/plain/volumes/data
+mount -t proc proc /srv/plain/proc; mount -t sysfs sysfs /srv/plain/sys
+exec chroot /srv/plain /usr/bin/python3 -c "$2"
+"""
+
+
+def test_nothing_is_reached_from_a_job_that_is_from_a_plain_chroot() -> None:
+    volume = {"name": "data", "size": "300MiB", "fstype": "xfs", "owner": "0"}
+    place = "/mnt/escapes"
+    with open("/mark-of-the-host", "w", encoding="utf-8"):
+        pass
+    with subprocess.Popen(["/bin/sh", "-c", "sleep 600; : of-another-process"]) as process:
+        try:
+            disk = os.stat(os.path.realpath("/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_data1")).st_rdev
+            tries = TRIES % (disk, process.pid, ESCAPES)
+            good(converge([], volumes=[{**volume, "state": "attached", "target": place}]))
+            plain = sh(["unshare", "--mount", "sh", "-c", PLAIN, "sh", place, tries]).splitlines()
+            assert plain == [name + " reached" for name in ESCAPES], "or it is no escape"
+            good(converge([], volumes=[{**volume, "state": "detached"}]))
+            before = left()
+            one = {"id": "out", "command": ["python3", "-c", tries], "user": "0", "rootfs": "/", "state": "finished"}
+            shown = ran({**one, "volumes": [{"name": "data"}]})
+            print(shown["stdout"], shown["stderr"])
+            said = shown["stdout"].splitlines()
+            assert [line.rpartition(" ")[0] for line in said] == list(ESCAPES), shown
+            assert [line for line in said if line.endswith(" reached")] == []
+            assert left() == before
+        finally:
+            process.kill()
+            os.unlink("/mark-of-the-host")
+
+
+def test_a_job_that_fails_says_how() -> None:
+    said = {
+        "exit 7": (7, "exit-code"),
+        "sh -c 'kill -9 $$'; exit $?": (137, "exit-code"),
+        "trap 'exit 9' TERM; sleep 60 & wait": (9, "timeout"),
+        "trap '' TERM; sleep 60": (137, "timeout"),
+        "exec /nowhere": (127, "exit-code"),
+    }
+    jobs = [job("fails-%d" % n, script, timeout=2) for n, script in enumerate(said)]
+    jobs.append({"id": "no-program", "command": ["/no/such/program"], "state": "finished"})
+    done = converge([], jobs=jobs)
+    assert not done["refused"]
+    found = [(error["code"], error["details"]["rc"], error["details"]["result"]) for error in done["errors"]]
+    assert found == [("failed", *each) for each in said.values()] + [("failed", 203, "exit-code")]
+    quiet = {**jobs[0], "state": "started"}
+    assert good(converge([], jobs=[quiet]))["actions"] == [], "told once, and no reason to fail who does not ask"
+
+
+def test_what_a_job_says_is_bounded() -> None:
+    script = "dd if=/dev/zero bs=1024 count=64 2> /dev/null | tr '\\0' x; true"
+    shown = ran(job("loud", script, output_max="16KiB"))
+    assert shown["stderr"] == "" and shown["stdout"] == "x" * 16384, (
+        "of the 32 KiB that there was room for, as much as is kept"
+    )
+    good(converge([], jobs=[{"id": "loud", "state": "absent"}]))
+
+
+def test_a_job_is_told_its_words_as_they_are() -> None:
+    """No word is a specifier, a variable or two words to systemd."""
+    words = [
+        "%n",
+        "$HOME",
+        "${HOME}",
+        "a b",
+        'q"q',
+        "q'q",
+        "back\\slash",
+        "line\nline",
+        "",
+        ";",
+        "t\tt",
+        "\u00e9",
+        "%%",
+        "#",
+    ]
+    print_all = "for word; do printf '<%s>' \"$word\"; done; printf '<%s>' \"$SAID\"; cat"
+    one = {"id": "words", "command": ["sh", "-c", print_all, "sh", *words], "state": "finished"}
+    value = 'a "b" $HOME `x` \\ %n\nnext\u00e9'
+    shown = ran({**one, "environment": {"SAID": value}, "stdin": "in %n $HOME\n"})
+    assert shown["stdout"] == "".join("<%s>" % word for word in [*words, value]) + "in %n $HOME\n"
+
+
+def test_volumes_are_protected_while_a_job_has_them() -> None:
+    volume = {"name": "data", "size": "4MiB", "owner": "65534"}
+    long = {"id": "long", "command": ["sleep", "600"], "volumes": [{"name": "data", "read_only": True}]}
+    good(converge([], volumes=[volume], jobs=[long]))
+    assert "ro,nosuid,nodev" in [line for line in table().splitlines() if "bulkhead-jobs/long/default/data" in line][0]
+    refused = converge([], volumes=[{"name": "data", "state": "absent"}])["refused"]
+    assert [(error["code"], error["details"]["users"]) for error in refused] == [("in_use", ["long"])]
+    refused = converge([], jobs=[{**long, "id": "other", "volumes": [{"name": "missing"}]}])["refused"]
+    assert [error["code"] for error in refused] == ["not_found"]
+    done = good(converge([], volumes=[{"name": "data", "state": "absent"}], jobs=[{"id": "long", "state": "absent"}]))
+    assert (done["actions"][0]["port"], done["actions"][0]["verb"]) == ("job", "remove")
+    assert "bulkhead-job-long" not in left()["units"]
+
+
+def test_whatever_is_killed_nothing_is_leaked() -> None:
+    """Runs and jobs are killed at random; the next run converges, and removal leaves the host as it was."""
+    soak = "BULKHEAD_SOAK" in os.environ
+    count, few, rounds = (200, 50, 20) if soak else (8, 4, 2)
+    dice = random.Random(20261121)
+    size = {"size": "1MiB", "owner": "65534"}
+    volumes = [{"name": "v%d" % n, **size, **({"type": "memory"} if n % 4 else {})} for n in range(count)]
+    jobs = []
+    for n in range(few):
+        mine = [{"name": "v%d" % (n + few * turn)} for turn in range(count // few)]
+        jobs.append({"id": "j%d" % n, "command": ["sleep", "600"], "volumes": mine, "state": "started"})
+    before = left()
+    kills = 0
+    try:
+        for turn in range(rounds):
+            start = time.monotonic()
+            child = os.fork()
+            if not child:
+                try:
+                    converge([], volumes=volumes, jobs=jobs)
+                finally:
+                    os._exit(0)
+            time.sleep(dice.uniform(0.5, 40.0 if soak else 12.0))
+            os.kill(child, signal.SIGKILL)
+            kills += os.waitpid(child, 0)[1] == signal.SIGKILL
+            for n in dice.sample(range(few), few // 4):
+                unit = "bulkhead-job-j%d.service" % n
+                subprocess.run(["systemctl", "kill", "--signal=KILL", unit], check=False, capture_output=True)
+            done = good(converge([], volumes=volumes, jobs=jobs))
+            running = sh(["systemctl", "list-units", "--plain", "--no-legend", "bulkhead-job-j*.service"]).split("\n")
+            assert len(running) - 1 >= few - few // 4 * (turn + 1), running
+            gone = {
+                "volumes": [{**v, "state": "absent"} for v in volumes],
+                "jobs": [{"id": j["id"], "state": "absent"} for j in jobs],
+            }
+            child = os.fork()
+            if not child:
+                try:
+                    converge([], **gone)
+                finally:
+                    os._exit(0)
+            time.sleep(dice.uniform(0.5, 20.0 if soak else 6.0))
+            os.kill(child, signal.SIGKILL)
+            kills += os.waitpid(child, 0)[1] == signal.SIGKILL
+            good(converge([], **gone))
+            assert left() == before and homes() == [], "round %d" % turn
+            print("round %d: %.1f s, %d actions" % (turn, time.monotonic() - start, len(done["actions"])), flush=True)
+    finally:
+        good(converge([], volumes=[{**v, "state": "absent", "force": True} for v in volumes]))
+    assert kills, "every run was through before it was to be killed"
