@@ -483,6 +483,24 @@ def test_what_is_attached_and_not_mounted_is_in_error(host: None, pool: Any) -> 
     made(removed("a") if pool else {"volumes": [{"name": "a", "state": "absent"}]})
 
 
+def test_what_lies_where_nobody_named_a_path_is_not_hidden(host: None) -> None:
+    """As after a boot, when somebody wrote into the bare directory of an image that was not mounted."""
+    attached = volumes(LOOP, {"name": "a", "size": "8MiB", "state": "attached", "target": "/mnt/a"})
+    made(attached)
+    said("umount", "/mnt/a", "/srv/fast/default/a")
+    before = fill("/srv/fast/default/a/written", 4096)
+    for check in (True, False):
+        (error,) = reconciling.run(attached, check=check)["refused"]
+        assert (error["code"], error["details"]["entries"]) == ("in_use", ["written"])
+    assert sums("/srv/fast/default/a/written") == before
+    os.unlink("/srv/fast/default/a/written")
+    made(attached)
+    fill("/mnt/a/seen", 4096)
+    assert os.path.exists("/srv/fast/default/a/seen")
+    made({"volumes": [{"name": "a", "state": "detached"}]})
+    made(removed("a"))
+
+
 # -- protection ----------------------------------------------------------------------------------------------------
 
 

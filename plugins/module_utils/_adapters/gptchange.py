@@ -49,12 +49,12 @@ def examine(port: Any, look: Sysfs, disk: str, fd: int, table: Table | None, tar
         raise StorageError("invalid", "%s is a partition itself" % disk, "name the whole disk")
     if look.read(dev, "dm/uuid", "dm/name"):
         raise StorageError("unsupported", "%s is a device-mapper device" % disk, "divide it by a volume group instead")
-    ours = bool(table is None or table.problem) and port.intents().is_ours(disk)
+    ours = bool(table is None or table.problem) and port.intents().is_ours(disk, device=look.identity(dev))
     torn = table is not None and table.problem and not table.entries  # nothing is lost when that is made again
     headless = table is not None and gpt.MBR in table.problem and table.entries  # sfdisk would not know it
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # partitions have page caches of their own
     content, seen = blank.seen(look, disk, fd)
-    ours = ours and _begun(fd, content, table)
+    ours = ours and _begun(fd, content, table, port.intents().is_ours(disk, wiped=True))
     if table is not None and table.problem and (headless or not ours):
         raise StorageError("checksum", "the partition table of %s: %s" % (disk, table.problem), _LOST)
     seen["_no_tool"] = not any(os.access(place + "/sfdisk", os.X_OK) for place in _PLACES)
@@ -78,10 +78,11 @@ def examine(port: Any, look: Sysfs, disk: str, fd: int, table: Table | None, tar
     return {target: row for target, row in rows.items() if row is not None}
 
 
-def _begun(fd: int, content: signatures.Content, table: Table | None) -> bool:
+def _begun(fd: int, content: signatures.Content, table: Table | None, wiped: bool) -> bool:
     """Can a run of ours that was killed have left that: a wipe from the front, or half of a table and nothing else?
 
-    That it once began something there is no consent to what came later.
+    That it once began something there is no consent to what came later. ``wiped``: it was past the wipe, if there was
+    one. A run that is killed after all was done leaves that for good, and half of a table is all it may have left.
     """
     sector, size = _sector(fd), os.lseek(fd, 0, os.SEEK_END)
     head, tail = os.pread(fd, signatures.EDGE, 0), os.pread(fd, signatures.EDGE, size - signatures.EDGE)
@@ -91,7 +92,9 @@ def _begun(fd: int, content: signatures.Content, table: Table | None) -> bool:
     tabled = not any(head[sector:end]) or head[sector : sector + 8] == b"EFI PART"
     if table is not None and table.entries:  # a whole copy of it, and where the other one goes nothing else
         return tabled
-    return not any(head[:2048]) or (tabled and not any(head[end:]) and not any(tail[: -sector - gpt.ENTRIES]))
+    return (not wiped and not any(head[:2048])) or (
+        tabled and not any(head[end:]) and not any(tail[: -sector - gpt.ENTRIES])
+    )
 
 
 def _row(port: Partitions, look: Sysfs, dev: str, disk: str, fd: int, table: Table, target: str) -> Any:
@@ -266,8 +269,9 @@ class _Held:
     def __init__(self, port: Any, disk: str) -> None:
         self.port, self.disk, self.look = port, disk, port.new_look()
         self.dev = self.look.resolve(disk)
-        if self.look.protected(self.dev) not in ("", BOOT):  # one that this plan made just now may be
-            raise StorageError("protected", "%s holds %s" % (disk, self.look.protected(self.dev)))
+        needed = self.look.protected(self.dev)
+        if needed not in ("", BOOT):  # one that this plan made just now may be
+            raise StorageError("protected", "%s holds %s" % (disk, needed))
         self.fd = blkprobe.opened(disk)
         try:
             lock(self.fd, disk)
@@ -282,16 +286,20 @@ class _Held:
     def __exit__(self, *error: object) -> None:
         os.close(self.fd)
 
+    def ours(self) -> bool:
+        """Was it begun here, and on this disk? What is begun on one is not begun on another one of that name."""
+        return bool(self.port.intents().is_ours(self.disk, device=self.look.identity(self.dev)))
+
     def load(self) -> Table:
         table = gpt.load(self.fd, self.disk)
-        if table is None or (table.problem and not self.port.intents().is_ours(self.disk)):
+        if table is None or (table.problem and not self.ours()):
             raise StorageError("moved", "%s has no intact partition table any more" % self.disk, "run it again")
         return table
 
     def write(self, arguments: list[str], script: str, wanted: Callable[[dict[int, Entry]], bool]) -> None:
         """One run of sfdisk. ``wanted`` judges the table that it leaves, of which both copies must be intact."""
         intents = self.port.intents()
-        intents.begin(self.disk, token=self.table.disk)
+        intents.begin(self.disk, token=self.table.disk, device=self.look.identity(self.dev), wiped=True)
         sfdisk(self.port.run, self.fd, self.disk, arguments, script)
         table = gpt.load(self.fd, self.disk)
         if table is None or table.problem or not table.whole or not wanted(table.entries):
@@ -357,7 +365,7 @@ def put(port: Partitions, target: str, before: Any, after: Any) -> None:
             else:
                 _change(held, number, before, after)
             told(held, number, (after["start"], after["size"]) if after["live"] else None)
-        if port.intents().is_ours(disk):  # of a run that was killed when the table was written, which is whole
+        if held.ours():  # of a run that was killed when the table was written, which is whole
             port.intents().end(disk)
     settled(port.run, target, disk, (after["start"], after["size"]) if after is not None and after["live"] else None)
 
@@ -455,8 +463,10 @@ def _remake(port: Tables, target: str, before: Any, after: Any) -> None:
     with taken(port, target, before) as disk:
         lock(disk.hold, target)
         intents = port.intents()
-        intents.begin(target, token=disk.content.token)
+        known = {"token": disk.content.token, "device": disk.look.identity(disk.dev)}
+        intents.begin(target, wiped=False, **known)
         disk.wipe()
+        intents.begin(target, wiped=True, **known)
         os.posix_fadvise(disk.fd, 0, 0, os.POSIX_FADV_DONTNEED)
         disk.let()
         held = _Bare(disk.hold, target, disk.look, disk.dev)

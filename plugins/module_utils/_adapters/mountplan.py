@@ -86,9 +86,32 @@ def refuse(port: Any, target: str, before: Any, after: Any, gone: set[Any]) -> S
             return StorageError("in_use", text, "declare them unmounted too", mounts=over)
     elif before is not None:
         return too_small(target, before, after)
-    elif after is not None and str(after.get("source"))[:1] == "/" and "_missing" not in after:
-        return _unusable(port.wanted, target, after)
+    elif after is not None:
+        hidden = _hidden(port.wanted, target) if after.get("_bare") else None
+        if hidden is not None:
+            return hidden
+        if str(after.get("source"))[:1] == "/" and "_missing" not in after:
+            return _unusable(port.wanted, target, after)
     return None
+
+
+def _hidden(wanted: dict[str, Any], target: str) -> StorageError | None:
+    """A mount point of our own choice must be empty, as far as it can be seen yet."""
+    if any(up in wanted for up in names.ancestors(target)):
+        return None
+    try:
+        with Walk() as walk:
+            fd = walk.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    except StorageError as error:
+        return error if error.code != "not_found" else None
+    try:
+        found = sorted(os.listdir(fd))
+    finally:
+        os.close(fd)
+    if not found:
+        return None
+    text = "%s is not empty, and what is mounted there would hide %s" % (target, ", ".join(found[:10]))
+    return StorageError("in_use", text, "move it away: that path is for nothing else", entries=found[:100])
 
 
 def _unusable(wanted: Any, target: str, after: dict[str, Any]) -> StorageError | None:

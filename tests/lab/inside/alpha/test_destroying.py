@@ -605,7 +605,23 @@ def made_anew(dev: str) -> None:
 
 
 def appended(dev: str) -> None:
-    subprocess.run(["sfdisk", "-q", "--append", dev], input=b"size=4MiB\n", check=True, capture_output=True)
+    """As number 3, where number 2 is to be; something is in it already."""
+    script = b"3 : start=9MiB, size=4MiB\n"
+    subprocess.run(["sfdisk", "-q", "--append", dev], input=script, check=True, capture_output=True)
+    poke(dev, 10 * MIB, b"a record")
+    sh(["udevadm", "settle"])
+
+
+def written_and_forgotten(dev: str) -> None:
+    """udev has the kernel look for partitions anew when a writer closes the disk."""
+    poke(dev, MIB, b"x")
+    assert quotas.until(lambda: os.path.exists(dev + "p1"))
+    forgotten(dev)
+
+
+def a_small_filesystem(dev: str) -> None:
+    active(dev)
+    sh(["mkfs.ext4", "-qF", "/dev/torn/home", "4096k"])
 
 
 def swapping(dev: str) -> None:
@@ -614,6 +630,7 @@ def swapping(dev: str) -> None:
 
 
 GONE = {"state": "absent"}
+SMALLER: dict[str, Any] = {"allow_shrink": True, "lvs": [{"name": "home", "size": "8MiB"}]}
 NEW_KEY = {"state": "present", "new_key_file": OTHER_KEY}
 
 
@@ -635,7 +652,7 @@ LATE: dict[str, tuple[str, str, Lists, Event, str, Event]] = {
         "partition", "GPT with ext4", part(1, **GONE), lambda dev: poke(dev, 9 * MIB - 9, b"x"), "moved",
         lambda dev: None),
     "a forgotten partition that is written to": (
-        "partition", "GPT", part(1, **GONE), lambda dev: poke(dev, MIB, b"x"), "moved", forgotten),
+        "partition", "GPT", part(1, **GONE), written_and_forgotten, "moved", forgotten),
     "LUKS that is written to": ("luks", "LUKS", CLOSED, lambda dev: poke(dev, -9, b"x"), "moved", lambda dev: None),
     "LUKS that gets another key": ("luks", "LUKS", ROTATED, another_key, "moved", lambda dev: None),
     "LUKS that loses its header": (
@@ -644,7 +661,11 @@ LATE: dict[str, tuple[str, str, Lists, Event, str, Event]] = {
         "mapping", "LUKS", OPENED, lambda dev: sh(["cryptsetup", "open", "--key-file", KEY, dev, "torn"]), "moved",
         lambda dev: None),
     "a volume that grows": (
-        "lv", "group", HOME_GONE, lambda dev: sh(["lvextend", "-qq", "-L", "16m", "torn/home"]), "moved", active),
+        "lv", "group", volume("home", size="16MiB"), lambda dev: sh(["lvextend", "-qq", "-L", "20m", "torn/home"]),
+        "moved", active),
+    "a filesystem that grows": (
+        "lv", "group", lambda dev, given: declared("volume_group", dev, **SMALLER),
+        lambda dev: sh(["resize2fs", "/dev/torn/home"]), "would_shrink", a_small_filesystem),
     "a volume that is written to": (
         "lv", "group", HOME_GONE, lambda dev: poke("/dev/torn/home", -9, b"x"), "moved", active),
     "a filesystem that is made anew": (
@@ -669,6 +690,15 @@ def _partition(dev: str) -> None:
     above(dev)
     refused(part(2, size="4MiB")(dev, ()), "in_use")
     sh(["dmsetup", "remove", "--retry", "torn-above"])
+    assert digest(dev) == before
+    sh(["partx", "-a", "--nr", "1", dev])
+    sh(["udevadm", "settle"])
+    mounts(dev + "p1")
+    sh(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", "--delete", dev, "1"])
+    before = digest(dev)
+    for more in (GONE, {"size": "4MiB"}):  # the kernel alone knows it
+        refused(part(1, **more)(dev, ()), "in_use")
+    sh(["umount", "/mnt/torn"])
     assert digest(dev) == before
     tiny = "/run/torn-tiny.img"
     sh(["truncate", "-s", "2M", tiny])
@@ -773,6 +803,57 @@ for _kind in ("block_device", "luks_device", "swap", "volume_group"):
     ROWS["I7 a name that leads elsewhere meanwhile: %s" % _kind] = elsewhere(_kind)
 
 
+def begun_elsewhere(kind: str, program: str, theirs: Event, code: str) -> Callable[[str], None]:
+    """A run is killed, and its name leads to another disk since: what was begun is no consent to what is there."""
+
+    def run(dev: str) -> None:
+        holds(dev, "nothing")
+        name, image = "/dev/torn-link", "/run/torn-other.img"
+        sh(["rm", "-f", image])
+        sh(["truncate", "-s", "32M", image])
+        other = sh(["losetup", "--find", "--show", image]).strip()
+        theirs(other)
+        sh(["udevadm", "settle"])
+        sh(["ln", "-sfn", dev, name])
+        lists = declared(kind, name)
+        child = os.fork()
+        if child == 0:
+            try:
+                ports = _kinds.ports(list(lists))
+                port = ports[PORTS[kind]]
+                execute = port.run
+
+                def struck(argv: list[str], *more: Any) -> Any:
+                    if program in " ".join(argv):
+                        os._exit(9)
+                    return execute(argv, *more)
+
+                port.run = struck
+                converge(False, lists, ports)
+            finally:
+                os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+        good(converge(True, lists))
+        sh(["ln", "-sfn", other, name])
+        before = digest_of(other)
+        refused(lists, code)
+        assert digest_of(other) == before
+        os.unlink(name)
+        sh(["losetup", "-d", other])
+
+    return run
+
+
+for _kind, _program, _event, _code in (
+    ("block_device", "sfdisk", backup_alone, "checksum"),
+    ("luks_device", "luksFormat", lambda dev: poke(dev, -EDGE, b"a record"), "not_blank"),
+    ("swap", "mkswap", lambda dev: poke(dev, -EDGE, b"a record"), "not_blank"),
+):
+    ROWS["I1 I7 what was begun on another disk of that name: %s" % _kind] = begun_elsewhere(
+        _kind, _program, _event, _code
+    )
+
+
 def digest_of(dev: str) -> str:
     return sh(["sha256sum", dev]).split()[0]
 
@@ -833,6 +914,11 @@ def _groups(dev: str) -> None:
         stream.write(bytes(8 * MIB))
     before = digest(dev)
     refused(volume("home", size="4MiB")(dev, ()), "would_shrink")
+    sh(["mkfs.ext4", "-qF", "/dev/torn/home", "4096k"])
+    before = digest(dev)
+    refused(volume("home", size="4MiB")(dev, ()), "would_shrink")
+    good(converge(True, declared("volume_group", dev, allow_shrink=True, lvs=[{"name": "home", "size": "4MiB"}])))
+    assert digest(dev) == before
     sh(["mkswap", "-q", "/dev/torn/home"])
     token = tokens(converge(True, volume("home", **GONE)(dev, ())))
     sh(["swapon", "/dev/torn/home"])
@@ -864,10 +950,37 @@ def _thin(dev: str) -> None:
 
     def removed() -> str:
         sh(["lvremove", "-qqy", "torn/pool"])
+        sh(["lvcreate", "-qq", "-Wn", "-L", "4m", "-n", "pool", VG])
         return digest(dev)
 
     answer, before = meanwhile(larger, "thin_pool", removed)
     assert codes(answer) == ["moved"] and digest(dev) == before, answer
+
+
+@row("I6 volumes of a pool")
+def _pooled(dev: str) -> None:
+    """What takes the name of one is none: neither cloned, nor called a volume."""
+    holds(dev, "bare group")
+    for pool in ("pool", "other"):
+        sh(["lvcreate", "-qq", "--type", "thin-pool", "-L", "8m", "--poolmetadatasize", "4m",
+            "--poolmetadataspare", "n", "-n", pool, VG])  # fmt: skip
+    at = {"name": "torn", "backend": "lvm", "config": {"vg": VG, "thin_pool": "pool"}}
+    one = {"name": "one", "pool": "torn", "type": "block", "size": "4MiB"}
+    good(converge(False, {"pools": [at], "volumes": [one]}))
+    copy = {**one, "name": "two", "source": {"type": "clone", "name": "one"}}
+
+    def another() -> str:
+        sh(["lvremove", "-qqy", "torn/v+default+one"])
+        sh(["lvcreate", "-qq", "-V", "4m", "--thinpool", "other", "-n", "v+default+one", VG])
+        return digest(dev)
+
+    answer, before = meanwhile({"volumes": [copy]}, "lv", another)
+    assert codes(answer) == ["moved"] and digest(dev) == before, answer
+    sh(["lvremove", "-qqy", "torn/v+default+one"])
+    sh(["lvcreate", "-qq", "-V", "4m", "--thinpool", "pool", "-n", "v+default+one", VG])
+    before = digest(dev)
+    refused({"volumes": [one]}, "conflict")
+    assert digest(dev) == before
 
 
 @row("I2 quota for an ext4 that is mounted")
@@ -918,6 +1031,7 @@ PART, LOCK, KEY_ROW = (
 )
 THEIRS, GROUP = "I6 LUKS of others, and behind its door", "I2 I6 a volume, and what stands on it"
 GROUPS, THIN = "I3 I4 I5 a volume of another host, a blank one, one that is swapped to", "I6 a pool of thin volumes"
+POOLED = "I6 volumes of a pool"
 NOTICES = [
     (r"blank \| seen .*in_use", USED), (r"blank \| seen .*protected", SWAPPED), (r"blank \| vital", SWAPPED),
     (r"blank \| in_use", USED), (r"blank .*__init__ .*look\.in_use", "I1 I2 an image file that is attached since"),
@@ -954,14 +1068,15 @@ NOTICES = [
     (r"lvm2change \| examine", "I1 no signature, at the end"), (r"lvm2change \| refuse_pv .*belongs", GROUP),
     (r"lvm2change \| refuse_pv .*vital", SWAPPED), (r"lvm2change \| refuse_pv .*in_use", USED),
     (r"lvm2change \| put_pv .*Taken", LATE_END + "volume_group"),
-    (r"lvm2change .*again", "I7 a name that leads elsewhere meanwhile: volume_group"),
-    (r"lvm2change .*thin_pool", THIN),
+    (r"lvm2change \| put_pv .*again\(", "I7 a name that leads elsewhere meanwhile: volume_group"),
+    (r"lvm2change .*thin_pool", THIN), (r"lvm2change \| refuse_lv .*declaration|lvm2change \| _clone", POOLED),
     (r"lvm2change \| refuse_lv .*vital", GROUPS), (r"lvm2change \| (content|refuse_lv)", GROUP),
+    (r"lvm2change \| put_lv .*raise error", "I1 a filesystem that grows since"),
     (r"lvm2change \| put_lv", "I1 a volume that grows since"), (r"lvm2change \| _finish", GROUPS),
     (r"lvm2change \| (_remove|_leaving)", "I1 a volume that is written to since"),
     (r"lvm2change \| _held", GROUP),
     (r"mkfs \| .*DESTROYS", "D4 D6 D9 D11 ext4"),
-    (r"mkfschange \| examine", "I1 no signature, at the end"),
+    (r"mkfschange \| examine", "I1 I7 what was begun on another disk of that name: swap"),
     (r"mkfschange \| refuse .*vital", SWAPPED), (r"mkfschange \| refuse ", USED),
     (r"mkfschange \| _quota", "I2 quota for an ext4 that is mounted"), (r"mkfschange .*Taken", LATE_END + "swap"),
     (r"mkfschange \| _change .*raise", "I1 a filesystem that is made anew since"),
@@ -971,6 +1086,7 @@ ACCEPTED = {
     r"blank .*__init__ .*look\.protected": "not covered: what the host needs is in use too, but for a boot partition",
     r"blank \| _stamp": "two numbers that change together in all that can be made here; test_blank.py takes one away",
     r"gpt \| load .*cannot read": "what is read there is read again by what looks for blank: unreadable too",
+    r"gptchange \| examine .*wiped": "a wipe that is done allows less; tests/unit: test_gpt.py",
     r"gptchange \| _edges_blank .*raise": "what is not blank there is refused as unreadable too",
     r"gptchange \| _create .*was not there": "only for a disk that appears between the plan and the deed",
     r"gptchange \| taken .*before\) ->": "blank is tried first, and fails by the same error",

@@ -126,12 +126,15 @@ def _replaced(path: str, data: bytes | None) -> None:
 
 
 def intents() -> list[str]:
-    """What the books still call begun, but for what tells of nothing: marks that are no more on what they name."""
+    """What the books still call begun, but for what tells of nothing: marks that are no more on what they name, and
+    that a table is half written: it is not, and what is whole is never made again.
+    """
     path = BOOKS + "/catalogue.sqlite"
     if not os.path.exists(path):
         return []
     with contextlib.closing(sqlite3.connect(path)) as db:
-        keys = [key for (key,) in db.execute("SELECT key FROM rows WHERE kind = 'intent' ORDER BY key")]
+        rows = db.execute("SELECT key, value FROM rows WHERE kind = 'intent' ORDER BY key").fetchall()
+    keys = [key for key, value in rows if key != DISK or not json.loads(value)["wiped"]]
     return [key for key in keys if not re.fullmatch(r".* mark|lv (/dev/|going ).*", key)]
 
 
