@@ -1407,4 +1407,251 @@ options:
           - absent
           - restored
         default: present
+  io_limits:
+    description:
+      - Entries take the options of M(bulkhead.storage.io_limit). Limit how fast a slice, a
+        unit or a cgroup reads and writes a disk.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - Name of the limit, 1 to 63 of C(a-z 0-9 _ . -).
+          - The same name with another slice, device or O(io_limits[].persist) takes the place
+            of the earlier limit.
+        type: str
+        required: true
+      path:
+        description:
+          - A path on the disk to limit, such as the mount point of a volume. This or O(io_limits[].device)
+            is required when O(io_limits[].state=present).
+          - On tmpfs, overlay and network filesystems, and on Btrfs of several devices, C(not_enforced).
+        type: path
+      device:
+        description:
+          - The disk, or what stands on it, by a stable name such as C(/dev/disk/by-id/nvme-eui.0025388b710116a1).
+          - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
+        type: path
+      slice:
+        description:
+          - The slice, or another unit of systemd with its suffix, such as C(tenants.slice)
+            or C(backup.service). What is no slice must exist, otherwise C(not_found).
+          - When neither this nor O(io_limits[].cgroup) is given, C(bulkhead-<name>.slice),
+            with C(\x2d) for each dash of the name, so that it lies within no other limit by
+            accident. Run units in it with C(Slice=) or C(systemd-run --slice=).
+        type: str
+      cgroup:
+        description:
+          - A cgroup by its path beneath C(/sys/fs/cgroup). That of a unit means the unit.
+          - One that belongs to no unit takes O(io_limits[].persist=false), otherwise C(unsupported).
+            It must exist, otherwise C(conflict).
+        type: path
+      read_bps:
+        description:
+          - Bytes read each second, such as C(10MiB). At least 4096. No limit when it is not
+            given.
+        type: str
+      write_bps:
+        description:
+          - Bytes written each second, such as C(10MiB). At least 4096. No limit when it is
+            not given.
+        type: str
+      read_iops:
+        description:
+          - Reads each second, in 1..4294967294. No limit when it is not given.
+        type: int
+      write_iops:
+        description:
+          - Writes each second, in 1..4294967294. No limit when it is not given.
+        type: int
+      weight:
+        description:
+          - The share of the disk among those who want it at the same time, in 1..10000. Others
+            have 100.
+          - C(not_enforced) where neither BFQ schedules the disk nor C(io.cost.qos) is on for
+            it. BFQ has one step for 11 above 100.
+        type: int
+      min_bps:
+        description:
+          - Always C(unsupported), the kernel has no floor for a rate.
+        type: str
+      min_iops:
+        description:
+          - Always C(unsupported), the kernel has no floor for a rate.
+        type: int
+      burst_bps:
+        description:
+          - Always C(unsupported), C(io.max) has no burst.
+        type: str
+      burst_iops:
+        description:
+          - Always C(unsupported), C(io.max) has no burst.
+        type: int
+      burst_seconds:
+        description:
+          - Always C(unsupported), C(io.max) has no burst.
+        type: int
+      persist:
+        description:
+          - Whether the limit is kept in C(/etc/systemd/system), otherwise in C(/run/systemd/system)
+            until the next boot.
+          - C(unsupported) where udev knows no name of the disk that stays the same.
+          - A unit that is limited for good requires the disk, and does not start where it is
+            missing.
+        type: bool
+        default: true
+      state:
+        description:
+          - V(absent) removes what O(io_limits[].name) keeps, wherever that is, and the limit
+            that holds now. Other lines of C(io.max) and drop-ins of others stay.
+          - For a O(io_limits[].cgroup) that belongs to no unit the device or path must be named
+            too.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+  jobs:
+    description:
+      - Entries take the options of M(bulkhead.storage.job). A command that runs once, walled
+        in with the volumes it was given.
+    type: list
+    elements: dict
+    suboptions:
+      id:
+        description:
+          - 1 to 63 of C(a-z 0-9 _ . -), starting and ending with a letter or digit, without
+            C(..).
+        type: str
+        required: true
+      command:
+        description:
+          - The program and its arguments, no shell. The program is an absolute path in the
+            job's root, or a name that is found there in C(/usr/local/sbin), C(/usr/local/bin),
+            C(/usr/sbin), C(/usr/bin), C(/sbin) and C(/bin).
+          - Required for a job that is not known yet.
+        type: list
+        elements: str
+      user:
+        description:
+          - Who it runs as, a name of the host or a number. C(65534), nobody, when it is not
+            given. C(0) is root in the job and has no privileges outside of it.
+        type: str
+      group:
+        description:
+          - The group that it runs with. The user's own when it is not given.
+        type: str
+      working_dir:
+        description:
+          - Where it begins, in its root. C(/work) when it is not given.
+        type: path
+      environment:
+        description:
+          - Variables for it, beside those of its own. They are kept in a file that only root
+            reads.
+        type: dict
+      stdin:
+        description:
+          - What it reads on its standard input. Nothing when it is not given.
+        type: str
+      volumes:
+        description:
+          - The volumes that it has. They must exist, or be declared beside it in M(bulkhead.storage.layout).
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description:
+              - The volume.
+            type: str
+            required: true
+          namespace:
+            description:
+              - The namespace of that name.
+            type: str
+            default: default
+          path:
+            description:
+              - Where the job finds it. C(/volumes/<name>) when it is not given. Not in C(bin),
+                C(lib), C(etc) or what else its root has of its own.
+            type: path
+          read_only:
+            description:
+              - Whether it can be read only.
+            type: bool
+            default: false
+      rootfs:
+        description:
+          - V(minimal) is busybox under all its names; it must be installed, linked statically.
+            Or the absolute path of a directory, of which the job sees everything read-only
+            but C(/proc), C(/sys), C(/dev), C(/run), C(/tmp) and C(/work), which are its own.
+          - Only root may be able to write to that directory and those above it. Folders in
+            it whose names hold other than letters, digits and C(_ . + @ -) are refused. A job
+            of user C(0) reads there what root reads.
+          - V(minimal) when it is not given.
+        type: str
+      work_size:
+        description:
+          - How much C(/work) holds, and C(/tmp) beside it, in memory. C(1MiB) when it is not
+            given. Each holds a file for every 16 KiB, at least 64.
+        type: str
+      io:
+        description:
+          - Limits of input and output. Not supported yet.
+        type: dict
+      memory_max:
+        description:
+          - How much memory it may take, with C(/work), C(/tmp) and what it says. No swap then.
+            At least 1 MiB, without a limit when it is not given.
+        type: str
+      cpu_quota:
+        description:
+          - How much of one CPU it may take, such as V(50%), or V(200%) for two.
+        type: str
+      pids_max:
+        description:
+          - How many processes and threads it may have, 1 to 4194304.
+        type: int
+      timeout:
+        description:
+          - Seconds after which it is ended, C(resource.result) is V(timeout) then. At least
+            1, as long as it takes when it is not given.
+        type: int
+      network:
+        description:
+          - V(none) is a loopback device of its own. V(host) is the network of the host. V(none)
+            when it is not given.
+        type: str
+        choices:
+          - none
+          - host
+      output_max:
+        description:
+          - How much is kept of its standard output and of its standard error, each. C(1MiB)
+            when it is not given. Both together may be twice as long; writing more fails with
+            C(ENOSPC), as on a full disk.
+        type: str
+      keep_finished:
+        description:
+          - Whether a job that ended is remembered. If not, O(jobs[].state=finished) removes
+            it once its end was told.
+        type: bool
+        default: true
+      state:
+        description:
+          - V(prepared) has everything there but the processes. V(started) runs, or has run.
+            V(finished) waits until it has ended and detaches its volumes. V(absent) ends it
+            if it runs, and removes what it said.
+          - Nothing is locked while a job is waited for.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - prepared
+          - started
+          - finished
+          - absent
+        default: started
 """

@@ -19,7 +19,8 @@ LISTS = (
     "luks_devices",
     "volume_groups",
     "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
-    "snapshots",
+    "snapshots", "io_limits",
+    "jobs",
 )  # fmt: skip
 
 
@@ -133,10 +134,18 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
         return pool
+    if name == "jobs":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job
+
+        return job
     if name == "snapshots":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot
 
         return snapshot
+    if name == "io_limits":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import io_limit
+
+        return io_limit
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -152,7 +161,9 @@ def ports(names: list[str]) -> Ports:
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
     makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
-    if {"pools", "volumes", "snapshots", "filesystems", "volume_groups"}.intersection(names):
+    makers.update(io_kept=_io_kept, io_dropin=_io_dropin, io_max=_io_max)
+    makers.update(job=_job, rootfs=_rootfs)
+    if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
@@ -186,6 +197,20 @@ def _data() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir
 
     return DataDir()
+
+
+def _job() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.job import Job
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return Job(execute)
+
+
+def _rootfs() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rootfs import RootFs
+
+    return RootFs(execute)
 
 
 def _snapshot() -> Any:
@@ -303,3 +328,21 @@ def _crypttab() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.crypttab import Crypttab
 
     return Crypttab()
+
+
+def _io_kept() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_io import Kept
+
+    return Kept()
+
+
+def _io_dropin() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_io import Dropins
+
+    return Dropins()
+
+
+def _io_max() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_io import IoMax
+
+    return IoMax()

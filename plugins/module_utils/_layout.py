@@ -8,15 +8,14 @@ import gc
 import json
 from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils import _shipped
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Report
 from ansible_collections.bulkhead.storage.plugins.module_utils._shell import (
-    Declared,
     reconcile_many,
     seen,
     shown,
-    was_sent,
 )
 
 
@@ -31,7 +30,8 @@ def run(kinds: Any) -> None:
         "confirm_purge": {"type": "list", "elements": "str", "default": []},
         "return_resources": {"type": "bool", "default": False},
     }
-    if was_sent("_secrets"):  # always by the action plugin: the lists are in one text, or in a file here
+    if _shipped.sent("_secrets"):  # always by the action plugin: the lists are in one text, or in a file here
+        options[_shipped.OPTION] = {"type": "str", "no_log": True}
         options["_declaration"] = {"type": "str", "no_log": True}
         options["_secrets"] = {"type": "list", "elements": "str", "no_log": True}
     else:
@@ -39,7 +39,7 @@ def run(kinds: Any) -> None:
     reconcile_many(options, lambda params, secrets: _read(kinds, params, secrets), _extra)
 
 
-def _read(kinds: Any, params: dict[str, Any], secrets: set[str]) -> Declared:
+def _read(kinds: Any, params: dict[str, Any], secrets: set[str]) -> tuple[list[Entry], Any, list[StorageError]]:
     if params["src"] and any(params.get(name) is not None for name in (*kinds.LISTS, "_declaration")):
         raise StorageError("invalid", "src and lists exclude each other", "declare the lists in the file")
     if params.get("_declaration"):
@@ -76,6 +76,7 @@ def _extra(params: dict[str, Any], entries: list[Entry], report: Report) -> dict
         for entry in entries:
             lists.setdefault(entry.resource.LIST, []).append(entry)
         room = listing.RESULT_BYTES // max(1, len(lists))
+        rows["room"] = room // max(map(len, lists.values()), default=1)  # for what one entry tells
         more["resources"] = {
             name: listing.bounded((shown(entry, rows) for entry in listed), len(listed), room)
             for name, listed in lists.items()

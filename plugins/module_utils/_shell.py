@@ -4,19 +4,16 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Callable, List, Mapping, NoReturn, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NoReturn
 
-from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import render
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
 
 if TYPE_CHECKING:
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
-    from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import World
 
 COMMON = {
     "rollback": {"type": "bool", "default": True},
@@ -25,12 +22,10 @@ COMMON = {
     "actions_limit": {"type": "int", "default": 100},
     "allow_unstable_device": {"type": "bool", "default": False},
 }
-Declared = Tuple[List[Entry], Mapping[str, Any], List[StorageError]]  # entries, ports they may ask, refusals so far
-_COUNTS = ("planned", "applied", "failed", "undone", "kept", "skipped")
 
 
 class Module(AnsibleModule):
-    """AnsibleModule whose own refusals carry the collection's error shape too."""
+    """Its own refusals carry the collection's error shape too."""
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         if "errors" not in result:
@@ -38,9 +33,11 @@ class Module(AnsibleModule):
             result.update(code="invalid", hint="", errors=[error], errors_total=1)
         result.setdefault("changed", False)
         if "rollback" in self.argument_spec:
-            result.setdefault("summary", dict.fromkeys(_COUNTS, 0))
+            from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
+
+            result.setdefault("summary", dict.fromkeys(reconcile.SUMMARY, 0))
         super().fail_json(msg, **result)
-        raise SystemExit(1)  # it does not come back, but says so to nobody
+        raise SystemExit(1)  # it never comes back
 
 
 def run(resource: Any, ports: dict[str, Callable[[], Any]]) -> None:
@@ -54,10 +51,10 @@ def run(resource: Any, ports: dict[str, Callable[[], Any]]) -> None:
 
 def reconcile_many(
     options: dict[str, Any],
-    read: Callable[[dict[str, Any], set[str]], Declared],
+    read: Callable[[dict[str, Any], set[str]], tuple[list[Entry], Mapping[str, Any], list[StorageError]]],
     extra: Callable[[dict[str, Any], list[Entry], reconcile.Report], dict[str, Any]],
 ) -> None:
-    """For ``layout``: its own options beside the common ones. ``read`` adds the secrets that it meets to its set."""
+    """For ``layout``: its options beside the common ones. ``read`` adds the secrets it meets to its set."""
     module = Module(argument_spec={**COMMON, **options}, supports_check_mode=True)
     secrets: set[str] = set()
     try:
@@ -66,11 +63,6 @@ def reconcile_many(
         entries, ports, errors = [], {}, [error]
     module.no_log_values.update(secret for secret in secrets if len(secret) > 2)
     reconcile_entries(module, entries, ports, errors, lambda report: extra(module.params, entries, report))
-
-
-def was_sent(option: str) -> bool:
-    """Is this option among what was sent? Asked before the options are declared."""
-    return b'"%s"' % option.encode() in (getattr(basic, "_ANSIBLE_ARGS", None) or b"")
 
 
 def inform(options: dict[str, Any], gather: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -89,8 +81,8 @@ def reconcile_entries(
     errors: list[StorageError],
     extra: Callable[[reconcile.Report], dict[str, Any]] | None = None,
 ) -> None:
-    """Plan, apply unless in check mode, and answer. ``errors`` are refusals found while reading the options."""
-    # here, because an info module needs none of it
+    """Plan, apply unless in check mode, and answer. ``errors`` were found while reading the options."""
+    # here: an info module needs none of it
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 
     params = module.params
@@ -104,7 +96,7 @@ def reconcile_entries(
         ready=lambda: _lock(0).unready(),
     )
     try:
-        report = reconcile.converge(lambda world: _declare(world, entries, errors), ports, options, time.monotonic)
+        report = reconcile.fulfil(entries, errors, ports, options)
     except Refusals as refused:
         refuse(module, refused.errors, {})
     except StorageError as error:
@@ -128,36 +120,13 @@ def reconcile_entries(
         result.update(extra(report))
     else:
         result["resource"] = shown(entries[0], seen(report))
+    if report.ended:
+        refuse(module, report.ended, result)
     module.exit_json(**result)
 
 
-def _declare(world: World, entries: list[Entry], errors: list[StorageError]) -> tuple[list[Unit], list[StorageError]]:
-    found = list(errors)
-    world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}
-    wanted: dict[str, list[Any]] = {}
-    good = []
-    for entry in entries:
-        facts = getattr(entry.resource, "facts", None)
-        try:
-            for port, target in facts(entry.params, world) if facts else ():
-                wanted.setdefault(port, []).append(target)
-        except StorageError as error:  # nothing is looked for under a name that is none
-            found.append(error.at(entry.label))
-        else:
-            good.append(entry)
-    for port, targets in wanted.items():
-        world.look(port, targets)
-    units = []
-    for entry in good:
-        try:
-            units.append(entry.resource.unit(entry.params, world)._replace(entry=entry.label))
-        except StorageError as error:
-            found.append(error.at(entry.label))
-    return units, found
-
-
 def seen(report: reconcile.Report) -> dict[str, Any]:
-    """What ``show`` is told: the rows of each port, what was changed beneath a path, what was done about a target."""
+    """What ``show`` is told: rows of each port, what changed beneath a path, what was done about a target."""
     rows = {**report.rows, "changed": lambda ports, root: [], "done": {}}
     if report.listed:
         from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
@@ -171,7 +140,7 @@ def shown(entry: Entry, rows: dict[str, Any]) -> Any:
 
 
 def refuse(module: Module, errors: list[StorageError], result: dict[str, Any]) -> NoReturn:
-    """The task's own code and message are the first error's; all of them are in ``errors``, bounded."""
+    """The task's own code and message are the first error's."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing
 
     module.fail_json(**listing.refusals(errors), **result)

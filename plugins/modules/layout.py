@@ -240,11 +240,11 @@ errors_total:
   sample: 1
 """
 
-from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _layout
+from ansible_collections.bulkhead.storage.plugins.module_utils import _shipped
 
 
 def main() -> None:
-    _layout.run(_kinds)
+    _shipped.run("_layout", "_kinds")
 
 
 if __name__ == "__main__":

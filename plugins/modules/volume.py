@@ -21,6 +21,8 @@ notes:
     but in a pool with the backend V(lvm). They are refused with C(unsupported).
   - An existing volume is compared on the options that are given only.
   - A memory volume exists while it is attached. Detaching it loses its content.
+  - Where an image or a logical volume is mounted in its pool, nobody chose the path. It is refused with C(in_use) while
+    anything else lies there, as after a boot when somebody wrote into the bare directory.
 seealso:
   - module: bulkhead.storage.volume_info
   - module: bulkhead.storage.pool
@@ -453,47 +455,12 @@ errors_total:
   sample: 1
 """
 
-from typing import Any
-
-from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
+from ansible_collections.bulkhead.storage.plugins.module_utils import _ports, _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
 
 def main() -> None:
-    record = Record()
-
-    def mount() -> Any:
-        """Asked only of volumes that are mounted."""
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
-
-        return Mounts()
-
-    def fsinfo() -> Any:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
-
-        return FsInfo()
-
-    def limits(port: str) -> Any:
-        """Asked only of directories and subvolumes."""
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import qgroup
-
-        return getattr(qgroup, port)()
-
-    def superblock() -> Any:
-        """Asked only of volumes with a filesystem of their own."""
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
-
-        return Superblock(execute, Intents(record))
-
-    ports = {"node": Node, "data": DataDir, "mount": mount, "mounted": MountedRoot, "fsinfo": fsinfo}
-    ports.update({"record": lambda: record, "superblock": superblock, **lvm2late.makers(record)})
-    ports.update({"quota": lambda: limits("Quota"), "quota_enabled": lambda: limits("QuotaEnabled")})
-    _shell.run(volume, ports)
+    _shell.run(volume, _ports.volume())
 
 
 if __name__ == "__main__":

@@ -253,9 +253,7 @@ def engine(document: dict[str, Any], check: bool = False, quick: bool = False) -
     held: dict[str, Any] = {} if quick else {"lock": lambda: _shell._lock(30), "journal": Journal}
     options = reconcile.Options(check=check, workers=1, **held)
     try:
-        report = reconcile.converge(
-            lambda world: _shell._declare(world, entries, errors), ports, options, time.monotonic
-        )
+        report = reconcile.fulfil(entries, errors, ports, options)
     except Refusals as refused:
         found = [error.as_dict() for error in refused.errors]
     except StorageError as error:

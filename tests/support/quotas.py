@@ -73,28 +73,16 @@ def converge(
     entries, errors = _kinds.entries(document, {"allow_unstable_device": unstable}, set())
     ports = ports or _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
 
-    def declare(world: Any) -> tuple[list[Any], list[StorageError]]:
-        world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}
-        units, found = [], list(errors)
-        for entry in entries:
-            try:
-                for port, target in getattr(entry.resource, "facts", lambda *_none: ())(entry.params, world):
-                    world.look(port, [target])
-                units.append(entry.resource.unit(entry.params, world)._replace(entry=entry.label))
-            except StorageError as error:
-                found.append(error.at(entry.label))
-        return units, found
-
     options = reconcile.Options(check=check, workers=workers, lock=lambda: Lock(timeout=30), journal=Journal)
     try:
-        report = reconcile.converge(declare, ports, options, time.monotonic)
+        report = reconcile.fulfil(entries, errors, ports, options)
     except Refusals as refused:
         return {"refused": [error.as_dict() for error in refused.errors], "actions": [], "errors": []}
     except StorageError as error:
         return {"refused": [error.as_dict()], "actions": [], "errors": []}
     return {
         "refused": [],
-        "errors": [error.as_dict() for error in report.errors],
+        "errors": [error.as_dict() for error in (*report.errors, *report.ended)],
         "actions": report.listed,
         "digest": report.digest,
         "resources": [
@@ -105,7 +93,7 @@ def converge(
         "shown": {
             entry.label: render.plain(entry.resource.show(entry.params, report.rows))
             for entry in entries
-            if entry.resource.KIND in ("pool", "volume", "volume_group", "snapshot")
+            if entry.resource.KIND in ("pool", "volume", "volume_group", "snapshot", "job")
         },
     }
 

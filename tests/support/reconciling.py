@@ -59,7 +59,7 @@ options = reconcile.Options(check=job.get("check", False), lock=lambda: _shell._
 if job.get("unlocked"):
     options = options._replace(lock=None)
 try:
-    report = reconcile.converge(lambda world: _shell._declare(world, entries, errors), ports, options, time.monotonic)
+    report = reconcile.fulfil(entries, errors, ports, options)
     out = {"summary": report.summary, "errors": [e.as_dict() for e in report.errors], "actions": report.listed,
            "digest": report.digest}
 except Refusals as refused:

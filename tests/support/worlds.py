@@ -351,7 +351,7 @@ def _mortal(document: Move, step: int) -> int:
     ports = _kinds.ports([name for name in _kinds.LISTS if document.get(name)])
     options = reconcile.Options(lock=lambda: _shell._lock(2), journal=Mortal, workers=1)
     with contextlib.suppress(Refusals, StorageError):
-        reconcile.converge(lambda world: _shell._declare(world, entries, errors), ports, options, time.monotonic)
+        reconcile.fulfil(entries, errors, ports, options)
     return 0
 
 

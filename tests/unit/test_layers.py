@@ -25,9 +25,10 @@ MAY_IMPORT = [
     ("module_utils/_engine/", ["stdlib", UTILS + "_engine"]),
     ("module_utils/_resources/", ["stdlib", UTILS + "_engine", UTILS + "_resources"]),
     ("module_utils/_adapters/", ["stdlib", UTILS + "_adapters", *ADAPTERS]),
-    ("module_utils/_ports.py", ["stdlib", UTILS + "_engine"]),
+    ("module_utils/_ports.py", ["stdlib", UTILS + "_engine", UTILS + "_adapters"]),
     ("module_utils/_shell.py", ["stdlib", "ansible", UTILS + "_engine", UTILS + "_adapters", UTILS + "_resources"]),
-    ("module_utils/_layout.py", ["stdlib", UTILS + "_engine", UTILS + "_shell"]),
+    ("module_utils/_shipped.py", ["stdlib", "ansible"]),
+    ("module_utils/_layout.py", ["stdlib", UTILS + "_engine", UTILS + "_shell", UTILS + "_shipped"]),
     ("plugin_utils/_maps/", ["stdlib", UTILS + "_engine"]),
 ]
 RESOURCES_NEVER = {"os", "subprocess", "fcntl", "ctypes", "shutil", "socket", "pathlib", "urllib", "ansible"}

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import hashlib
+from time import monotonic
 from typing import Any, Callable, ContextManager, List, Mapping, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry, Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World, compare
 
 Declare = Callable[[World], Tuple[List[Unit], List[StorageError]]]
@@ -26,7 +27,7 @@ class Options(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was planned and what became of it. ``rows`` is the world as it stands, in check mode as it would stand."""
+    """What was planned and what became of it. ``rows`` is the world as it stands, or in check mode would stand."""
 
     listed: list[dict[str, Any]]
     digest: str
@@ -35,13 +36,11 @@ class Report(NamedTuple):
     rows: dict[str, dict[Any, Any]]
     journal: str
     timings: dict[str, float]
+    ended: list[StorageError] = []  # as declared, but not well
 
 
 def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock: Callable[[], float]) -> Report:
-    """One reconciliation: plan, refuse, apply stage by stage, settle.
-
-    Raises ``Refusals`` before the first put; what is refused behind a door, or fails, is in the report.
-    """
+    """Raises ``Refusals`` before the first put; what is refused behind a door, or fails, is in the report."""
     times = {"scan": 0.0, "plan": 0.0, "apply": 0.0, "settle": 0.0}
 
     def look(last: Plan | None = None) -> Plan:
@@ -66,6 +65,47 @@ def converge(declare: Declare, ports: Mapping[str, Any], options: Options, clock
         return runner.proceed(first, look, ports, options, clock, times)
     summary = dict.fromkeys(SUMMARY, 0)
     return Report([], hashlib.sha256().hexdigest(), summary, [], first.world.rows, "", times)
+
+
+def fulfil(entries: list[Entry], errors: list[StorageError], ports: Mapping[str, Any], options: Options) -> Report:
+    """``converge``, until who is waited for has ended."""
+
+    def converged() -> Report:
+        return converge(lambda world: declare(world, entries, errors), ports, options, monotonic)
+
+    report = converged()
+    for kind in {entry.resource for entry in entries if hasattr(entry.resource, "to_the_end")}:
+        if not (options.check or report.errors):
+            report = kind.to_the_end(entries, ports, report, converged)
+    return report
+
+
+def declare(world: World, entries: list[Entry], errors: list[StorageError]) -> tuple[list[Unit], list[StorageError]]:
+    """Entries as units, and what is wrong with them. What they want to know is asked at once."""
+    found = list(errors)
+    for kind in {entry.resource for entry in entries if hasattr(entry.resource, "beside")}:
+        entries = kind.beside(entries, world)
+    world.declared = {(e.resource.KIND, e.resource.label(e.params)): e.params for e in entries}
+    wanted: dict[str, list[Any]] = {}
+    good = []
+    for entry in entries:
+        facts = getattr(entry.resource, "facts", None)
+        try:
+            for port, target in facts(entry.params, world) if facts else ():
+                wanted.setdefault(port, []).append(target)
+        except StorageError as error:  # nothing is looked for under a name that is none
+            found.append(error.at(entry.label))
+        else:
+            good.append(entry)
+    for port, targets in wanted.items():
+        world.look(port, targets)
+    units = []
+    for entry in good:
+        try:
+            units.append(entry.resource.unit(entry.params, world)._replace(entry=entry.label))
+        except StorageError as error:
+            found.append(error.at(entry.label))
+    return units, found
 
 
 class _Timed(World):

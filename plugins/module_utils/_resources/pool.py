@@ -13,6 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 KIND, LIST = "pool", "pools"
 BASE = "/var/lib/bulkhead"
+JOBS = "/run/bulkhead-jobs"  # what is mounted for jobs
 DEFAULT = {"backend": "auto", "path": BASE + "/volumes"}
 SNAPSHOTS = ".snapshots"  # their folder in a pool; no namespace begins with a dot
 ENFORCED = {"directory": "project_quota", "btrfs": "qgroup", "loop": "block", "lvm": "block", "memory": "tmpfs"}
@@ -102,6 +103,11 @@ def _absent(p: dict[str, Any], look: Any, record: Any) -> Unit:
     if record["path"] and record["path"] != DEFAULT["path"]:
         cells.append(Cell("node", record["path"], None))
     return Unit((KIND, name), tuple(cells), (("path", record["path"]),) if record["path"] else (), provides)
+
+
+def shelf() -> Cell:
+    """What jobs have mounted is out of everybody's sight."""
+    return Cell("node", JOBS, {"type": "directory", "owner": "0", "group": "0", "mode": 0o700}, True)
 
 
 def base(path: str) -> list[Cell]:

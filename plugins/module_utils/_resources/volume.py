@@ -88,21 +88,21 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     record = look.look("record", [("volume", key)]).get(("volume", key))
     if isinstance(record, StorageError):
         raise record
-    if p["state"] in ("absent", "detached") and record is None:
+    gone = p["state"] in ("absent", "detached") or (p["state"] == "used" and not _used(p, {}))
+    if gone and record is None:
         return Unit((KIND, key), (Cell("record", ("volume", key), None),), provides=(("volume", key),))
     before = (record or {}).get("attachments", {})
     if p["state"] == "absent":  # what it should have been like does not matter any more
         _fixed(p, record, "pool", "")
         _words().unburdened(key, look)
-        row = record
+        users = sorted(_used(p, before))
+        if users and not p["force"]:
+            text = "the volume is attached to %s" % ", ".join(users)
+            raise StorageError("in_use", text, "detach it, or force: true", users=users)
+        row, after = record, {}
     else:
         row = recorded(p, record, look)
-    after = row["attachments"]
-    if p["state"] == "absent":
-        if before and not p["force"]:
-            text = "the volume is attached to %s" % ", ".join(sorted(before))
-            raise StorageError("in_use", text, "detach it, or force: true", users=sorted(before))
-        after = {}
+        after = row["attachments"]
     origin = [_words().clonable(p, row, look)] if record is None and _clones(p) else []
     cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
     cells += _body(p, record or row, row, key)
@@ -114,7 +114,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     targets = sorted({a["target"] for a in (*before.values(), *after.values()) if a["target"]})
     needs += [("above", target) for target in targets]
     provides = [("volume", key)] + [("path", path) for path in (row["path"], *targets, row.get("device")) if path]
-    consents = {"absent": p["state"] in ("absent", "detached"), "allow_shrink": p["allow_shrink"], "replace": False}
+    leaving = p["state"] in ("absent", "detached") or bool(set(before) - set(after))  # a job that lets go of it
+    consents = {"absent": leaving, "allow_shrink": p["allow_shrink"], "replace": False}
     return Unit((KIND, key), tuple(cells), tuple(needs), tuple(provides), consents=consents)
 
 
@@ -154,7 +155,7 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         "type": kind,
         "size": bytes_,
         "path": old.get("path", _path(p, place, kind, scope)),
-        "attachments": _holders(p, old),
+        "attachments": _used(p, _holders(p, old), p["sharing"] or old.get("sharing", "read_write")),
         "mode": names.mode(p["mode"]) if p["mode"] is not None else old.get("mode", 0o750),
         "scope": scope,
         "sharing": p["sharing"] or old.get("sharing", "read_write"),
@@ -193,7 +194,7 @@ def _fixed(p: dict[str, Any], old: dict[str, Any], option: str, default: str) ->
 
 def _size(p: dict[str, Any], old: dict[str, Any], place: dict[str, Any], backend: str) -> int:
     if p["size"] is None:
-        if not old and p["state"] == "attached":
+        if not old and p["state"] in ("attached", "used"):
             raise StorageError("not_found", "there is no such volume", "declare its size to create it")
         if not old:
             raise StorageError("invalid", "size is required to create a volume", "for example 10GiB", option="size")
@@ -253,6 +254,16 @@ def _holders(p: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     if p["state"] == "attached" or p["sharing"]:
         _share(p["sharing"] or old.get("sharing", "read_write"), holders, holder if p["state"] == "attached" else "")
     return holders
+
+
+def _used(p: dict[str, Any], holders: dict[str, Any], sharing: str = "") -> dict[str, Any]:
+    """Who has it attached, with the jobs that are declared beside it: how each has it, or None where it lets go."""
+    jobs = p.get("_jobs", {})
+    found = {name: held for name, held in {**holders, **jobs}.items() if held is not None}
+    for name in jobs if sharing else ():
+        if name in found:
+            _share(sharing, found, name)
+    return found
 
 
 def _share(sharing: str, holders: dict[str, Any], comes: str) -> None:
@@ -324,10 +335,12 @@ def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]
             }
             own = tmpfs.bounds({**bounds, "noexec": False})[0]
     targets = sorted({held["target"] for held in after.values()} - {""})
+    if any(names.within(target, pool.JOBS) for target in targets):
+        cells.append(pool.shelf())
     # Their folders first: they lie elsewhere than behind the mounts of this volume, which would hide them.
     cells += [Cell("node", target, {"type": "directory"}, True) for target in targets]
     if path and (memory or row["backend"] in FORMATTED):
-        cells.append(Cell("mount", path, own))
+        cells.append(Cell("mount", path, {**own, "_bare": True} if own else None))  # nobody named that path
         if own and not memory:
             cells.append(
                 Cell(

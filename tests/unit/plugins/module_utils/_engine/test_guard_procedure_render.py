@@ -366,6 +366,9 @@ def test_an_error_that_is_large_by_itself_keeps_what_people_and_programs_need() 
     kept = first["details"]["users"]
     assert 20 < len(kept) < 100 and kept == users[: len(kept)] and first["details"]["text"] == "z" * 1000 + "..."
     assert first["details"]["cut"] == ["users", "text"] and len(json.dumps(first)) < 16 * 1024
+    many = StorageError("in_use", "many", **{"d%02d" % n: "x" * 5000 for n in range(10)})
+    (kept,) = listing.refusals([many])["errors"]
+    assert sorted(kept["details"]) == ["cut", *("d%02d" % n for n in range(8))], "eight of them"
     assert other == StorageError("failed", "other").as_dict() and said["errors_total"] == 2
     assert (said["code"], said["hint"]) == ("in_use", "stop them") and said["msg"].startswith("tmpfs[0] (/mnt/pool): é")
     many = listing.refusals([StorageError("invalid", "no %d" % n) for n in range(5000)])

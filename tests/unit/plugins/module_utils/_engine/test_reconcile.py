@@ -13,8 +13,14 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import Options, Report, converge
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Entry, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import (
+    Options,
+    Report,
+    converge,
+    declare,
+)
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import World
 from ansible_collections.bulkhead.storage.tests.unit.world import Ground, Killed, Mounts, Nodes, Rows
 
 
@@ -817,3 +823,71 @@ def test_what_is_declared_by_what_was_seen_is_declared_again(ground: Ground) -> 
 
     report = converge(declare, ground.ports, Options(workers=1, lock=lock), time.monotonic)
     assert (report.errors, puts(ground)) == ([], [(("a", "x"), {"size": 2})])
+
+
+class Kind:
+    """A resource that wants to know three things at once, and tells what it was shown."""
+
+    KIND = "thing"
+
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+
+    def label(self, p: dict[str, Any]) -> str:
+        return str(p["name"])
+
+    def facts(self, p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
+        if p.get("wrong") == "name":
+            raise StorageError("invalid", "no name")
+        return [("disk", p["name"]), ("disk", "shared")]
+
+    def unit(self, p: dict[str, Any], look: Any) -> Unit:
+        self.told.append((p["name"], sorted(look.declared)))
+        if p.get("wrong") == "options":
+            raise StorageError("conflict", "no such options").at("deeper")
+        return Unit(("thing", p["name"]), ())
+
+
+class Plain:
+    """One that wants to know nothing."""
+
+    KIND = "plain"
+    label = Kind.label
+
+    def unit(self, p: dict[str, Any], look: Any) -> Unit:
+        return Unit(("plain", p["name"]), ())
+
+
+class Beside(Plain):
+    """One with which others come."""
+
+    KIND = "beside"
+
+    def beside(self, entries: list[Entry], look: Any) -> list[Entry]:
+        return [*entries, Entry("come along", Plain(), {"name": "more"})]
+
+
+def test_entries_become_units_in_a_world_that_was_asked_once() -> None:
+    asked: list[Any] = []
+
+    class Disk:
+        def scan(self, targets: Any) -> dict[Any, Any]:
+            asked.append(list(targets))
+            return {}
+
+    told: list[Any] = []
+    kind, beside = Kind(told), Beside()
+    given = [("a", kind, {}), ("b", kind, {"wrong": "name"}), ("c", kind, {"wrong": "options"}), ("d", beside, {})]
+    entries = [Entry("[%s]" % name, resource, {"name": name, **more}) for name, resource, more in given]
+    first = StorageError("invalid", "said before")
+    units, errors = declare(World({"disk": Disk()}), entries, [first])
+    assert [(unit.key, unit.entry) for unit in units] == [
+        (("thing", "a"), "[a]"),
+        (("plain", "d"), "[d]"),
+        (("plain", "more"), "come along"),
+    ]
+    said = [(error.code, error.entry) for error in errors]
+    assert said == [("invalid", ""), ("invalid", "[b]"), ("conflict", "deeper")]
+    assert asked == [["a", "shared", "c", "shared"]], "and nothing under a name that is none"
+    names = [("beside", "d"), ("plain", "more"), ("thing", "a"), ("thing", "b"), ("thing", "c")]
+    assert told == [("a", names), ("c", names)]

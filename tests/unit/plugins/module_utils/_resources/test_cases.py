@@ -26,22 +26,27 @@ from typing import Any, Dict
 import pytest
 import yaml
 
-from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_io import IoMax
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck import Health
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.job import Job
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 import Group, LogicalVolume
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2content import Content as LvContent
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rootfs import RootFs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import FileContexts, Labels
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_io import Dropins, Kept
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
@@ -53,7 +58,7 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
-KINDS.update(snapshot="snapshots")
+KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs")
 Rows = Dict[str, Any]
 
 
@@ -267,9 +272,44 @@ class CaseFsInfo(Seen, FsInfo):
         return found
 
 
+class CaseKept(Seen, Kept):
+    def filled(self, target: Any, row: Rows) -> Any:
+        return tuple(map(tuple, row["kept"]))
+
+
+class CaseDropins(Seen, Dropins):
+    def target(self, text: str) -> Any:
+        return tuple(text.split(" "))
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = dict.fromkeys(("read_bps", "write_bps", "read_iops", "write_iops", "weight"))
+        return {**plain, "intact": True, "_elsewhere": False, **row}
+
+
+class CaseIoMax(Seen, IoMax):
+    def target(self, text: str) -> Any:
+        return tuple(text.split(" "))
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = dict.fromkeys(("read_bps", "write_bps", "read_iops", "write_iops", "weight"))
+        return {**plain, "_bfq": False, **row}
+
+
+class CaseJob(Seen, Job):
+    def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
+        """The host of a case has what a job needs."""
+
+
+class CaseRootFs(Seen, RootFs):
+    def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
+        """Likewise."""
+
+
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
+    made += [CaseKept(), CaseDropins(), CaseIoMax()]
+    made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
@@ -282,7 +322,7 @@ def planned(case: Rows, kind: str, rows: Rows) -> Plan:
     common = {"allow_unstable_device": case.get("allow_unstable_device", False)}
     entries, errors = _kinds.entries(document, common, set())
     world = World(ports(rows))
-    units, errors = _shell._declare(world, entries, errors)
+    units, errors = reconcile.declare(world, entries, errors)
     found = plan(units, world)
     found.errors[:0] = [error for error in errors if error not in found.errors]
     return found
