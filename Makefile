@@ -20,6 +20,7 @@ test lint format unit integration sanity benchmark soak lab-test: python
 	@$(PYTHON) tools/ci.py $@
 
 lab: python
+	@$(PYTHON) tools/packages.py test
 	@$(PYTHON) tests/lab up
 
 lab-down: python

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from typing import Iterable
 
 from trees import ROOT
@@ -62,3 +63,10 @@ def _apt(*arguments: str) -> None:
     argv = ["apt-get", "-q", "-y", *("--option=" + option for option in options), *arguments]
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     subprocess.run(argv, env=env, check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    try:
+        install(*sys.argv[1:])
+    except Missing as refused:
+        sys.exit(str(refused))

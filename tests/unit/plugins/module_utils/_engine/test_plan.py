@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from typing import Any
 
@@ -27,6 +28,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 from ansible_collections.bulkhead.storage.tests.unit.world import Ground, Mounts, Nodes, Rows
 
 DIRECTORY = {"type": "directory"}
+FIRST_CALLS, IDLE_CALLS = 340, 65  # of functions, ours and C's, for a unit
 
 
 def unit(name: str, *cells: Any, **more: Any) -> Unit:
@@ -531,8 +533,8 @@ def test_what_becomes_smaller_beneath_is_told_what_does_so_above_first(house: Gr
     assert told == [{("smaller a", "/d"), ("smaller table", "/d")}]
 
 
-def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
-    """Three cells each, with implied parents shared and not: the first plan (50,001 actions) and the idle one."""
+def tenants(count: int) -> tuple[Ground, dict[str, Any], list[Unit]]:
+    """Three cells each, with implied parents shared and not."""
     ground = Ground()
     ports = {
         "fstab": Rows("fstab", ground, behind=False),
@@ -552,18 +554,48 @@ def test_planning_ten_thousand_units_stays_within_its_budget() -> None:
             (("path", path),),
             "tmpfs[%d]" % number,
         )
-        for number, path in enumerate("/srv/t%d/tmp" % n for n in range(10000))
+        for number, path in enumerate("/srv/t%d/tmp" % n for n in range(count))
     ]
-    for expected in (50001, 0):
-        best = 9.0
-        for _attempt in range(3):
-            gc.collect()
-            start = time.process_time()
+    return ground, ports, units
+
+
+def test_planning_takes_few_calls_for_a_unit() -> None:
+    """The first plan (five actions a unit) and the idle one. Calls are counted, since no clock is as sure."""
+    ground, ports, units = tenants(1000)
+    for expected, most in ((5001, FIRST_CALLS), (0, IDLE_CALLS)):
+        calls = 0
+
+        def called(_frame: Any, event: str, _arg: Any) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        sys.setprofile(called)
+        try:
             found = plan(units, World(ports))
-            best = min(best, time.process_time() - start)
-            assert len(found.actions) == expected and not found.errors
-        assert best <= 0.5, "%.2f s of processor time for %d actions" % (best, expected)
+        finally:
+            sys.setprofile(before)
+        assert len(found.actions) == expected and not found.errors
+        assert calls <= most * len(units), "%.1f calls a unit for %d actions" % (calls / len(units), expected)
         ground.rows.update({(a.port, a.target): a.after for a in found.actions})
+
+
+def test_planning_ten_times_as_much_takes_ten_times_as_long() -> None:
+    """No step of it grows with the square: that would be a hundred times."""
+    took: dict[int, list[float]] = {1000: [], 10000: []}
+    hosts = {count: tenants(count) for count in took}
+    for expected in (5, 0):
+        for _attempt in range(3):
+            for count, (_ground, ports, units) in hosts.items():
+                gc.collect()
+                start = time.process_time()
+                found = plan(units, World(ports))
+                took[count].append(time.process_time() - start)
+                assert len(found.actions) == expected * count + (expected > 0) and not found.errors
+        assert min(took[10000]) <= 30 * min(took[1000]), took
+        for count, (ground, ports, units) in hosts.items():
+            ground.rows.update({(a.port, a.target): a.after for a in plan(units, World(ports)).actions})
+            took[count].clear()
 
 
 def test_the_collector_rests_only_while_planning(ground: Ground) -> None:
