@@ -4,22 +4,22 @@
 
 Ansible would otherwise parse each file that any kind may need, for every task, and send them one by one: most of
 what a run with nothing to do costs. An archive of all of them is a tenth of that work, and half as much to send.
+
+The same archive, with this file before it, is a program for a host that is to run some of our code by itself.
 """
 
 from __future__ import annotations
 
 import base64
 import importlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import json
 import os
 import sys
+import types
 import zlib
 from typing import Any, Sequence
-
-from ansible.module_utils import basic
 
 PACKAGE = "ansible_collections.bulkhead.storage.plugins.module_utils"
 OPTION = "_code"
@@ -38,18 +38,35 @@ def packed() -> str:
     return base64.b64encode(zlib.compress(json.dumps(sources).encode())).decode()
 
 
+def program(name: str) -> str:
+    """The text of a program that needs nothing but Python's own library, and calls ``main`` of a file of ours."""
+    with open(os.path.splitext(__file__)[0] + ".py", encoding="utf-8") as stream:
+        own = stream.read()
+    return '%s\n\nif __name__ == "__main__":\n    sys.exit(alone("%s", "%s"))' % (own, name, packed())
+
+
+def alone(name: str, code: str) -> int:
+    sys.meta_path.insert(0, _Finder(_sources(code), alone=True))
+    status: int = importlib.import_module("%s.%s" % (PACKAGE, name)).main()
+    return status
+
+
 def sent(option: str) -> bool:
     """Is this option among what was sent? Asked before the options are declared."""
+    from ansible.module_utils import basic
+
     return b'"%s"' % option.encode() in (getattr(basic, "_ANSIBLE_ARGS", None) or b"")
 
 
 def run(name: str, *names: str) -> None:
     """Call ``run`` of a file of ours with other files of ours. Where no archive was sent, they are on Python's path."""
+    from ansible.module_utils import basic
+
     finder = None
     before = set(sys.modules)
     code = basic._load_params().get(OPTION) if sent(OPTION) else None  # or somebody's own word for something
     if code is not None:
-        finder = _Finder(json.loads(zlib.decompress(base64.b64decode(code))))
+        finder = _Finder(_sources(code))
         sys.meta_path.insert(0, finder)
     try:
         importlib.import_module("%s.%s" % (PACKAGE, name)).run(
@@ -63,20 +80,41 @@ def run(name: str, *names: str) -> None:
                     del sys.modules[loaded]
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader):
-    def __init__(self, sources: dict[str, str]) -> None:
+def _sources(code: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(zlib.decompress(base64.b64decode(code)))
+    return found
+
+
+class _Finder:
+    """Finder and loader (importlib.abc has them too, and takes longer to load than what a quiet run does).
+
+    ``alone``: nobody else has made the packages that ours lie in.
+    """
+
+    def __init__(self, sources: dict[str, str], alone: bool = False) -> None:
         self.sources = {"%s.%s" % (PACKAGE, name): source for name, source in sources.items()}
-        self.packages = {name.rpartition(".")[0] for name in self.sources}
+        self.packages = {name.rpartition(".")[0] for name in self.sources} - {PACKAGE}
+        if alone:
+            words = PACKAGE.split(".")
+            self.packages.update(".".join(words[: count + 1]) for count in range(len(words)))
 
     def has(self, fullname: str) -> bool:
-        return fullname in self.sources or (fullname in self.packages and fullname != PACKAGE)
+        return fullname in self.sources or fullname in self.packages
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
         if not self.has(fullname):
             return None
-        return importlib.util.spec_from_loader(fullname, self)
+        loader: Any = self
+        return importlib.util.spec_from_file_location(fullname, self.get_filename(fullname), loader=loader)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        """An empty one, as Python makes it."""
+
+    def exec_module(self, made: types.ModuleType) -> None:
+        name = made.__name__
+        exec(compile(self.get_source(name), self.get_filename(name), "exec", dont_inherit=True), made.__dict__)
 
     def is_package(self, fullname: str) -> bool:
         return fullname in self.packages

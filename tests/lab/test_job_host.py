@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from ansible_collections.bulkhead.storage.tests.support import lab
 MOUNTS = """
 for line in open("/proc/self/mountinfo"):
     print(*line.split()[2:])
+"""
+
+HOLDERS = """
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+rows = Record().scan(None)
+print({key[8:]: sorted(row["attachments"]) for (kind, key), row in sorted(rows.items()) if kind == "volume"})
 """
 
 
@@ -91,6 +98,38 @@ def test_a_play_makes_two_volumes_and_runs_a_job_with_both(guest: lab.Guest, tmp
     gone = play.role({**wanted, "job_host_state": "absent"})
     assert gone["changed"] and play.role({**wanted, "job_host_state": "absent"})["changed"] is False
     assert guest.run(["find", "/var/lib/bulkhead/jobs", "/var/lib/bulkhead/volumes", "-type", "f"]).stdout == ""
+
+
+def test_a_timer_cleans_up(guest: lab.Guest, tmp_path: Path) -> None:
+    """A job that nobody waits for ends: its volume is let go of, and the memory that nobody uses is gone."""
+    play = Playbooks(tmp_path)
+    volumes = [{"name": "data", "size": "8MiB", "owner": "65534"}, {"name": "fast", "type": "memory", "size": "1MiB"}]
+    wanted: dict[str, Any] = {"job_host_volumes": volumes}
+    wanted["job_host_jobs"] = [{"id": "one", "command": "sleep 2", "volumes": "data"}]
+    wanted["job_host_cleanup"] = {"interval": "10s", "memory_volume_timeout": "1s"}
+    status, text = play("role.json", wanted, "--check")
+    assert status == 0, text
+    there = ["find", "/usr/local/lib", "/etc/systemd/system", "-name", "bulkhead*"]
+    assert guest.run(there).stdout == ""
+    play.role(wanted)
+    assert len(guest.run(there).stdout.split()) == 4  # three files, and the link that enables the timer
+    for _attempt in range(120):
+        if guest.python(HOLDERS) == "{'data': []}\n":
+            break
+        time.sleep(0.5)
+    said = guest.run(["journalctl", "-u", "bulkhead-cleanup", "--no-pager", "-o", "cat"]).stdout
+    assert guest.python(HOLDERS) == "{'data': []}\n", said
+    assert "job (one) (volume default/data): remove mount /run/bulkhead-jobs/one/default/data\n" in said
+    assert "volume (default/fast): remove record volume default/fast\n" in said
+    del volumes[1]
+    status, text = play("role.json", wanted)
+    assert status == 0 and "CHANGED" not in text, text
+    guest.reboot()
+    assert guest.run(["systemctl", "is-active", "bulkhead-cleanup.timer"]).stdout == "active\n"
+    wanted["job_host_cleanup"] = {"interval": "none"}
+    play.role(wanted)
+    assert guest.run(there).stdout == ""
+    assert guest.run(["systemctl", "is-active", "bulkhead-cleanup.timer"], check=False).stdout == "inactive\n"
 
 
 def test_a_job_from_a_survey(guest: lab.Guest, tmp_path: Path) -> None:

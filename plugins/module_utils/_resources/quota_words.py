@@ -6,11 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
-
-_GRACE = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def somebody(p: dict[str, Any]) -> str:
@@ -35,7 +33,7 @@ def paths(p: dict[str, Any]) -> list[str]:
 def about(p: dict[str, Any], charged: list[str]) -> dict[str, Any]:
     value: dict[str, Any] = {}
     if p["grace"] is not None:
-        value["grace"] = _grace(p["grace"])
+        value["grace"] = size.seconds(p["grace"], "grace")
     if p["kind"] == "project":
         if p["name"] is not None:
             value["name"] = names.identifier(p["name"])
@@ -70,11 +68,3 @@ def _id(value: int) -> int:
         return value
     text = "id %d is not in 1..4294967294" % value
     raise StorageError("invalid", text, "0 is root, and what belongs to no project", option="id")
-
-
-def _grace(value: str) -> int:
-    number, unit = (value[:-1], value[-1:]) if value[-1:] in _GRACE else (value, "s")
-    if number.isascii() and number.isdigit() and 1 <= len(number) <= 10 and 1 <= int(number) * _GRACE[unit] < 2**31:
-        return int(number) * _GRACE[unit]
-    text = "grace %.80r is not a time" % value
-    raise StorageError("invalid", text, "seconds, or a number with s, m, h, d or w, such as 7d", option="grace")

@@ -9,12 +9,33 @@ Added here: where a pool lies that does not say so, and a job's command and volu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _ON_A_PATH = ("auto", "directory", "loop", "btrfs")
+PROGRAM = "/usr/local/lib/bulkhead-cleanup.py"
+# Nothing that gives a service mounts of its own (systemd.exec(5), PrivateMounts=): it has to unmount the host's.
+_SERVICE = """\
+[Unit]
+Description=Volumes of ended jobs are detached, idle memory volumes removed (bulkhead.storage)
+[Service]
+Type=oneshot
+ExecStart=%s -I -B %s%s
+SuccessExitStatus=75
+NoNewPrivileges=yes
+RestrictRealtime=yes
+LockPersonality=yes"""
+_TIMER = """\
+[Unit]
+Description=Cleanup after the jobs of bulkhead.storage
+[Timer]
+OnActiveSec=%d
+OnUnitInactiveSec=%d
+AccuracySec=1s
+[Install]
+WantedBy=timers.target"""
 # What an entry still says when the whole host goes: its name, and its consent.
 _LEAVING = {
     "pools": ("name", "confirm"),
@@ -84,6 +105,25 @@ def _volume(word: str, where: str) -> dict[str, Any]:
     if rest[1:] == ["ro"]:
         found["read_only"] = True
     return found
+
+
+def cleanup(given: Any, part: str, python: str, program: Callable[[], str]) -> str:
+    """The text of a timer, of the service that it starts, or of the program that this runs."""
+    if not isinstance(given, dict) or set(given) - {"interval", "memory_volume_timeout"}:
+        text = "job_host_cleanup %.200r is not a dictionary of interval and memory_volume_timeout" % (given,)
+        raise StorageError("invalid", text, "such as {interval: 1m, memory_volume_timeout: 24h}", option="cleanup")
+    interval = size.seconds(given.get("interval"), "job_host_cleanup.interval")
+    words = ""
+    if given.get("memory_volume_timeout") not in (None, "", "none"):
+        idle = size.seconds(given["memory_volume_timeout"], "job_host_cleanup.memory_volume_timeout")
+        words = " --memory-volume-timeout %d" % idle
+    if part == "program":
+        return program()
+    if part == "service":
+        return _SERVICE % (names.path(python, "python"), PROGRAM, words)
+    if part == "timer":
+        return _TIMER % (interval, interval)
+    raise StorageError("invalid", "part %.80r is not program, service or timer" % (part,), option="part")
 
 
 def _list(kind: str, entries: Any) -> list[Any]:

@@ -9,13 +9,16 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from typing import Any, Iterator
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
+from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shipped
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job as resource
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume as volume_resource
 from ansible_collections.bulkhead.storage.tests.support.quotas import converge, sh
 
 MIB = 1 << 20
@@ -313,6 +316,69 @@ def test_volumes_are_protected_while_a_job_has_them() -> None:
     done = good(converge([], volumes=[{"name": "data", "state": "absent"}], jobs=[{"id": "long", "state": "absent"}]))
     assert (done["actions"][0]["port"], done["actions"][0]["verb"]) == ("job", "remove")
     assert "bulkhead-job-long" not in left()["units"]
+
+
+def cleanup(*words: str) -> tuple[int, str]:
+    """As the timer runs it: one file, and Python's own library."""
+    with open("/run/cleanup.py", "w", encoding="utf-8") as stream:
+        stream.write(_shipped.program("_cleanup"))
+    argv = [sys.executable, "-I", "-S", "-B", "/run/cleanup.py", *words]
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def volumes_left() -> list[tuple[str, list[str]]]:
+    found = volume_resource.gather(dict.fromkeys(volume_resource.FILTERS), _kinds.ports(["volumes"]))["volumes"]
+    return sorted((row["name"], row["job_ids"]) for row in found)
+
+
+def test_what_a_job_left_is_cleaned_up_without_a_call() -> None:
+    fast = {"name": "fast", "type": "memory", "size": "1MiB", "owner": "65534"}
+    good(converge([], volumes=[{"name": "data", "size": "8MiB", "owner": "65534"}, fast]))
+    before = left()
+    assert cleanup() == (0, ""), "nothing to do"
+    both = [{"name": "data"}, {"name": "fast"}]
+    good(converge([], jobs=[job("ends", "read go; echo said", stdin="go\n", volumes=both, state="started")]))
+    good(converge([], jobs=[job("runs", "sleep 1000", volumes=[{"name": "data"}], state="started")]))
+    until = time.monotonic() + 30
+    while not os.path.exists(BASE + "/jobs/ends/result") and time.monotonic() < until:
+        time.sleep(0.1)
+    assert volumes_left() == [("data", ["ends", "runs"]), ("fast", ["ends"])]
+    with Lock():
+        status, text = cleanup("--lock-timeout", "0")
+        assert status == 75 and text.startswith("locked: "), text
+    status, text = cleanup("--memory-volume-timeout", "3600")
+    assert status == 0 and "job (ends) (volume default/fast): remove mount /run/bulkhead-jobs/" in text, text
+    assert volumes_left() == [("data", ["runs"]), ("fast", [])]
+    assert ran({"id": "ends", "state": "finished"})["stdout"] == "said\n"
+    # what nobody uses any more; what others attached is theirs; what a job had that nobody knows is nobody's
+    good(converge([], jobs=[{"id": "runs", "state": "absent"}]))
+    assert left() == before
+    theirs = {"name": "data", "state": "attached", "job": "theirs", "target": "/mnt/theirs"}
+    ghost = {"name": "data", "state": "attached", "job": "ghost", "target": "/run/bulkhead-jobs/ghost/default/data"}
+    good(converge([], volumes=[theirs]))
+    good(converge([], volumes=[ghost]))
+    time.sleep(1.1)
+    assert cleanup("--memory-volume-timeout", "1")[0] == 0
+    assert volumes_left() == [("data", ["theirs"])]
+    assert sh(["findmnt", "-no", "TARGET", "/mnt/theirs"]) == "/mnt/theirs\n"
+
+
+def test_what_cannot_be_cleaned_up_keeps_nothing_else() -> None:
+    fast = {"name": "fast", "type": "memory", "size": "1MiB", "owner": "65534"}
+    good(converge([], volumes=[{"name": "data", "size": "8MiB", "owner": "65534"}, fast]))
+    good(converge([], jobs=[job("one", "true", volumes=[{"name": "data"}], state="started")]))
+    good(converge([], jobs=[job("two", "true", volumes=[{"name": "fast"}], state="started")]))
+    place = "/run/bulkhead-jobs/one/default/data"
+    until = time.monotonic() + 30
+    while not os.path.exists(BASE + "/jobs/two/result") and time.monotonic() < until:
+        time.sleep(0.1)
+    with open(place + "/busy", "w", encoding="utf-8"):
+        status, text = cleanup()
+        assert status == 1 and "in_use: " in text and place in text, text
+        assert volumes_left() == [("data", ["one"]), ("fast", [])]
+    assert cleanup()[0] == 0
+    assert volumes_left() == [("data", []), ("fast", [])]
 
 
 def test_whatever_is_killed_nothing_is_leaked() -> None:

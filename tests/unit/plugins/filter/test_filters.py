@@ -15,6 +15,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.bulkhead.storage.plugins.filter import (
+    job_host_cleanup,
     job_host_layout,
     safe_join,
     size_bytes,
@@ -23,7 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.filter import (
 )
 from ansible_collections.bulkhead.storage.tests.support.playing import play
 
-ALL = (job_host_layout, safe_join, size_bytes, size_human, tenant_layout)
+ALL = (job_host_cleanup, job_host_layout, safe_join, size_bytes, size_human, tenant_layout)
 
 
 @pytest.mark.parametrize(

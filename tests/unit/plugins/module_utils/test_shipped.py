@@ -9,7 +9,10 @@ import base64
 import json
 import os
 import re
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import payload
 import pytest
@@ -77,3 +80,17 @@ def test_it_is_packed_once_a_run() -> None:
     finally:
         os.unlink(path)
     assert [name for name in os.listdir(constants.DEFAULT_LOCAL_TMP) if name.startswith("tmp")] == []
+
+
+def test_a_program_of_it_needs_nothing_else(tmp_path: Path) -> None:
+    """No package of others, no variable, no file beside it."""
+    file = tmp_path / "cleanup.py"
+    file.write_text(_shipped.program("_cleanup"), encoding="utf-8")
+    argv = [sys.executable, "-I", "-S", "-B", str(file), "--help"]
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and "--memory-volume-timeout SECONDS" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["cleanup.py"]
+    broken = _shipped.program("_cleanup").replace('alone("_cleanup"', 'alone("_nothing"')
+    file.write_text(broken, encoding="utf-8")
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 1 and "No module named '%s._nothing'" % _shipped.PACKAGE in done.stderr

@@ -124,3 +124,36 @@ def _bare(spec: dict[str, Any]) -> dict[str, Any]:
         kept["options"] = _bare(option.get("options", {}))
         bare[name] = {"type": "str", **kept}
     return bare
+
+
+def test_a_cleanup_is_a_timer_a_service_and_a_program() -> None:
+    def text(part: str, **given: Any) -> str:
+        return job_host.cleanup({"interval": "5m", **given}, part, "/opt/python", lambda: "code")
+
+    assert text("program") == "code"
+    assert "OnUnitInactiveSec=300\n" in text("timer") and "OnActiveSec=90\n" in text("timer", interval=90)
+    start = "ExecStart=/opt/python -I -B /usr/local/lib/bulkhead-cleanup.py"
+    assert start + "\n" in text("service") and start + "\n" in text("service", memory_volume_timeout="none")
+    assert start + " --memory-volume-timeout 86400\n" in text("service", memory_volume_timeout="24h")
+    roles = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))["job_host__cleanup"]
+    assert roles["program"] == job_host.PROGRAM and list(roles) == ["program", "service", "timer"]
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        ("5m", "is not a dictionary"),
+        ({"interval": "5m", "more": 1}, "is not a dictionary"),
+        ({}, "interval None is not a time"),
+        ({"interval": "soon"}, "job_host_cleanup.interval 'soon' is not a time"),
+        ({"interval": 0}, "interval 0 is not a time"),
+        ({"interval": True}, "interval True is not a time"),
+        ({"interval": "1m", "memory_volume_timeout": "-1"}, "memory_volume_timeout '-1' is not a time"),
+    ],
+)
+def test_a_cleanup_that_cannot_be_is_refused(given: Any, says: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        job_host.cleanup(given, "service", "/usr/bin/python3", str)
+    assert says in caught.value.message and caught.value.code == "invalid" and caught.value.hint
+    with pytest.raises(StorageError):
+        job_host.cleanup({"interval": 1}, "socket", "/usr/bin/python3", str)
