@@ -36,8 +36,8 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4725, 130.0)  # a new record also looks whether there is a unit
-COMPOSITE = Budget(4000, 76.0, 6285, 224.0)  # any of them may meet a pool of logical volumes, and the guard
+PRIMITIVE = Budget(1500, 30.0, 4725, 130.5)  # a new record also looks whether there is a unit
+COMPOSITE = Budget(4000, 76.0, 6285, 245.0)  # any of them may meet a pool of logical volumes, and the guard
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image", "job")
 # A real call: a program that sets the module's arguments, runs it as __main__, and names what of ours was executed.

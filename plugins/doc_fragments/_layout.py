@@ -1599,8 +1599,62 @@ options:
         type: str
       io:
         description:
-          - Limits of input and output. Not supported yet.
+          - How fast it may read and write, as M(bulkhead.storage.io_limit) limits a slice.
+            The kernel is asked once the job runs whether it goes by it, C(not_enforced) otherwise.
+          - The disks that its volumes lie on are limited, each to the same. O(jobs[].io.path)
+            or O(jobs[].io.device) names another one instead. A job without a volume on a disk
+            needs one of them, otherwise C(not_enforced).
         type: dict
+        suboptions:
+          path:
+            description:
+              - A path of the host, whose disk is limited.
+            type: path
+          device:
+            description:
+              - The disk to limit, by a stable name.
+            type: path
+          read_bps:
+            description:
+              - Bytes read each second, such as V(10MiB). At least 4096.
+            type: str
+          write_bps:
+            description:
+              - Bytes written each second, such as V(10MiB). At least 4096.
+            type: str
+          read_iops:
+            description:
+              - Reads each second, in 1..4294967294.
+            type: int
+          write_iops:
+            description:
+              - Writes each second, in 1..4294967294.
+            type: int
+          weight:
+            description:
+              - The share of the disk among those who want it at the same time, in 1..10000.
+                C(not_enforced) where neither BFQ nor C(io.cost.qos) shares it out.
+            type: int
+          min_bps:
+            description:
+              - Always C(unsupported), the kernel has no floor for a rate.
+            type: str
+          min_iops:
+            description:
+              - Always C(unsupported), likewise.
+            type: int
+          burst_bps:
+            description:
+              - Always C(unsupported), C(io.max) has no burst.
+            type: str
+          burst_iops:
+            description:
+              - Always C(unsupported), likewise.
+            type: int
+          burst_seconds:
+            description:
+              - Always C(unsupported), likewise.
+            type: int
       memory_max:
         description:
           - How much memory it may take, with C(/work), C(/tmp) and what it says. No swap then.

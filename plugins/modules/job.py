@@ -24,7 +24,7 @@ description:
 notes:
   - Needs systemd 257 or newer, which can give a service processes of its own. On an older one a job is refused with
     C(unsupported), never run with less.
-  - O(io), and an O(rootfs) that is an image, are not supported yet, and refused with C(unsupported).
+  - An O(rootfs) that is an image is not supported yet, and refused with C(unsupported).
   - With O(state=finished) the actions are those that check mode tells, and what was done once the job had ended.
   - What a job needs of its volumes, their C(owner), C(group) and C(mode) must give it. A job runs as nobody unless it
     is told otherwise.
@@ -114,8 +114,61 @@ options:
     type: str
   io:
     description:
-      - Limits of input and output. Not supported yet.
+      - How fast it may read and write, as M(bulkhead.storage.io_limit) limits a slice. The kernel is asked once the job
+        runs whether it goes by it, C(not_enforced) otherwise.
+      - The disks that its volumes lie on are limited, each to the same. O(io.path) or O(io.device) names another one
+        instead. A job without a volume on a disk needs one of them, otherwise C(not_enforced).
     type: dict
+    suboptions:
+      path:
+        description:
+          - A path of the host, whose disk is limited.
+        type: path
+      device:
+        description:
+          - The disk to limit, by a stable name.
+        type: path
+      read_bps:
+        description:
+          - Bytes read each second, such as V(10MiB). At least 4096.
+        type: str
+      write_bps:
+        description:
+          - Bytes written each second, such as V(10MiB). At least 4096.
+        type: str
+      read_iops:
+        description:
+          - Reads each second, in 1..4294967294.
+        type: int
+      write_iops:
+        description:
+          - Writes each second, in 1..4294967294.
+        type: int
+      weight:
+        description:
+          - The share of the disk among those who want it at the same time, in 1..10000. C(not_enforced) where neither
+            BFQ nor C(io.cost.qos) shares it out.
+        type: int
+      min_bps:
+        description:
+          - Always C(unsupported), the kernel has no floor for a rate.
+        type: str
+      min_iops:
+        description:
+          - Always C(unsupported), likewise.
+        type: int
+      burst_bps:
+        description:
+          - Always C(unsupported), C(io.max) has no burst.
+        type: str
+      burst_iops:
+        description:
+          - Always C(unsupported), likewise.
+        type: int
+      burst_seconds:
+        description:
+          - Always C(unsupported), likewise.
+        type: int
   memory_max:
     description:
       - How much memory it may take, with C(/work), C(/tmp) and what it says. No swap then. At least 1 MiB, without a
@@ -258,12 +311,20 @@ resource:
       type: str
       returned: always
     stdout:
-      description: What it wrote on its standard output, as much as O(output_max) keeps. Null until it has ended.
+      description:
+        - What it wrote on its standard output, as much as O(output_max) keeps, and a result has room for. Null until it
+          has ended.
       type: str
       returned: always
     stderr:
       description: What it wrote on its standard error, likewise.
       type: str
+      returned: always
+    truncated:
+      description:
+        - Whether it wrote more than is told here. What O(output_max) kept of it is on the target, in C(stdout) and
+          C(stderr) in C(/var/lib/bulkhead/jobs/<id>).
+      type: bool
       returned: always
     started_at:
       description: When it was started, in UTC.

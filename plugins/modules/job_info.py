@@ -90,6 +90,12 @@ jobs:
       description: What it wrote on its standard error, likewise.
       type: str
       returned: always
+    truncated:
+      description:
+        - Whether it wrote more than is told here, of which all jobs together have 60 KiB. What was kept of it is on the
+          target, in C(stdout) and C(stderr) in C(/var/lib/bulkhead/jobs/<id>).
+      type: bool
+      returned: always
     started_at:
       description: When it was started, in UTC.
       type: str

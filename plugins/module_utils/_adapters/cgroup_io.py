@@ -45,7 +45,7 @@ class IoMax:
         if targets is None:
             raise StorageError("unsupported", "limits of I/O are looked up by slice and device only")
         self.units = None
-        problem = self._unusable()
+        problem = unusable(self.root)
         devices = io_device.Devices()
         rows: dict[Target, Any] = {}
         taken: dict[tuple[str, str], Target] = {}
@@ -69,15 +69,6 @@ class IoMax:
                     )  # fmt: skip
                     rows[target] = StorageError("conflict", text, "declare it once, or in different slices")
         return rows
-
-    def _unusable(self) -> StorageError | None:
-        """Why nothing can be limited. On a host of cgroup v1 a file io.max can be made, and means nothing."""
-        hint = "boot with systemd.unified_cgroup_hierarchy=1"
-        if not os.path.isdir(self.root) or io_device.filesystem(self.root) != io_device.CGROUP2:
-            return StorageError("unsupported", "%s is not cgroup v2" % self.root, hint)
-        if "io" not in (read(self.root + "/cgroup.controllers") or "").split():
-            return StorageError("unsupported", "this kernel has no io controller in cgroup v2", hint)
-        return None
 
     def row(self, target: Target, devices: io_device.Devices) -> Any:
         self.missing.discard(target)
@@ -168,6 +159,16 @@ class IoMax:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import cgroup_iochange
 
         cgroup_iochange.put(self, target, before, after)
+
+
+def unusable(root: str) -> StorageError | None:
+    """Why nothing can be limited. On a host of cgroup v1 a file io.max can be made, and means nothing."""
+    hint = "boot with systemd.unified_cgroup_hierarchy=1"
+    if not os.path.isdir(root) or io_device.filesystem(root) != io_device.CGROUP2:
+        return StorageError("unsupported", "%s is not cgroup v2" % root, hint)
+    if "io" not in (read(root + "/cgroup.controllers") or "").split():
+        return StorageError("unsupported", "this kernel has no io controller in cgroup v2", hint)
+    return None
 
 
 def parse(text: str) -> dict[str, dict[str, Any]]:

@@ -43,6 +43,7 @@ class Job:
         self.run, self.home = run, home
         self.asked: list[StorageError | None] = []  # once for all jobs: what speaks against any
         self.ending: dict[str, float] = {}  # since when nothing of it runs
+        self.devices: dict[str, str] = {}  # that the declared ones name in ``io``
 
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
         if targets is None:
@@ -88,6 +89,20 @@ class Job:
             text = "job %s has ended, and how was not written down" % target
             raise StorageError("failed", text, "journalctl -u '%s', then remove it" % (ENDS["Failure"] % target))
 
+    def resolve(self, target: str, declared: Any) -> Any:
+        io = declared.get("_spec", {}).get("io") if declared else None
+        if io and io["source"]:
+            self.devices[target] = io["source"]
+        return declared
+
+    def unstable(self, target: str) -> StorageError | None:
+        """What takes ``allow_unstable_device``."""
+        if target not in self.devices:
+            return None
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobio
+
+        return jobio.unstable(self.devices[target])
+
     def same(self, target: str, now: Any, declared: Any) -> bool:
         return RANKS[now["state"]] >= RANKS[declared["state"]]
 
@@ -104,7 +119,7 @@ class Job:
 
         if not self.asked:
             self.asked.append(jobchange.refuse(self.run))
-        return self.asked[0]
+        return self.asked[0] or jobchange.unlimited(after)
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobchange

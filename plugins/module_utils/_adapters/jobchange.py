@@ -103,6 +103,18 @@ def refuse(run: Any) -> StorageError | None:
     return None
 
 
+def unlimited(after: dict[str, Any]) -> StorageError | None:
+    """Why its reading and writing could not be limited."""
+    io = after.get("_spec", {}).get("io")
+    return _io().refuse(io) if io else None
+
+
+def _io() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobio
+
+    return jobio
+
+
 def put(port: Any, target: str, before: Any, after: Any) -> None:
     now = port.row(target)
     if (now and now["state"]) != (before and before["state"]):
@@ -111,10 +123,15 @@ def put(port: Any, target: str, before: Any, after: Any) -> None:
         if after is None:
             _remove(port, target)
             return
-        if now is None or now["state"] == "part":
-            _make(port, target, after["_spec"])
-        if after["state"] == "running":
-            _start(port, target)
+        try:
+            if now is None or now["state"] == "part":
+                _make(port, target, after["_spec"])
+            if after["state"] == "running":
+                _start(port, target)
+        except (OSError, StorageError):
+            if now is None:  # what it was to stand on can go again
+                _remove(port, target)
+            raise
     except OSError as error:
         raise failure(error, "cannot make job %s" % target) from error
 
@@ -123,6 +140,9 @@ def _start(port: Any, target: str) -> None:
     _write(os.path.join(port.home, target, "started"), "")
     status, _out, err = port.run(["systemctl", "start", unit(target)], timeout=START)
     if not status:
+        error = _io().held(target) if _limited(target) else None
+        if error is not None:
+            raise error
         return
     until = time.monotonic() + MOMENT
     while time.monotonic() < until:
@@ -133,9 +153,17 @@ def _start(port: Any, target: str) -> None:
     raise StorageError("failed", "job %s does not start: %s" % (target, text), "journalctl -u " + unit(target))
 
 
+def _limited(target: str) -> bool:
+    try:
+        with open(os.path.join(UNITS, unit(target)), encoding="utf-8") as stream:
+            return "\nIO" in stream.read()
+    except FileNotFoundError:  # it has ended
+        return False
+
+
 def _remove(port: Any, target: str) -> None:
     file = os.path.join(UNITS, unit(target))
-    if port.row(target)["state"] in ("running", "prepared"):
+    if (port.row(target) or {"state": ""})["state"] in ("running", "prepared"):
         status, _out, err = port.run(["systemctl", "stop", unit(target)], timeout=STOP)
         ends = [end % target for end in ENDS.values()]  # nobody will ask any more how it ended
         port.run(["systemctl", "stop", *ends], timeout=STOP)
@@ -165,7 +193,8 @@ def _make(port: Any, target: str, spec: dict[str, Any]) -> None:
         template = os.path.join(UNITS, end % "")
         if not os.path.lexists(template):
             atomic.replace(template, (_END % {"home": port.home}).encode(), 0o644)
-    atomic.replace(file, text(target, home, spec, binds).encode(), 0o644)  # last: what has it is complete
+    limits = _io().lines(spec["io"], spec["volumes"]) if spec["io"] else []
+    atomic.replace(file, text(target, home, spec, binds, limits).encode(), 0o644)  # last: what has it is complete
 
 
 def _root(root: str, spec: dict[str, Any]) -> list[str]:
@@ -200,7 +229,7 @@ def _trusted(path: str) -> None:
         raise StorageError("unsafe_path", text, "chown root:root and chmod go-w it, and name no link", option="rootfs")
 
 
-def text(target: str, home: str, spec: dict[str, Any], binds: list[str]) -> str:
+def text(target: str, home: str, spec: dict[str, Any], binds: list[str], limits: list[str]) -> str:
     """The unit. ``:`` before the program: what looks like a variable in its arguments is left alone."""
     lines = ["[Unit]", "Description=Job %s of bulkhead.storage" % target, "CollectMode=inactive-or-failed"]
     lines += ["On%s=%s" % (way, end % target) for way, end in ENDS.items()] + ["[Service]"]
@@ -223,7 +252,7 @@ def text(target: str, home: str, spec: dict[str, Any], binds: list[str]) -> str:
         lines += ["MemoryMax=%d" % spec["memory_max"], "MemorySwapMax=0"]
     for option, word in (("cpu_quota", "CPUQuota=%d%%"), ("pids_max", "TasksMax=%d"), ("timeout", "RuntimeMaxSec=%d")):
         lines += [word % spec[option]] if spec[option] else []
-    return "\n".join(lines) + "\n" + CONFINED
+    return "\n".join(lines + limits) + "\n" + CONFINED
 
 
 def _environment(target: str, spec: dict[str, Any]) -> dict[str, str]:

@@ -54,9 +54,9 @@ class Cell(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """What one entry of a declaration stands for: its cells, bottom first, and what it stands on.
+    """What one entry stands for: its cells, bottom first, and what it stands on, as spots: paths, devices, names.
 
-    ``needs`` and ``provides`` are spots in the space of paths, devices and names; the graph is derived from them.
+    ``lent``: undone when all who stand on it fail.
     """
 
     key: Key
@@ -65,10 +65,11 @@ class Unit(NamedTuple):
     provides: tuple[Spot, ...] = ()
     entry: str = ""
     consents: dict[str, Any] = {}
+    lent: bool = False
 
 
 class Entry(NamedTuple):
-    """One entry of a declaration: its name in messages, the resource of its kind, its options."""
+    """Of a declaration: its name in messages, the resource of its kind, its options."""
 
     label: str
     resource: Any

@@ -125,6 +125,7 @@ class Runner:
         self.skipped: set[tuple[Any, ...]] = set()
         self.failed: list[tuple[int, StorageError]] = []
         self.bad: set[Key] = set()
+        self.firm: set[Key] = set()  # what is kept, and whatever that stands on
         self.count = self.undone = self.kept = self.half = 0
         self.guard, self.turn = threading.RLock(), threading.RLock()  # of our own books; of ports that are not slow
 
@@ -304,12 +305,16 @@ class Runner:
         return fresh
 
     def _abandon(self) -> None:
-        """What was implied only by units that failed goes again."""
-        for index in reversed(range(len(self.stage.units))):
-            key = self.stage.units[index].key
-            if key[0] == "implied" and all(self.stage.units[user].key in self.bad for user in self.users[index]):
-                self.bad.add(key)
-                self._walk_back({key})
+        """What was there only for units that failed goes again, and then what was there only for that."""
+        units, before = self.stage.units, -1
+        while len(self.bad) > before:
+            before = len(self.bad)
+            for index in reversed(range(len(units))):
+                unit, users = units[index], self.users[index]
+                lent = unit.key[0] == "implied" or (unit.lent and users)
+                if lent and unit.key not in self.bad | self.firm and all(units[user].key in self.bad for user in users):
+                    self.bad.add(unit.key)
+                    self._walk_back({unit.key})
 
     def _walk_back(self, keys: set[Key]) -> list[str]:
         """Undo what units did, newest first, each up to its first action that cannot be undone.
@@ -328,6 +333,7 @@ class Runner:
                 stays = reach(at, self.stage.needs) if any(a.after is not None for a in kept) else set(at)
                 gone = reach(at, self.users) if any(a.after is None for a in kept) else set()
                 stopped.update(self.stage.units[index].key for index in stays | gone)
+                self.firm.update(self.stage.units[index].key for index in stays)
             left.append(_words(action))
         for key in keys:
             self.done.pop(key, None)

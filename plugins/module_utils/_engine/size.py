@@ -1,9 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sizes: one parser, one meaning. Every unit is a power of 1024 (``1GB`` == ``1Gi`` == ``1GiB`` == 2**30 bytes).
-
-And times, likewise.
-"""
+"""Sizes: one parser, one meaning. Every unit is a power of 1024 (``1GB`` == ``1Gi`` == ``1GiB`` == 2**30 bytes)."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 
 MAXIMUM = 2**63 - 1
 _UNITS = "BKMGTPE"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TEXT = re.compile(r"([0-9]{1,19})(\.[0-9]{1,9})? ?([KMGTPE](?:i?B?)|B)?", re.ASCII | re.IGNORECASE)
 
 
@@ -56,15 +52,6 @@ def human(size: int) -> str:
     while size and size % 1024 == 0 and power < len(_UNITS) - 1:
         size, power = size // 1024, power + 1
     return "%d%s" % (size, "B" if power == 0 else _UNITS[power] + "iB")
-
-
-def seconds(value: Any, what: str) -> int:
-    """Seconds meant by an int or a text such as ``90``, ``5m``, ``24h``, ``7d``, ``2w``: 1 to 2**31 - 1."""
-    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in _SECONDS else (text, "s")
-    if number.isascii() and number.isdigit() and len(number) <= 10 and 1 <= int(number) * _SECONDS[unit] < 2**31:
-        return int(number) * _SECONDS[unit]
-    raise _invalid(what, value, "is not a time", "seconds, or a number with s, m, h, d or w, such as 7d")
 
 
 def _invalid(what: str, value: Any, problem: str, hint: str) -> StorageError:

@@ -27,6 +27,15 @@ _VOLUME = {
     "path": {"type": "path"},
     "read_only": {"type": "bool", "default": False},
 }
+_IO: dict[str, Any] = {  # io_limit's; not taken from there, since few jobs have any
+    "path": {"type": "path"},
+    "device": {"type": "path"},
+    **{name: {"type": "str"} for name in ("read_bps", "write_bps", "min_bps", "burst_bps")},
+    **{
+        name: {"type": "int"}
+        for name in ("read_iops", "write_iops", "weight", "min_iops", "burst_iops", "burst_seconds")
+    },
+}
 OPTIONS: dict[str, Any] = {
     "id": {"type": "str", "required": True},
     "command": {"type": "list", "elements": "str"},
@@ -38,7 +47,7 @@ OPTIONS: dict[str, Any] = {
     "volumes": {"type": "list", "elements": "dict", "options": _VOLUME},
     "rootfs": {"type": "str"},
     "work_size": {"type": "str"},
-    "io": {"type": "dict"},
+    "io": {"type": "dict", "options": _IO},
     "memory_max": {"type": "str"},
     "cpu_quota": {"type": "str"},
     "pids_max": {"type": "int"},
@@ -98,7 +107,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         else:
             needs.append(("above", spec["rootfs"]))
         cells.append(Cell("job", key, {"state": state, "_spec": {**spec, "output": output}}))
-    consents = {"absent": over}  # to what it has said already being said elsewhere
+    # to what it has said already being said elsewhere
+    consents = {"absent": over, "allow_unstable_device": bool(p.get("allow_unstable_device"))}
     return Unit((KIND, key), tuple(cells), tuple(needs), (("job", key),), consents=consents)
 
 

@@ -30,9 +30,6 @@ def spec(p: dict[str, Any]) -> dict[str, Any]:
     """Everything that makes this job this job, with the defaults of today. Raises ``invalid`` or ``unsupported``."""
     if not p["command"]:
         raise StorageError("invalid", "command is required", "a list: the program and its arguments", option="command")
-    if p["io"]:
-        text = "limits of input and output of a job are not supported yet"
-        raise StorageError("unsupported", text, "leave io out, or limit a slice with io_limit", option="io")
     for word in p["command"]:
         _text(word, "command")
     root = p["rootfs"] or "minimal"
@@ -61,6 +58,7 @@ def spec(p: dict[str, Any]) -> dict[str, Any]:
         "timeout": p["timeout"],
         "network": p["network"] or "none",
         "output_max": size.parse(p["output_max"] or OUTPUT, minimum=4096, unit=4096),
+        "io": _io(p["io"]) if p["io"] is not None else None,
     }
 
 
@@ -99,6 +97,26 @@ def _volumes(volumes: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
         place = job.place(names.identifier(key, "id"), name, namespace)
         found.append({"name": full, "path": path, "at": place, "read_only": volume["read_only"]})
     return found
+
+
+def _io(given: dict[str, Any]) -> dict[str, Any]:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import io_limit, io_limit_words
+
+    limits: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in ("path", "device") or value is None:
+            continue
+        if name in io_limit.BYTES:
+            limits[name] = size.parse(value, "io." + name, 4096)
+        else:
+            io_limit_words.refuse(name, value)
+            limits[name] = value
+    if not limits:
+        raise StorageError("invalid", "io limits nothing", "such as read_bps: 10MiB", option="io")
+    named = [name for name in ("path", "device") if given.get(name) is not None]
+    if len(named) > 1:
+        raise StorageError("invalid", "io names a path and a device", "either is the disk", option="io")
+    return {"source": names.path(given[named[0]], "io." + named[0]) if named else None, "limits": limits}
 
 
 def _path(value: str, option: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, times
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
 
@@ -33,7 +33,7 @@ def paths(p: dict[str, Any]) -> list[str]:
 def about(p: dict[str, Any], charged: list[str]) -> dict[str, Any]:
     value: dict[str, Any] = {}
     if p["grace"] is not None:
-        value["grace"] = size.seconds(p["grace"], "grace")
+        value["grace"] = times.seconds(p["grace"], "grace")
     if p["kind"] == "project":
         if p["name"] is not None:
             value["name"] = names.identifier(p["name"])

@@ -116,7 +116,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     provides = [("volume", key)] + [("path", path) for path in (row["path"], *targets, row.get("device")) if path]
     leaving = p["state"] in ("absent", "detached") or bool(set(before) - set(after))  # a job that lets go of it
     consents = {"absent": leaving, "allow_shrink": p["allow_shrink"], "replace": False}
-    return Unit((KIND, key), tuple(cells), tuple(needs), tuple(provides), consents=consents)
+    lent = p["state"] == "used" and bool(set(after) - set(before))  # to jobs that are to begin
+    return Unit((KIND, key), tuple(cells), tuple(needs), tuple(provides), consents=consents, lent=lent)
 
 
 # -- the record ----------------------------------------------------------------------------------------------------

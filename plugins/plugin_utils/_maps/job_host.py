@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, times
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _ON_A_PATH = ("auto", "directory", "loop", "btrfs")
@@ -112,10 +112,10 @@ def cleanup(given: Any, part: str, python: str, program: Callable[[], str]) -> s
     if not isinstance(given, dict) or set(given) - {"interval", "memory_volume_timeout"}:
         text = "job_host_cleanup %.200r is not a dictionary of interval and memory_volume_timeout" % (given,)
         raise StorageError("invalid", text, "such as {interval: 1m, memory_volume_timeout: 24h}", option="cleanup")
-    interval = size.seconds(given.get("interval"), "job_host_cleanup.interval")
+    interval = times.seconds(given.get("interval"), "job_host_cleanup.interval")
     words = ""
     if given.get("memory_volume_timeout") not in (None, "", "none"):
-        idle = size.seconds(given["memory_volume_timeout"], "job_host_cleanup.memory_volume_timeout")
+        idle = times.seconds(given["memory_volume_timeout"], "job_host_cleanup.memory_volume_timeout")
         words = " --memory-volume-timeout %d" % idle
     if part == "program":
         return program()

@@ -16,6 +16,7 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shipped
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobio
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job as resource
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume as volume_resource
@@ -316,6 +317,53 @@ def test_volumes_are_protected_while_a_job_has_them() -> None:
     done = good(converge([], volumes=[{"name": "data", "state": "absent"}], jobs=[{"id": "long", "state": "absent"}]))
     assert (done["actions"][0]["port"], done["actions"][0]["verb"]) == ("job", "remove")
     assert "bulkhead-job-long" not in left()["units"]
+
+
+def test_a_job_is_held_to_its_limits() -> None:
+    """What the kernel was told is in the job's cgroup; how long it took is told by the job."""
+    good(converge([], volumes=[{"name": "data", "size": "16MiB", "owner": "65534"}]))
+    data = [{"name": "data"}]
+    script = "time -p dd if=/dev/zero of=/volumes/data/f bs=1M count=4 conv=fsync"
+    quick = ran(job("quick", script, volumes=data))
+    slow = ran(job("slow", script, volumes=data, io={"write_bps": "1MiB", "read_iops": 1000}))
+    took = [float(said["stderr"].split("real ")[1].split()[0]) for said in (quick, slow)]
+    assert took[0] < 2.5 and 3.0 < took[1] < 8, took
+    good(converge([], jobs=[job("runs", "sleep 1000", volumes=data, io={"write_bps": "1MiB"}, state="started")]))
+    loop = sh(["findmnt", "-nvo", "MAJ:MIN", BASE + "/volumes/default/data"]).strip()
+    limits = "/sys/fs/cgroup/bulkhead.slice/bulkhead-jobs.slice/bulkhead-job-runs.service/io.max"
+    with open(limits, encoding="ascii") as stream:
+        assert stream.read() == "%s rbps=max wbps=1048576 riops=max wiops=max\n" % loop
+    assert jobio.held("runs") is None
+    with open(limits, "w", encoding="ascii") as stream:
+        stream.write(loop + " wbps=max")
+    wrong = jobio.held("runs")
+    assert wrong is not None and wrong.code == "not_enforced" and "without a limit, not 1048576" in wrong.message
+    # a disk of its own, though it has no volume
+    disk = "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_data1"
+    good(converge([], jobs=[job("named", "sleep 1000", io={"device": disk, "read_bps": "2MiB"}, state="started")]))
+    with open(limits.replace("-runs", "-named"), encoding="ascii") as stream:
+        assert stream.read().endswith(" rbps=2097152 wbps=max riops=max wiops=max\n")
+
+
+@pytest.mark.parametrize(
+    "io, code, says",
+    [
+        ({"write_bps": "1MiB"}, "not_enforced", "no volume of the job lies on a disk"),
+        ({"write_bps": "1MiB", "path": "/run"}, "not_enforced", "/run lies on no block device"),
+        ({"write_bps": "1MiB", "path": "/nowhere"}, "not_found", "/nowhere"),
+        ({"write_bps": "1MiB", "device": "/dev/sdb"}, "unstable_device", "/dev/sdb"),
+        ({"weight": 10, "path": "/"}, "not_enforced", "by no weight"),
+    ],
+)
+def test_a_limit_that_nobody_would_keep_is_refused(io: dict[str, Any], code: str, says: str) -> None:
+    fast = {"name": "fast", "type": "memory", "size": "1MiB"}
+    good(converge([], volumes=[fast]))
+    before = left()
+    done = converge([], jobs=[job("one", "true", volumes=[{"name": "fast"}], io=io)])
+    errors = done["refused"] + done["errors"]
+    assert [error["code"] for error in errors] == [code] and says in errors[0]["message"], errors
+    assert left() == before and homes() == [], "nothing stays attached for a job that does not run"
+    assert volumes_left() == [("fast", [])]
 
 
 def cleanup(*words: str) -> tuple[int, str]:

@@ -48,7 +48,7 @@ def home(base: Path, *files: str, **texts: str) -> None:
 
 def lines(**more: Any) -> list[str]:
     spec = {**job_words.spec({**PLAIN, **more}), "output": "/run/x"}
-    return jobchange.text("j", "/home/j", spec, ["/a/bin:/bin"]).splitlines()
+    return jobchange.text("j", "/home/j", spec, ["/a/bin:/bin"], ["IOWriteBandwidthMax=/dev/a 1"]).splitlines()
 
 
 def test_what_is_left_tells_the_state(tmp_path: Path) -> None:

@@ -317,6 +317,34 @@ def test_e7_what_a_failing_put_has_done_is_counted_and_walked_back(ground: Groun
         assert (report.summary["failed"], report.summary["undone"], report.summary["applied"]) == (1, 1, 0)
 
 
+def test_e7_what_is_lent_goes_back_when_all_it_was_lent_to_fail(ground: Ground) -> None:
+    ground.rows["a", 1] = {"x": 0}
+    own = unit("own", ("a", 2, {}))
+    lent = unit("lent", ("a", 1, {"x": 1}), on=("own",))._replace(lent=True)
+    two = unit("one", ("b", 1, {}), on=("lent",)), unit("two", ("b", 2, {}), on=("lent",))
+    fails_on(ground, ("b", 1))
+    assert run(ground, own, lent, *two).summary["undone"] == 0
+    assert ground.rows == {("a", 1): {"x": 1}, ("a", 2): {}, ("b", 2): {}}
+    ground.rows = {("a", 1): {"x": 0}}
+    fails_on(ground, ("b", 1), ("b", 2))
+    assert run(ground, own, lent, *two).summary["undone"] == 1
+    assert ground.rows == {("a", 1): {"x": 0}, ("a", 2): {}}, "what is its own stays"
+    ground.rows = {("a", 1): {"x": 0}}
+    assert not run(ground, lent).errors and ground.rows["a", 1] == {"x": 1}, "to nobody"
+
+
+def test_e7_what_is_lent_stays_beneath_what_is_half_done(ground: Ground) -> None:
+    def half(count: int, spot: Any) -> None:
+        if spot == ("hard", 1):
+            ground.rows["hard", 1] = {"x": "half"}
+            raise StorageError("failed", "it died")
+
+    ground.before_put = half
+    lent = unit("lent", ("a", 1, {"x": 1}))._replace(lent=True)
+    report = run(ground, lent, unit("one", ("hard", 1, {"x": 1}), on=("lent",)))
+    assert report.summary["undone"] == 0 and ground.rows == {("a", 1): {"x": 1}, ("hard", 1): {"x": "half"}}
+
+
 def test_e7_whether_a_failing_put_is_done_its_port_says(ground: Ground) -> None:
     """What is declared and what is seen may be two words for one thing."""
 
