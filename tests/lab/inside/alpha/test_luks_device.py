@@ -352,6 +352,7 @@ def test_disks_that_do_not_stand_on_each_other_are_made_at_the_same_time(keys):
 
     ports["luks"].run = run
     other = DISK[:-1] + "2"
+    zeroed(other)  # it may bear what another test has left
     rows = [entry(persist="none", state="present"), entry(persist="none", state="present", device=other, name="two")]
     try:
         good(converge([], ports=ports, workers=2, luks_devices=rows))
