@@ -36,9 +36,9 @@ def newest() -> Path:
 
 
 def kept() -> dict[str, Any]:
-    """The newest figures, and those of guests of the lab, which ``xfs_quota`` and ``thin`` measure by themselves."""
+    """The newest figures, and those of guests of the lab, which ``xfs_quota``, ``thin`` and ``jobs`` measure."""
     found: dict[str, Any] = json.loads(newest().read_text(encoding="utf-8"))
-    for part, name in (("guest", "xfs-quota"), ("thin", "thin")):
+    for part, name in (("guest", "xfs-quota"), ("thin", "thin"), ("jobs", "jobs")):
         inside = sorted((HERE / "results" / "lab").glob("*-%s.json" % name))
         found.update({part: json.loads(inside[-1].read_text(encoding="utf-8"))} if inside else {})
     return found

@@ -82,7 +82,7 @@ What stands between the figures and the goals that are not reached:
 
 def written(found: Found) -> str:
     parts = [_HEAD % {"date": found["date"], **found["machine"]}, _goals(found), _plays(found), _module(found)]
-    parts += [_loops(found), _guest(found), _thin(found), _floor(found), _mitogen(found)]
+    parts += [_loops(found), _guest(found), _thin(found), _jobs(found), _floor(found), _mitogen(found)]
     return "\n".join(part for part in parts if part).rstrip("\n") + "\n"
 
 
@@ -222,6 +222,43 @@ quotas once: {:,} steps, {} programs, {} limits set.
 """
     told = text.lstrip().format(guest["kernel"], calls["next"], calls["programs"], calls["set"])
     return _title("Project quotas in a guest") + told + "\n" + table(rows)
+
+
+def _jobs(found: Found) -> str:
+    """Medians of the rounds; a share is the median of the shares of each."""
+    told = found.get("jobs")
+    if not told:
+        return ""
+    rounds = told["rounds"]
+
+    def share(part: str, whole: str) -> str:
+        return times(median(one[part] / one[whole] for one in rounds))
+
+    rows = [["One of them", "wall", ""]]
+    for name, words, note in (
+        ("mounts", "``mount`` of an image and a bind of it", ""),
+        ("attach", "attach a volume", share("attach", "mounts") + " of these"),
+        ("detach", "detach it", ""),
+        ("service", "``systemd-run`` of a plain service", ""),
+        ("walled", "``systemctl start`` of a service with the walls of a job", share("walled", "service") + " of that"),
+        ("start", "start a job with a volume", share("start", "walled") + " of that"),
+        ("systemd", "of it ``systemctl start``", share("systemd", "start") + " of the whole"),
+        ("again", "ask for it again, nothing to do", ""),
+        ("end", "end and remove it", ""),
+    ):
+        rows.append([words, seconds(median(one[name] for one in rounds)), note])
+    text = """
+In an emulated guest (``tests/benchmark/jobs.py``), Linux {}, systemd {}; the engine without Ansible before it, medians
+of {} rounds in which each was done in turn. A volume is an image with ext4. To attach one is to mount it and to bind
+it, with the looks, the lock, the journal and the catalogue, which is on disk before. A job has its volume attached, a
+tmpfs for what it says, and its service made and started.
+"""
+    return (
+        _title("Volumes and jobs in a guest")
+        + text.lstrip().format(told["kernel"], told["systemd"], len(rounds))
+        + "\n"
+        + table(rows)
+    )
 
 
 def _thin(found: Found) -> str:

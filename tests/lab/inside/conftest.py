@@ -22,7 +22,7 @@ from ansible_collections.bulkhead.storage.tests.support import lab
 INSIDE = Path(__file__).resolve().parent
 OUTCOMES = "/run/lab-outcomes"
 WITHIN = "BULKHEAD_LAB_GUEST" in os.environ
-DEADLINE = 14400.0 if os.environ.get("BULKHEAD_SOAK") else 3600.0  # seconds for all tests of a guest
+DEADLINE = 14400.0 if os.environ.get("BULKHEAD_SOAK") else 4200.0  # seconds for all tests of a guest
 
 
 class Elsewhere(pytest.Item):

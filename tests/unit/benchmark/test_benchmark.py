@@ -233,6 +233,15 @@ def test_quotas_of_a_guest_are_told_when_they_were_measured() -> None:
     assert "xfs_quota" not in page.written(found())
 
 
+def test_jobs_of_a_guest_are_told_with_the_share_of_systemd() -> None:
+    one = dict.fromkeys(("attach", "detach", "mounts", "service", "walled", "start", "systemd", "again", "end"), 1.0)
+    rounds = [{**one, "start": 4.0, "systemd": 1.0}, {**one, "start": 2.0}, {**one, "start": 10.0, "systemd": 9.0}]
+    text = page.written({**found(), "jobs": {"kernel": "6.12", "systemd": "257", "rounds": rounds}})
+    assert row(text, "start a job with a volume")[1:] == ["4.00 s", "4.00x of that"]
+    assert row(text, "of it ``systemctl start``")[1:] == ["1.00 s", "0.50x of the whole"]
+    assert "Volumes and jobs in a guest" not in page.written(found())
+
+
 def test_thin_volumes_of_a_guest_are_told_when_they_were_measured() -> None:
     def both(value: float) -> dict[str, float]:
         return {"wall": value, "cpu": value / 2}
