@@ -28,6 +28,10 @@ MAY_IMPORT = [
     ("module_utils/_ports.py", ["stdlib", UTILS + "_engine", UTILS + "_adapters"]),
     ("module_utils/_shell.py", ["stdlib", "ansible", UTILS + "_engine", UTILS + "_adapters", UTILS + "_resources"]),
     ("module_utils/_shipped.py", ["stdlib", "ansible"]),
+    (
+        "module_utils/_cleanup.py",
+        ["stdlib", UTILS + "_kinds", UTILS + "_engine", UTILS + "_adapters", UTILS + "_resources"],
+    ),
     ("module_utils/_layout.py", ["stdlib", UTILS + "_engine", UTILS + "_shell", UTILS + "_shipped"]),
     ("plugin_utils/_maps/", ["stdlib", UTILS + "_engine"]),
 ]
