@@ -6,15 +6,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trees
 
 from ansible_collections.bulkhead.storage.tests.support import lab
 
@@ -38,7 +34,6 @@ def guest(guest: lab.Guest) -> Any:
 
 class Playbooks:
     def __init__(self, folder: Path) -> None:
-        lab.lab("inventory")
         self.folder = folder
         role = {"hosts": "alpha", "gather_facts": False, "roles": ["bulkhead.storage.job_host"]}
         result = {
@@ -50,15 +45,8 @@ class Playbooks:
 
     def __call__(self, name: str, values: dict[str, Any], *more: str) -> tuple[int, str]:
         (self.folder / "vars.json").write_text(json.dumps(values), encoding="utf-8")
-        program = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
-        argv = [program, "-i", str(trees.CACHE / "lab" / "inventory.json"), name, "-e", "@vars.json", *more]
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PYTHON"))}
-        env.update(ANSIBLE_COLLECTIONS_PATH=str(trees.linked()), ANSIBLE_PIPELINING="1", HOME=str(self.folder))
-        env.update(ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal")
-        done = subprocess.run(
-            argv, env=env, cwd=self.folder, stdin=-3, stdout=-1, stderr=-2, encoding="utf-8", check=False, timeout=600
-        )
-        return done.returncode, done.stdout
+        argv = ["ansible-playbook", name, "-e", "@vars.json", *more]
+        return lab.ansible(self.folder, argv, ANSIBLE_STDOUT_CALLBACK="ansible.builtin.minimal")
 
     def role(self, values: dict[str, Any], *more: str) -> dict[str, Any]:
         """What the role answered."""
@@ -77,7 +65,10 @@ def test_a_play_makes_two_volumes_and_runs_a_job_with_both(guest: lab.Guest, tmp
     jobs = [{"id": "one", "command": script, "volumes": "data,fast:/cache", "state": "finished"}]
     volumes = [{"name": "data", "size": "8MiB", "owner": "65534"}]
     volumes += [{"name": "fast", "type": "memory", "size": "1MiB", "owner": "65534"}]
+    disk = "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_data1"
     wanted = {"job_host_volumes": volumes, "job_host_jobs": jobs}
+    wanted["job_host_io_limits"] = [{"name": "slow", "device": disk, "write_bps": "1MiB"}]
+    limit = ["systemctl", "show", "--property=IOWriteBandwidthMax", "bulkhead-slow.slice"]
     foreseen = play.role(wanted, "--check")
     made = play.role(wanted)
     assert made["plan_digest"] == foreseen["plan_digest"] and foreseen["changed"]
@@ -85,6 +76,7 @@ def test_a_play_makes_two_volumes_and_runs_a_job_with_both(guest: lab.Guest, tmp
     said = made["resources"]["jobs"][0]
     assert (said["rc"], said["stdout"]) == (0, "kept\ngone\n") and "No such file" in said["stderr"]
     assert guest.python(MOUNTS) == before
+    assert guest.run(limit).stdout == "IOWriteBandwidthMax=%s 1048576\n" % disk
     assert play.role(wanted)["changed"] is False
     # started, and the host goes down
     jobs.append({"id": "two", "command": "sleep 1000", "volumes": "data"})
@@ -96,6 +88,7 @@ def test_a_play_makes_two_volumes_and_runs_a_job_with_both(guest: lab.Guest, tmp
     assert after["jobs"][1]["state"] == "lost" and after["volumes"][0]["job_ids"] == []
     assert play.role(wanted)["changed"] is False
     gone = play.role({**wanted, "job_host_state": "absent"})
+    assert guest.run(limit).stdout == "IOWriteBandwidthMax=\n"
     assert gone["changed"] and play.role({**wanted, "job_host_state": "absent"})["changed"] is False
     assert guest.run(["find", "/var/lib/bulkhead/jobs", "/var/lib/bulkhead/volumes", "-type", "f"]).stdout == ""
 

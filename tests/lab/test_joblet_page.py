@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -48,17 +46,11 @@ def guest(guest: lab.Guest) -> Iterator[lab.Guest]:
 
 
 def called(folder: Path, argv: list[str]) -> str:
-    lab.lab("inventory")
     (folder / "workers.ini").write_text("[workers]\nalpha\n", encoding="utf-8")
-    argv = [os.path.join(os.path.dirname(sys.executable), argv[0]), *argv[1:]]
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PYTHON"))}
-    env["ANSIBLE_INVENTORY"] = "%s,%s" % (trees.CACHE / "lab" / "inventory.json", folder / "workers.ini")
-    env.update(ANSIBLE_COLLECTIONS_PATH=str(trees.linked()), ANSIBLE_PIPELINING="1", HOME=str(folder))
-    done = subprocess.run(
-        argv, env=env, cwd=folder, stdin=-3, stdout=-1, stderr=-2, encoding="utf-8", check=False, timeout=900
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    both = "%s,%s" % (trees.CACHE / "lab" / "inventory.json", folder / "workers.ini")
+    status, text = lab.ansible(folder, argv, ANSIBLE_INVENTORY=both)
+    assert status == 0, text
+    return text
 
 
 def test_every_verb_is_on_the_page() -> None:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,9 +58,7 @@ class Role:
     """Plays of the role on the guest, each with what the task answered."""
 
     def __init__(self, folder: Path) -> None:
-        lab.lab("inventory")
         self.folder = folder
-        self.inventory = str(trees.CACHE / "lab" / "inventory.json")
         keep = {"content": "{{ storage_host_result | default(failure | default({})) | to_json }}"}
         task = {
             "block": [{"ansible.builtin.include_role": {"name": "bulkhead.storage.storage_host"}}],
@@ -81,14 +77,8 @@ class Role:
 
     def __call__(self, wanted: dict[str, Any], *more: str) -> dict[str, Any]:
         (self.folder / "vars.json").write_text(json.dumps(wanted), encoding="utf-8")
-        program = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
-        argv = [program, "-i", self.inventory, "play.json", "-e", "@vars.json", *more]
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PYTHON"))}
-        env.update(ANSIBLE_COLLECTIONS_PATH=str(trees.linked()), ANSIBLE_PIPELINING="1", HOME=str(self.folder))
-        done = subprocess.run(
-            argv, env=env, cwd=self.folder, stdin=-3, stdout=-1, stderr=-2, encoding="utf-8", check=False, timeout=600
-        )
-        assert done.returncode == 0, done.stdout
+        status, text = lab.ansible(self.folder, ["ansible-playbook", "play.json", "-e", "@vars.json", *more])
+        assert status == 0, text
         answer: dict[str, Any] = json.loads((self.folder / "result").read_text(encoding="utf-8"))
         return answer
 

@@ -17,9 +17,9 @@ import tarfile
 from pathlib import Path
 from typing import Any, Sequence
 
-import ansible
 import pytest
 import trees
+from ansible import release
 
 LAB = str(trees.ROOT / "tests" / "lab")
 TOP = "/opt/bulkhead"  # in the guest
@@ -35,6 +35,20 @@ def lab(*arguments: str, timeout: float = 1800.0, check: bool = True, **more: An
     if check and done.returncode:
         raise RuntimeError("tests/lab %s: %s" % (" ".join(arguments), done.stdout))
     return done
+
+
+def ansible(folder: Path, argv: Sequence[str], **more: str) -> tuple[int, str]:
+    """A program of Ansible, from a folder of its own, for guests that are up: its status and what it said."""
+    lab("inventory")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PYTHON"))}
+    env.update(ANSIBLE_COLLECTIONS_PATH=str(trees.linked()), ANSIBLE_PIPELINING="1", HOME=str(folder))
+    env.update(ANSIBLE_INVENTORY=str(trees.CACHE / "lab" / "inventory.json"))
+    env.update(more)
+    argv = [os.path.join(os.path.dirname(sys.executable), argv[0]), *argv[1:]]
+    done = subprocess.run(
+        argv, env=env, cwd=folder, stdin=-3, stdout=-1, stderr=-2, encoding="utf-8", check=False, timeout=900
+    )
+    return done.returncode, done.stdout
 
 
 class Guest:
@@ -68,7 +82,7 @@ class Guest:
     def push(self) -> None:
         """Our tree, as it is now."""
         packed = io.BytesIO()
-        core = Path(ansible.__file__).parent
+        core = Path(release.__file__).parent
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for name in trees.files():
                 if name.startswith(PUSHED):
