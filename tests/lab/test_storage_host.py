@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trees
 
 from ansible_collections.bulkhead.storage.tests.support import lab
 

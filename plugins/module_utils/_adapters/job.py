@@ -43,6 +43,7 @@ class Job:
         self.run, self.home = run, home
         self.asked: list[StorageError | None] = []  # once for all jobs: what speaks against any
         self.ending: dict[str, float] = {}  # since when nothing of it runs
+        self.leaving: list[str] = []  # what is planned to be removed
         self.devices: dict[str, str] = {}  # that the declared ones name in ``io``
 
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
@@ -114,6 +115,7 @@ class Job:
 
     def refuse(self, target: str, before: Any, after: Any, gone: Any) -> StorageError | None:
         if after is None:
+            self.leaving.append(target)
             return None
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobchange
 

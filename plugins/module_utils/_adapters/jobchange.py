@@ -162,6 +162,12 @@ def _limited(target: str) -> bool:
 
 
 def _remove(port: Any, target: str) -> None:
+    if target in port.leaving:  # each may take seconds to end: all of them are told to before the first is waited for
+        rows = port.scan(port.leaving)
+        going = [unit(key) for key, row in rows.items() if isinstance(row, dict) and row["state"] == "running"]
+        port.leaving.clear()
+        if len(going) > 1:
+            port.run(["systemctl", "stop", "--no-block", *going], timeout=STOP)
     file = os.path.join(UNITS, unit(target))
     if (port.row(target) or {"state": ""})["state"] in ("running", "prepared"):
         status, _out, err = port.run(["systemctl", "stop", unit(target)], timeout=STOP)

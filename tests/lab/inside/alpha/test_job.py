@@ -16,7 +16,7 @@ from typing import Any, Iterator
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shipped
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobio
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobio, program
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job as resource
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume as volume_resource
@@ -410,6 +410,23 @@ def test_what_a_job_left_is_cleaned_up_without_a_call() -> None:
     assert cleanup("--memory-volume-timeout", "1")[0] == 0
     assert volumes_left() == [("data", ["theirs"])]
     assert sh(["findmnt", "-no", "TARGET", "/mnt/theirs"]) == "/mnt/theirs\n"
+
+
+def test_jobs_that_are_removed_end_at_the_same_time() -> None:
+    """A job that does not handle SIGTERM takes ten seconds; many of them take no longer."""
+    good(converge([], jobs=[job(key, "sleep 1000", state="started") for key in ("one", "two", "three")]))
+    ports, calls = _kinds.ports(["jobs"]), []
+
+    def run(argv: list[str], *more: Any, **options: Any) -> Any:
+        calls.append(argv)
+        return program.execute(argv, *more, **options)
+
+    ports["job"].run = run
+    good(converge([], ports=ports, jobs=[{"id": key, "state": "absent"} for key in ("one", "two")]))
+    assert [argv[:3] for argv in calls].count(["systemctl", "stop", "--no-block"]) == 1
+    assert sorted(calls[0][3:]) == ["bulkhead-job-one.service", "bulkhead-job-two.service"]
+    assert homes() == ["three"], "another one goes on"
+    assert sh(["systemctl", "is-active", "bulkhead-job-three.service"]) == "active\n"
 
 
 def test_what_cannot_be_cleaned_up_keeps_nothing_else() -> None:
