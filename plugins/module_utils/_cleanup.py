@@ -35,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except StorageError as caught:
         errors = [caught]
     for error in errors:
-        print("%s: %s" % (error.code, error), file=sys.stderr)
+        sys.stderr.write("%s: %s\n" % (error.code, error))
     if any(error.code != "locked" for error in errors):
         return 1
     return AGAIN if errors else 0
@@ -110,5 +110,5 @@ def _done(document: dict[str, Any], patience: int) -> list[StorageError]:
             return refused.errors
         return [error for each in single for error in _done(each, patience)]
     for action in report.listed:
-        print("%s: %s %s %s" % (action["entry"], action["verb"], action["port"], action["target"]))
+        sys.stdout.write("%s: %s %s %s\n" % (action["entry"], action["verb"], action["port"], action["target"]))
     return report.errors
