@@ -533,6 +533,16 @@ def test_what_becomes_smaller_beneath_is_told_what_does_so_above_first(house: Gr
     assert told == [{("smaller a", "/d"), ("smaller table", "/d")}]
 
 
+def test_a_row_that_could_not_be_read_is_not_compared(ground: Ground) -> None:
+    def same(target: Any, row: Any, value: Any) -> bool:
+        assert isinstance(row, dict)
+        return True
+
+    ground.ports["a"].same = same  # type: ignore[attr-defined]
+    ground.ports["a"].unreadable[1] = StorageError("unreadable", "EIO")
+    assert codes(planned(ground, unit("one", ("a", 1, {"x": 1})))) == [("unreadable", "one")]
+
+
 def tenants(count: int) -> tuple[Ground, dict[str, Any], list[Unit]]:
     """Three cells each, with implied parents shared and not."""
     ground = Ground()

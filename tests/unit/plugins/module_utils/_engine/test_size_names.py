@@ -178,6 +178,7 @@ def test_within_is_by_component(one: list[str], two: list[str]) -> None:
 
 def test_relatives() -> None:
     assert [names.relative(p) for p in (".", "./", "a", "a/", "a/b")] == [".", ".", "a", "a", "a/b"]
+    assert names.join("/srv/x", "a") == "/srv/x/a"
     assert names.join("/", "a") == "/a" and names.join("/a/") == "/a/" and names.join("/a", ".") == "/a"
     assert names.parent("/a") == "/" == names.parent("/") and names.parent("/a/b") == "/a"
     assert list(names.ancestors("/a/b/c")) == ["/a/b", "/a", "/"] and list(names.ancestors("/")) == []
