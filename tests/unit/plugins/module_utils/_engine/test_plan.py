@@ -427,6 +427,9 @@ def test_behind_a_fresh_door_there_is_nothing(house: Ground) -> None:
     tent = unit("tent", ("tent", "t", {}), provides=(("x", "t"),))
     found = planned(house, tent, unit("in", ("table", 1, {"x": 1}), ("table", 2, None), needs=(("x", "t"),)))
     assert listed(found) == [("tent", "t", None, {}), ("table", 1, None, {"x": 1})] and not found.conditional
+    house.ports["table"].fresh = lambda target, place, mount: {"x": 1}  # of what a mount brings, and this is none
+    assert listed(planned(house, tent, unit("in", ("table", 1, {"x": 1}), needs=(("x", "t"),)))) == listed(found)
+    del house.ports["table"].fresh
     gone = planned(house, tent, unit("in", ("table", 1, None), needs=(("x", "t"),)))
     assert listed(gone) == [("tent", "t", None, {})] and ("table", 1) not in [
         ("table", t) for t in predicted(gone)["table"]
