@@ -29,16 +29,23 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory-volume-timeout", type=int, metavar="SECONDS", help="how long one may lie unused")
     parser.add_argument("--lock-timeout", type=int, metavar="SECONDS", default=30, help="how long to wait for others")
     said = parser.parse_args(words)
-    documents = wanted(_ports(), said.memory_volume_timeout, time.time())
+    errors: list[StorageError] = []
     try:
-        errors = [error for document in documents for error in _done(document, said.lock_timeout)]
+        if _wanted(said.memory_volume_timeout):
+            with Lock(timeout=said.lock_timeout):  # what looked left behind may be another run's, half way
+                for document in _wanted(said.memory_volume_timeout):
+                    errors += _done(document)
     except StorageError as caught:
-        errors = [caught]
+        errors.append(caught)
     for error in errors:
         sys.stderr.write("%s: %s\n" % (error.code, error))
     if any(error.code != "locked" for error in errors):
         return 1
     return AGAIN if errors else 0
+
+
+def _wanted(idle: int | None) -> list[dict[str, Any]]:
+    return list(wanted(_ports(), idle, time.time()))
 
 
 def wanted(ports: Any, idle: int | None, now: float) -> Iterator[dict[str, Any]]:
@@ -92,14 +99,14 @@ def _ports() -> Any:
     return _kinds.ports(["jobs", "volumes"])
 
 
-def _done(document: dict[str, Any], patience: int) -> list[StorageError]:
+def _done(document: dict[str, Any]) -> list[StorageError]:
     """What went wrong. Where one thing speaks against it, the others are done one by one."""
     # An unstable name is no reason to keep what was attached under it.
     entries, errors = _kinds.entries(document, {"allow_unstable_device": True}, set())
     entries = [
         each._replace(label="%s (%s)" % (each.resource.KIND, each.resource.label(each.params))) for each in entries
     ]
-    options = reconcile.Options(lock=lambda: Lock(timeout=patience), journal=Journal)
+    options = reconcile.Options(journal=Journal)  # the lock is ours already
     try:
         report = reconcile.fulfil(entries, errors, _ports(), options)
     except StorageError as error:
@@ -108,7 +115,7 @@ def _done(document: dict[str, Any], patience: int) -> list[StorageError]:
         single = [{name: [each]} for name, listed in document.items() for each in listed]
         if len(single) == 1:
             return refused.errors
-        return [error for each in single for error in _done(each, patience)]
+        return [error for each in single for error in _done(each)]
     for action in report.listed:
         sys.stdout.write("%s: %s %s %s\n" % (action["entry"], action["verb"], action["port"], action["target"]))
     return report.errors

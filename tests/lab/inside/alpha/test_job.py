@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _shipped
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import jobio, program
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job as resource
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume as volume_resource
@@ -410,6 +411,25 @@ def test_what_a_job_left_is_cleaned_up_without_a_call() -> None:
     assert cleanup("--memory-volume-timeout", "1")[0] == 0
     assert volumes_left() == [("data", ["theirs"])]
     assert sh(["findmnt", "-no", "TARGET", "/mnt/theirs"]) == "/mnt/theirs\n"
+
+
+def test_what_another_run_has_half_made_is_not_cleaned_up() -> None:
+    """A volume is recorded as a job's before the job is: the cleanup looks again when nobody else is at work."""
+    good(converge([], volumes=[{"name": "data", "size": "8MiB", "owner": "65534"}]))
+    place = "/run/bulkhead-jobs/new/default/data"
+    good(converge([], volumes=[{"name": "data", "state": "attached", "job": "new", "target": place}]))
+    written = _shipped.program("_cleanup")
+    with open("/run/cleanup.py", "w", encoding="utf-8") as stream:
+        stream.write(written)
+    with Lock():
+        waiting = subprocess.Popen([sys.executable, "-I", "-B", "/run/cleanup.py"], stdout=-1, stderr=-2)
+        time.sleep(5)
+        assert waiting.poll() is None, "it has something to do, and waits"
+        Record().put(("job", "new"), None, {"digest": "", "command": ["sleep"], "volumes": ["default/data"]})
+    assert waiting.wait(60) == 0 and waiting.stdout is not None and waiting.stdout.read() == b""
+    assert volumes_left() == [("data", ["new"])]
+    Record().put(("job", "new"), Record().scan([("job", "new")])["job", "new"], None)
+    assert cleanup()[0] == 0 and volumes_left() == [("data", [])]
 
 
 def test_jobs_that_are_removed_end_at_the_same_time() -> None:
