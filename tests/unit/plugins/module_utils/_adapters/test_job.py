@@ -129,12 +129,14 @@ def test_one_that_has_run_is_one_that_runs(tmp_path: Path) -> None:
     assert port.same("j", {"state": "lost"}, {"state": "running"}) is True
 
 
-def test_nothing_changes_what_became_another_meanwhile(tmp_path: Path) -> None:
+def test_nothing_is_made_over_what_became_another_meanwhile(tmp_path: Path) -> None:
+    """But one that is to go may have ended by itself."""
     home(tmp_path, "started")
-    for before, after in ((None, {"state": "running"}), ({"state": "running"}, None)):
-        with pytest.raises(StorageError) as caught:
-            jobs(tmp_path).put("j", before, after)
-        assert caught.value.code == "moved"
+    with pytest.raises(StorageError) as caught:
+        jobs(tmp_path).put("j", None, {"state": "running"})
+    assert caught.value.code == "moved" and (tmp_path / "j" / "started").exists()
+    jobs(tmp_path).put("j", {"state": "running"}, None)
+    assert jobs(tmp_path).scan(["j"]) == {}
 
 
 def test_the_unit_walls_it_in() -> None:
