@@ -36,10 +36,11 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4725, 130.5)  # a new record also looks whether there is a unit
-COMPOSITE = Budget(4000, 76.0, 6285, 245.0)  # any of them may meet a pool of logical volumes, and the guard
+PRIMITIVE = Budget(1500, 30.0, 4725, 130.1)  # a new record also looks whether there is a unit
+COMPOSITE = Budget(4000, 76.0, 6285, 216.5)  # any of them may meet a pool of logical volumes, and the guard
+JOB = COMPOSITE._replace(shipped=245.0)  # volumes of any pool, and what runs it
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
-COMPOSITES = ("volume", "pool", "snapshot", "image", "job")
+COMPOSITES = ("volume", "pool", "snapshot", "image")
 # A real call: a program that sets the module's arguments, runs it as __main__, and names what of ours was executed.
 _CALL = (
     """
@@ -61,7 +62,7 @@ os.write(out, ("\\nEXECUTED " + json.dumps(names) + "\\n").encode())
 
 
 def budget(module: str) -> Budget:
-    return COMPOSITE if module in COMPOSITES else PRIMITIVE
+    return JOB if module == "job" else COMPOSITE if module in COMPOSITES else PRIMITIVE
 
 
 def modules() -> list[str]:

@@ -86,7 +86,7 @@ def _sources(code: str) -> dict[str, str]:
 
 
 class _Finder:
-    """Finder and loader (importlib.abc has them too, and takes longer to load than what a quiet run does).
+    """Finder and loader, without importlib.abc, which loads importlib.resources and what that needs.
 
     ``alone``: nobody else has made the packages that ours lie in.
     """

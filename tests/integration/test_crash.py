@@ -32,7 +32,7 @@ FLOORS = {
     "growth of an image": (45, 45), "clone of an image": (45, 36), "layout": (400, 240),
     "snapshot of a subvolume": (45, 38), "snapshot of an image": (45, 38),
 }  # fmt: skip
-SAMPLE = 0.1
+SAMPLE = 0.2
 WORKERS = 2
 CHUNK = 12
 _SERVE = "from ansible_collections.bulkhead.storage.tests.support import crashing; crashing.serve()"

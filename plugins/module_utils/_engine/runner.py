@@ -125,7 +125,7 @@ class Runner:
         self.skipped: set[tuple[Any, ...]] = set()
         self.failed: list[tuple[int, StorageError]] = []
         self.bad: set[Key] = set()
-        self.firm: set[Key] = set()  # what is kept, and whatever that stands on
+        self.firm: set[Key] = set()  # kept, and what is beneath
         self.count = self.undone = self.kept = self.half = 0
         self.guard, self.turn = threading.RLock(), threading.RLock()  # of our own books; of ports that are not slow
 
@@ -305,16 +305,18 @@ class Runner:
         return fresh
 
     def _abandon(self) -> None:
-        """What was there only for units that failed goes again, and then what was there only for that."""
-        units, before = self.stage.units, -1
-        while len(self.bad) > before:
-            before = len(self.bad)
+        """What was there only for what failed goes again."""
+        units, again = self.stage.units, True
+        while again:
+            again = False
             for index in reversed(range(len(units))):
-                unit, users = units[index], self.users[index]
-                lent = unit.key[0] == "implied" or (unit.lent and users)
-                if lent and unit.key not in self.bad | self.firm and all(units[user].key in self.bad for user in users):
-                    self.bad.add(unit.key)
-                    self._walk_back({unit.key})
+                key, users = units[index].key, self.users[index]
+                if key in self.bad or key in self.firm or not (key[0] == "implied" or (units[index].lent and users)):
+                    continue
+                if all(units[user].key in self.bad for user in users):
+                    again = True
+                    self.bad.add(key)
+                    self._walk_back({key})
 
     def _walk_back(self, keys: set[Key]) -> list[str]:
         """Undo what units did, newest first, each up to its first action that cannot be undone.
