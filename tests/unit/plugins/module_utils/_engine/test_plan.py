@@ -144,6 +144,8 @@ def test_e1_entries_are_wanted_of_what_may_go_even_when_it_was_seen_before(groun
     plan([unit("one", ("node", "/s/a", None)), unit("two", ("node", "/t", DIRECTORY))], world)
     assert node.want_entries == {"/s/a", "/s"}  # type: ignore[attr-defined]
     assert ground.scans == ["node", "node"]
+    plan([unit("one", ("node", "/s/a", None)), unit("two", ("node", "/t", DIRECTORY))], world)
+    assert ground.scans == ["node", "node"], "the second plan of one look has them already"
 
 
 def test_names_are_resolved_once_and_refused_by_entry(ground: Ground) -> None:
