@@ -767,6 +767,142 @@ options:
           - unmounted
           - absent
         default: mounted
+  nfs_mounts:
+    description:
+      - Entries take the options of M(bulkhead.storage.nfs_mount). Mount an export of an NFS
+        server.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - Absolute path of the mount point, without C(..) components. A symbolic link is refused
+            with C(unsafe_path).
+        type: path
+        required: true
+      server:
+        description:
+          - Name or address of the server. An address of IPv6 may be in brackets.
+          - Required when O(nfs_mounts[].state=mounted) or O(nfs_mounts[].state=present).
+        type: str
+      export:
+        description:
+          - Absolute path of the export as the server names it, without blanks.
+          - Required when O(nfs_mounts[].state=mounted) or O(nfs_mounts[].state=present).
+        type: str
+      version:
+        description:
+          - The version of the protocol.
+        type: str
+        choices:
+          - '4.1'
+          - '4.2'
+        default: '4.2'
+      sec:
+        description:
+          - How users are known to the server, see C(sec=) in nfs(5). V(krb5p) also encrypts
+            what goes over the network. All but V(sys) need C(rpc.gssd) and a keytab on this
+            host.
+          - When it is not given, as a line in C(/etc/fstab) says, or what the server offers.
+        type: str
+        choices:
+          - sys
+          - krb5
+          - krb5i
+          - krb5p
+      hard:
+        description:
+          - Whether who reads or writes waits for a server that is away until it is back.
+          - V(false) lets them fail after a while, which loses what could not be written, so
+            it takes O(nfs_mounts[].read_only=true), and is C(invalid) else.
+        type: bool
+        default: true
+      rsize:
+        description:
+          - The largest read, 1024 bytes to 1 MiB. The server may lower it.
+          - When it is not given, as a line in C(/etc/fstab) says, or as large as the server
+            takes.
+        type: str
+      wsize:
+        description:
+          - The largest write, as O(nfs_mounts[].rsize).
+        type: str
+      nconnect:
+        description:
+          - How many connections to the server are made, 1 to 16. The first mount of a server
+            decides for all of them. A later one that asks for another number is C(not_enforced).
+        type: int
+      automount:
+        description:
+          - Whether systemd mounts it at boot only when somebody looks (C(x-systemd.automount)).
+            It takes effect with the next boot, and needs O(nfs_mounts[].persist=fstab).
+          - When it is not given, as a line in C(/etc/fstab) says.
+        type: bool
+      read_only:
+        description:
+          - Whether nobody may write through this mount. When it is not given, as O(nfs_mounts[].options)
+            say or as it is.
+        type: bool
+      options:
+        description:
+          - More mount options, one word or C(name=value) an entry.
+          - When they are not given, those of a line in C(/etc/fstab) stay. Given, they are
+            all options of the line but those that have an option of their own here, and C(nosuid),
+            C(nodev), C(nofail) and C(_netdev), which it always has.
+          - C(intr) and C(nointr) are dropped with a warning, since Linux ignores them.
+        type: list
+        elements: str
+      persist:
+        description:
+          - V(fstab) keeps one line in C(/etc/fstab), every other byte of which stays as it
+            is.
+          - V(unit) keeps a mount unit in C(/etc/systemd/system) instead, enabled.
+          - V(none) looks at neither.
+        type: str
+        choices:
+          - fstab
+          - unit
+          - none
+        default: fstab
+      timeout:
+        description:
+          - Seconds that the server may take to be mounted, and to answer for what is mounted,
+            1 to 3600. An unmount waits 30 seconds for it.
+        type: int
+        default: 30
+      on_drift:
+        description:
+          - What to do where something is mounted at O(nfs_mounts[].path) in another way than
+            declared.
+          - V(remount) changes what can be changed in place, which is whether it is read-only,
+            and the times of access.
+          - V(replace) also unmounts what cannot, and mounts anew. So does it with what the
+            server does not know any more.
+          - V(fail) changes nothing.
+        type: str
+        choices:
+          - remount
+          - fail
+          - replace
+        default: remount
+      state:
+        description:
+          - V(mounted) mounts and persists it.
+          - V(unmounted) unmounts it. The line or unit stays.
+          - V(present) writes the line or unit only.
+          - V(absent) unmounts it and removes the line and the unit. The mount point goes when
+            it was made by this collection and is empty.
+          - A mount that is used by a process, or has mounts beneath it, is refused with C(in_use),
+            which names them.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - mounted
+          - unmounted
+          - present
+          - absent
+        default: mounted
   trees:
     description:
       - Entries take the options of M(bulkhead.storage.tree). Directories of one root with owner,

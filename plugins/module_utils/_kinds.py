@@ -18,7 +18,7 @@ LISTS = (
     "block_devices",
     "luks_devices",
     "volume_groups",
-    "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
+    "filesystems", "mounts", "tmpfs", "nfs_mounts", "trees", "quotas", "pools", "volumes",
     "snapshots", "io_limits",
     "jobs",
 )  # fmt: skip
@@ -110,6 +110,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount
 
         return mount
+    if name == "nfs_mounts":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import nfs_mount
+
+        return nfs_mount
     if name == "quotas":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import quota
 
@@ -153,7 +157,8 @@ def resource(name: str) -> Any:
 
 def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
-    makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data, "mount": _mount}
+    makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data}
+    makers.update(mount=_network if "nfs_mounts" in names else _mount)
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     makers.update(snapshot=_snapshot, clock=_clock, content=_content)
     ports = Ports(makers)
@@ -235,6 +240,12 @@ def _mount() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
 
     return Mounts()
+
+
+def _network() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nfs import NetworkMounts
+
+    return NetworkMounts()
 
 
 def _fstab() -> Any:

@@ -85,6 +85,9 @@ def reconcile_entries(
     # here: an info module needs none of it
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 
+    for entry in entries:
+        for text in getattr(entry.resource, "warnings", tuple)(entry.params):
+            module.warn(text)
     params = module.params
     options = reconcile.Options(
         check=module.check_mode,

@@ -8,11 +8,30 @@ mounts and an unmount do not.
 
 from __future__ import annotations
 
+import errno
 import os
+import time
+from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
+
+PATIENCE = 30.0  # seconds for a server to answer where nothing is declared
+_FRESH = 10.0  # seconds for which its answer is believed
+# What is known of the root of a mount that its server does not know any more: that something is mounted there.
+FORGOTTEN: dict[str, Any] = {
+    "type": "directory",
+    "uid": 0,
+    "gid": 0,
+    "mode": 0o755,
+    "acl": (),
+    "default_acl": (),
+    "_dev": 0,
+}
+FORGOTTEN.update(_ino=0, _raw=(b"", b""), _mounted=True, _trusted=True)
+stale: set[int] = set()  # numbers of mounts that their server does not know any more
+answered: dict[int, tuple[float, StorageError | None]] = {}  # by the number of a mount: when, and what
 
 
 def judged(fd: int, path: str, trusted: bool) -> bool:
@@ -31,7 +50,36 @@ def judged(fd: int, path: str, trusted: bool) -> bool:
         text = "%s is a mount of type %s: what it shows is up to somebody else's server" % (path, row.fstype)
         hint = "unmount it (mount with state: absent), or look at it by hand"
         raise StorageError("unsafe_path", text, hint, fstype=row.fstype)
+    if row.fstype in mountinfo.NETWORK:
+        _reachable(fd, number, row.path)
     return True
+
+
+def _reachable(fd: int, number: int, path: str) -> None:
+    """``unreachable`` unless its server answers: whoever asks more of it would wait for ever."""
+    when, error = answered.get(number, (0.0, None))
+    if not when or time.monotonic() - when > _FRESH:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import child
+
+        error = told(child.Child(lambda: os.fstatvfs(fd), PATIENCE), number, path)
+    if error is not None:
+        raise StorageError(error.code, error.message, error.hint, **error.details)  # another entry may be told too
+
+
+def told(asked: Any, number: int, path: str) -> StorageError | None:
+    """What became of asking the server of a mount. One that does not know it any more has answered."""
+    error = None
+    stale.discard(number)
+    try:
+        asked.answer()
+    except OSError as exc:
+        if exc.errno != errno.ESTALE:
+            text = "the server of %s does not answer: %s" % (path, exc.strerror)
+            error = StorageError("unreachable", text, "see to the server and the network", errno=exc.errno)
+        else:
+            stale.add(number)
+    answered[number] = time.monotonic(), error
+    return error
 
 
 def peek(at: int, name: str | bytes) -> os.stat_result:

@@ -7,8 +7,10 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountinfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mountapi import (
     RECONFIGURE,
     configure,
@@ -41,6 +43,7 @@ def _met(fd: int, target: str, before: dict[str, Any]) -> dict[str, Any]:
     """The mount as it is, which must be the one that was planned for."""
     now = look(fd, target)
     known = {k: v for k, v in before.items() if k not in ("source", "fstype") or not before.get("bind")}
+    known.pop("stale", None)  # only its server knows
     ids = any(before.get(k, now[k]) != now[k] for k in ("_id", "_dev"))
     if ids or differing(now, known) or (not before.get("bind") and now["source"] != before.get("source")):
         raise StorageError("moved", "%s is not mounted as it was planned for" % target, "run it again")
@@ -86,15 +89,20 @@ def _dress(held: ExitStack, root: int, now: dict[str, Any]) -> None:
 def _remove(target: str, at: int, name: bytes, before: dict[str, Any]) -> None:
     with ExitStack() as looking:  # an open descriptor of the mount would keep it busy
         now = _met(own(looking, open_at(at, name)), target, before)
+    let_go: Any = unmount
+    if now["_row"].fstype in mountinfo.NETWORK:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nfschange
+
+        let_go = partial(nfschange.unmount, target)
     for place, (number, dev) in enumerate([(now["_id"], now["_dev"]), *before.get("_under", ())]):
         try:
             if before.get("bind") and not place:
                 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountbeneath
 
                 with mountbeneath.without(now["_row"], at, name):
-                    unmount(at, name, number)
+                    let_go(at, name, number)
             else:
-                unmount(at, name, number)
+                (unmount if place else let_go)(at, name, number)
         except OSError as exc:
             if exc.errno != errno.EBUSY:
                 raise

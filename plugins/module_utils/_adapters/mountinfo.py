@@ -53,6 +53,11 @@ def served(fstype: str) -> bool:
     return fstype.partition(".")[0] in _SERVED
 
 
+def _filesystem(row: Mount) -> str:
+    """All exports of a server may have one number, and each shows its own root as ``/``."""
+    return row.dev + row.source * (row.fstype in NETWORK)
+
+
 def mount_id(fd: int) -> int:
     """The row that a descriptor lies in."""
     with open("/proc/self/fdinfo/%d" % fd, "rb") as f:
@@ -108,7 +113,7 @@ class Table:
             parent = row.parent if row.parent in self.by_id and row.parent != row.id else 0
             self._on[parent, row.path] = row
             self.children.setdefault(parent, []).append(row)
-            self._roots.setdefault((row.dev, row.root), []).append(row)
+            self._roots.setdefault((_filesystem(row), row.root), []).append(row)
 
     def over(self, path: str) -> Mount | None:
         """The mount that a lookup of an absolute path ends in: the top-most of those that stand on each other."""
@@ -127,16 +132,16 @@ class Table:
 
     def first(self, row: Mount) -> bool:
         """True for the oldest mount of this directory of this filesystem; the others are its binds."""
-        return self._roots[row.dev, row.root][0] is row
+        return self._roots[_filesystem(row), row.root][0] is row
 
     def sources(self, row: Mount) -> dict[str, tuple[int, bool]]:
         """Every path that names the same directory: how many mounts lead to it, and whether a lookup ends there."""
-        key = row.dev, row.root
+        key = _filesystem(row), row.root
         if key not in self._sources:
             found: dict[str, tuple[int, bool]] = {}
             for base in [row.root, *ancestors(row.root)]:
                 rest = row.root[len(base.rstrip("/")) :].rstrip("/")
-                for other in self._roots.get((row.dev, base), ()):
+                for other in self._roots.get((key[0], base), ()):
                     path = other.path.rstrip("/") + rest or "/"
                     count, seen = found.get(path, (0, False))
                     found[path] = count + 1, seen or self.over(path) is other
@@ -147,7 +152,8 @@ class Table:
         """Did a recursive bind bring ``child`` along, so that the same thing is mounted at that place of its source?"""
         rest = child.path[len(row.path.rstrip("/")) :]
         twins = (self.at(path.rstrip("/") + rest) for path in self.sources(row) if path != row.path)
-        return any(twin is not None and (twin.dev, twin.root) == (child.dev, child.root) for twin in twins)
+        mine = _filesystem(child), child.root
+        return any(twin is not None and (_filesystem(twin), twin.root) == mine for twin in twins)
 
     def beneath(self, path: str) -> list[str]:
         """Every mount point strictly beneath a path, hidden ones too, in order."""

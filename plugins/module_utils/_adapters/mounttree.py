@@ -40,6 +40,10 @@ def tree(held: ExitStack, walk: Walk, target: str, after: dict[str, Any]) -> int
         copy = mountapi.clone(held, mountapi.own(held, walk.open(source, os.O_PATH)), more)
         mountapi.set_flags(copy, None, after, bool(more))
         return copy
+    if after.get("fstype") in mountinfo.NETWORK and ":/" in source:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import nfschange
+
+        return nfschange.tree(held, target, after)
     device, extra = source, {}
     if source.startswith("/"):
         device, fstype = _device(held, walk, source, after.get("read_only") is True)

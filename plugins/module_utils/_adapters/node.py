@@ -217,7 +217,7 @@ class Node:
     def look(self, walk: Walk, target: str) -> tuple[int, Value]:
         """A readable descriptor and the value; ``not_found`` is a proven ENOENT. Never follows what others control."""
         at, name, trusted = walk.parent(target)
-        flags, resolve, fd = LOOK | os.O_DIRECTORY, TENANT, -1
+        flags, resolve, fd, stale = LOOK | os.O_DIRECTORY, TENANT, -1, False
         while fd < 0:
             try:
                 mounted = resolve == LINKLESS
@@ -227,6 +227,9 @@ class Node:
                     resolve = LINKLESS  # a mount root: seen, marked as such, and not walked past
                 elif exc.errno == errno.ELOOP and trusted:
                     return self._look_through(walk, target)
+                elif exc.errno == errno.ESTALE and resolve == LINKLESS and trusted:
+                    fd = openat2(at, name, os.O_PATH, LINKLESS)
+                    stale = True
                 elif exc.errno == errno.ENOTDIR and flags != LOOK:
                     _must_be_file(_stat(at, name, target), target)
                     flags = LOOK
@@ -235,7 +238,7 @@ class Node:
                 else:
                     raise refused(exc, target, not trusted) from exc
         try:
-            value = self.value(fd, mounted or name == b".", target)
+            value = _stale() if stale else self.value(fd, mounted or name == b".", target)
             value["_trusted"] = trusted
             if value["type"] == "file" and not trusted:
                 value["_linked"] = os.fstat(fd).st_nlink != 1 or value["uid"] not in (0, os.fstat(at).st_uid)
@@ -393,6 +396,12 @@ def _stat(at: int, name: bytes, path: str) -> os.stat_result:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
     except OSError as exc:
         raise refused(exc, path) from exc
+
+
+def _stale() -> Value:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import foreign
+
+    return dict(foreign.FORGOTTEN)
 
 
 def _must_be_file(seen: os.stat_result, path: str) -> None:

@@ -20,7 +20,7 @@ _REFUSALS = {
 
 def consented(action: Action, unit: Unit, port: Any) -> StorageError | None:
     """None when the action is harmless or the user typed the consent it takes; else the refusal, with the token."""
-    if action.port == unit.key[0] and action.before is not None:
+    if action.port == unit.consents.get("drift") and action.before is not None:
         verb = "replace" if action.after is None else "change"
         if unit.consents.get(verb) is False:
             text = "%s is not as declared, and on_drift says not to %s it" % (target_text(action.target), verb)

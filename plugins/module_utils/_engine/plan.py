@@ -253,7 +253,9 @@ class Planner:
         if before is None and value is None:
             return []
         if isinstance(before, StorageError):
-            self.errors.append(before.at(self.units[index].entry))
+            entry = self.units[index].entry
+            if not any((other.entry, other.message) == (entry, before.message) for other in self.errors):
+                self.errors.append(before.at(entry))
             return []
         if value is None:
             return [self._action(index, spot, before, None)]
@@ -262,7 +264,7 @@ class Planner:
         after = hooks.merge(target, before, value) if hooks.merge else merged(before, value)
         if before is not None and hooks.replaces is not None and hooks.replaces(target, before, after):
             unit = self.units[index]
-            if unit.consents.get("replace") is False and unit.key[0] != name:
+            if unit.consents.get("replace") is False and unit.consents.get("drift") != name:
                 text = "something else stands at %s %s" % (name, target_text(target))
                 self.errors.append(StorageError("conflict", text, "remove it first").at(unit.entry))
                 return []

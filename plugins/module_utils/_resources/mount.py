@@ -45,7 +45,7 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     return asked
 
 
-def unit(p: dict[str, Any], look: Any) -> Unit:
+def unit(p: dict[str, Any], look: Any, kind: str = KIND, said: Any = None) -> Unit:
     path = names.path(p["path"])
     fstab = names.path(p["fstab"], "fstab")
     state = p["state"]
@@ -63,7 +63,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
 
         before = mount_record.before(path, before, look)
     if state in ("mounted", "present"):
-        live, line = declared(p, before)
+        live, line = (said or declared)(p, before)
         source = live["source"]
         needs += [("content", source), ("device", source)]
         needs += [("path", source)] if source.startswith("/") else []
@@ -85,8 +85,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     consents: dict[str, Any] = {"absent": True}
     if live is not None:
         consents = {"replace": p["on_drift"] == "replace", "change": p["on_drift"] != "fail"}
-        consents["absent"] = consents["replace"]
-    return Unit((KIND, path), tuple(cells), tuple(needs), (("path", path),), consents=consents)
+        consents.update(absent=consents["replace"], drift="mount")
+    return Unit((kind, path), tuple(cells), tuple(needs), (("path", path),), consents=consents)
 
 
 def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -118,7 +118,7 @@ def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dic
     return live, line
 
 
-def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
+def show(p: dict[str, Any], rows: Any, said: Any = None) -> dict[str, Any]:
     path = names.path(p["path"])
     found = rows["mount"].get(path) or {}
     found = found if p["bind"] else {**found, **found.get("_fs", {})}
@@ -127,7 +127,7 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     if found and (done or p["state"] == "present"):
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_drift
 
-        drift = mount_drift.named(found, declared(p)[0] if p["state"] == "present" else {}, done)
+        drift = mount_drift.named(found, (said or declared)(p)[0] if p["state"] == "present" else {}, done)
     line = rows["unit"].get(path) if p["persist"] == "unit" else rows["fstab"].get((names.path(p["fstab"]), path))
     read_only = found.get("read_only")  # of a bind it is its source's: UNKNOWN
     words = ["ro"] if read_only is True else ["rw"] if read_only is False else []

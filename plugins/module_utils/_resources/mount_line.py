@@ -31,7 +31,7 @@ def along(p: dict[str, Any], source: str, path: str, others: Any) -> list[tuple[
     if p["bind"] and source != path and names.within(source, path):
         text = "source %s lies beneath its own mount point, which would hide it" % source
         raise StorageError("unsupported", text, "mount it somewhere else")
-    over = [where for kind, where in others if kind in ("mount", "tmpfs") and where != path]
+    over = [where for kind, where in others if kind in ("mount", "tmpfs", "nfs_mount") and where != path]
     return [("path", where) for where in over if p["recursive"] and names.within(where, source)]
 
 

@@ -113,11 +113,11 @@ def test_a_name_that_changes_takes_its_own_consent_whatever_is_done() -> None:
 
 
 def test_drift_may_be_declared_to_be_left_alone() -> None:
-    """Of the unit's own kind only: what it stands on is not what the user spoke of."""
+    """Of the port that the user spoke of only, not of what stands beneath."""
 
-    def drifted(after: Any, consents: dict[str, Any], kind: str = "mount", before: Any = 1) -> StorageError | None:
+    def drifted(after: Any, consents: dict[str, Any], drift: str = "mount", before: Any = 1) -> StorageError | None:
         action = Action(0, "mount", ("/m", 1), before, after, REVERSIBLE)
-        return guard.consented(action, Unit((kind, "x"), (), consents=consents), object())
+        return guard.consented(action, Unit(("kind", "x"), (), consents={**consents, "drift": drift}), object())
 
     refused = drifted(None, {"replace": False, "change": True})
     assert refused is not None and (refused.code, refused.hint) == ("conflict", "set on_drift: replace")
@@ -128,7 +128,7 @@ def test_drift_may_be_declared_to_be_left_alone() -> None:
     assert drifted(None, {"replace": True, "change": False}) is None and drifted({}, {"replace": False}) is None
     assert drifted(None, {}) is None and drifted({}, {}) is None
     assert drifted({}, {"replace": False, "change": False}, before=None) is None, "making it is no drift"
-    assert drifted({}, {"replace": False, "change": False}, kind="tmpfs") is None
+    assert drifted({}, {"replace": False, "change": False}, drift="tmpfs") is None
 
 
 def test_a_unit_may_say_itself_how_its_consent_is_given() -> None:

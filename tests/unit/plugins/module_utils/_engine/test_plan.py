@@ -977,7 +977,7 @@ def test_what_is_another_thing_is_replaced_only_where_the_unit_allows_it(ground:
     assert codes(found) == [("conflict", "one")] and not found.actions
     error = found.errors[0]
     assert (error.message, error.hint) == ("something else stands at b 1", "remove it first")
-    own = Unit(("b", "one"), (Cell("b", 1, {"x": 2}),), entry="one", consents={"replace": False})
+    own = unit("one", ("b", 1, {"x": 2}), consents={"replace": False, "drift": "b"})
     found = planned(ground, own)
     assert [error.hint for error in found.errors] == ["set on_drift: replace"], "a kind with on_drift has its own words"
 

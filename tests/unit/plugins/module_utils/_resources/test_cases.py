@@ -58,7 +58,7 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
-KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs")
+KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs", nfs_mount="nfs_mounts")
 Rows = Dict[str, Any]
 
 
