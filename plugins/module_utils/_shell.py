@@ -25,7 +25,7 @@ COMMON = {
 
 
 class Module(AnsibleModule):
-    """Its own refusals carry the collection's error shape too."""
+    """Its own refusals have our shape too."""
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         if "errors" not in result:
@@ -82,7 +82,6 @@ def reconcile_entries(
     extra: Callable[[reconcile.Report], dict[str, Any]] | None = None,
 ) -> None:
     """Plan, apply unless in check mode, and answer. ``errors`` were found while reading the options."""
-    # here: an info module needs none of it
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 
     for entry in entries:

@@ -54,8 +54,7 @@ def served(fstype: str) -> bool:
 
 
 def _filesystem(row: Mount) -> str:
-    """All exports of a server may have one number, and each shows its own root as ``/``."""
-    return row.dev + row.source * (row.fstype in NETWORK)
+    return row.dev + row.source * (row.fstype in NETWORK)  # exports share a number, and each is /
 
 
 def mount_id(fd: int) -> int:
@@ -99,7 +98,7 @@ def read() -> bytes:
 
 
 class Table:
-    """Rows and how they stand on each other: what a path leads to is found by walking, since mounts hide mounts."""
+    """Rows and how they stand on each other. Paths are walked, since mounts hide mounts."""
 
     def __init__(self, rows: list[Mount]) -> None:
         self.rows = rows
@@ -116,7 +115,7 @@ class Table:
             self._roots.setdefault((_filesystem(row), row.root), []).append(row)
 
     def over(self, path: str) -> Mount | None:
-        """The mount that a lookup of an absolute path ends in: the top-most of those that stand on each other."""
+        """The mount that a lookup of a path ends in: the top-most of a stack."""
         row, here = None, 0
         for step in [*reversed(list(ancestors(path))), path]:
             found = self._on.get((here, step))
@@ -135,7 +134,7 @@ class Table:
         return self._roots[_filesystem(row), row.root][0] is row
 
     def sources(self, row: Mount) -> dict[str, tuple[int, bool]]:
-        """Every path that names the same directory: how many mounts lead to it, and whether a lookup ends there."""
+        """Every path of the same directory: how many mounts lead to it, and does a lookup end there."""
         key = _filesystem(row), row.root
         if key not in self._sources:
             found: dict[str, tuple[int, bool]] = {}
@@ -149,14 +148,14 @@ class Table:
         return self._sources[key]
 
     def mirrored(self, row: Mount, child: Mount) -> bool:
-        """Did a recursive bind bring ``child`` along, so that the same thing is mounted at that place of its source?"""
+        """Did a recursive bind bring ``child`` along? Then the same is mounted at that place of its source."""
         rest = child.path[len(row.path.rstrip("/")) :]
         twins = (self.at(path.rstrip("/") + rest) for path in self.sources(row) if path != row.path)
         mine = _filesystem(child), child.root
         return any(twin is not None and (_filesystem(twin), twin.root) == mine for twin in twins)
 
     def beneath(self, path: str) -> list[str]:
-        """Every mount point strictly beneath a path, hidden ones too, in order."""
+        """Every mount point beneath a path, hidden ones too, in order."""
         self._paths = self._paths or sorted({row.path for row in self.rows})
         base = path.rstrip("/")
         return self._paths[bisect(self._paths, base + "/") : bisect(self._paths, base + "0")]  # what follows "/" is "0"

@@ -115,7 +115,7 @@ def as_shown(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def differing(now: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Declared fields that are not met. A bind shows no filesystem; a slave of nobody is shown as private."""
+    """Declared fields that are not met. A slave of nobody is shown as private."""
     skip = ("source", "bind", "recursive", "over") + ("fstype",) * bool(wanted.get("bind"))
     wrong = []
     silent = now.get("_silent", {})
@@ -178,10 +178,7 @@ def flags(row: Mount, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def superblock(row: Mount, options: dict[str, Any], path: Any) -> dict[str, Any]:
-    """``path``: something that statvfs(2) takes. It is asked of memory and images only: elsewhere it could hang.
-
-    The source of what a program shows is whatever its owner says.
-    """
+    """``path``: for statvfs(2), which is asked of memory and images only. What a server shows is up to its owner."""
     value = {"o:" + k: v for k, v in options.items() if k not in ("rw", "ro")}
     value.update(source=row.source, fstype=row.fstype)
     if mountinfo.served(row.fstype):

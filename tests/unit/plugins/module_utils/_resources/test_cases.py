@@ -39,6 +39,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2content import Content as LvContent
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts import Mounts
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nfs import NetworkMounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rootfs import RootFs
@@ -126,6 +127,14 @@ class CaseMounts(Seen, Mounts):
         flags = dict.fromkeys(("read_only", "nosuid", "nodev", "noexec", "nodiratime", "bind"), False)
         row = {**flags, "atime": "relatime", "propagation": "private", "_again": False, "_below": [], **row}
         return {**row, "_sources": {row.get("source")}}
+
+
+class CaseNetwork(CaseMounts, NetworkMounts):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return super().filled(target, {"stale": False, **row})
+
+    def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
+        """The host of a case has mount.nfs4."""
 
 
 class CaseFstab(Seen, Fstab):
@@ -305,8 +314,9 @@ class CaseRootFs(Seen, RootFs):
         """Likewise."""
 
 
-def ports(rows: Rows) -> dict[str, Any]:
-    made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
+def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
+    mounts = CaseNetwork() if network else CaseMounts()
+    made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), mounts, CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
     made += [CaseKept(), CaseDropins(), CaseIoMax()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
@@ -321,7 +331,7 @@ def planned(case: Rows, kind: str, rows: Rows) -> Plan:
     document.setdefault(KINDS[kind], []).insert(0, case["declared"])
     common = {"allow_unstable_device": case.get("allow_unstable_device", False)}
     entries, errors = _kinds.entries(document, common, set())
-    world = World(ports(rows))
+    world = World(ports(rows, kind == "nfs_mount"))
     units, errors = reconcile.declare(world, entries, errors)
     found = plan(units, world)
     found.errors[:0] = [error for error in errors if error not in found.errors]
