@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mount: block device, image or bind; declared, persisted and live are one declaration."""
+"""A mount: block device, image or bind; declared, persisted and live are one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def label(p: dict[str, Any]) -> str:
 
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
-    """The line, since what is not declared of it stays; and what is mounted though only the line is declared."""
+    """The line; with ``present`` what is mounted."""
     path = names.path(p["path"])
     asked: list[tuple[str, Any]] = [("mount", path)] if p["state"] == "present" else []
     if p["persist"] != "none" and p["state"] != "unmounted":
@@ -90,7 +90,7 @@ def unit(p: dict[str, Any], look: Any, kind: str = KIND, said: Any = None) -> Un
 
 
 def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The live mount, and its line of fstab: what is not declared stays as the line that is there has it."""
+    """The live mount, and its line. What is not declared stays."""
     source = p["source"]
     plain = source.startswith("/")
     if plain:
