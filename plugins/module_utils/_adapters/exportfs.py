@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import Any, Callable, Iterable
@@ -98,6 +99,8 @@ class ExportTable:
             if error.code == "not_found":
                 self.missing.add(path)
                 return None
+            if error.details.get("errno") == errno.ENOTDIR:
+                return StorageError("conflict", "%s is no directory" % path, "export the one that it is in")
             return error
         if real != path:
             text = "%s leads through a symbolic link to %s" % (path, real)
