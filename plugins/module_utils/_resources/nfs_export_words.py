@@ -106,7 +106,7 @@ def _network(text: str, address: str, mask: str | None) -> str:
             raise ValueError(mask)
     except ValueError as error:
         raise _bad(text, "has no length of a network after the slash", "as 192.0.2.0/24 or 2001:db8::/64") from error
-    if network.prefixlen == 0:  # nfs-utils shifts 32 bits by 32, and then matches nobody
+    if network.prefixlen == 0:  # nfs-utils shifts 32 bits by 32, and then matches next to nobody
         raise _bad(text, "is everybody, which exportfs(8) does not take as a network", 'write "*"')
     if network.network_address != found:
         raise _bad(text, "is an address within a network", "write %s, or the address alone" % network)
