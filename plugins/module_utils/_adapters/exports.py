@@ -108,7 +108,7 @@ def _words(line: str, file: str, number: int) -> tuple[list[str], bool]:
         if line[place] == "#":
             return words, False
         word = _WORD.match(line, place)
-        if word is None or line[word.end() : word.end() + 1] == '"':
+        if word is None:
             raise StorageError("unreadable", "line %d of %s has a quote without its other" % (number, file))
         words.append(plain(word.group(0).replace('"', "")))
         place = _SPACE.match(line, word.end()).end()  # type: ignore[union-attr]

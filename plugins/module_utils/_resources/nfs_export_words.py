@@ -181,7 +181,7 @@ def _fsid(value: str) -> str:
 
 
 def _path(value: str) -> str:
-    return value if _PATH.fullmatch(value) and ".." not in value.split("/") and len(value) <= names.NAME_MAX else ""
+    return value if _PATH.fullmatch(value) and len(value) <= names.NAME_MAX else ""
 
 
 def _away(value: str) -> str:

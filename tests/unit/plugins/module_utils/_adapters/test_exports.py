@@ -87,6 +87,7 @@ def test_a_line_that_is_no_export_is_not_passed_over(tmp_path: Path, line: str) 
         ("rw", "", False),
         ("ro,sync,secure,sec=sys", "ro,sync,wdelay,anonuid=65534,anongid=65534,sec=sys,ro,secure,root_squash", True),
         ("ro,sec=sys", "ro,sec=sys,rw", False),
+        ("rw,sec=sys", "ro,sec=sys,rw", False),
         ("ro,sec=sys", "ro,sec=sys,ro,sec=krb5,ro", False),
         ("ro,sec=sys:krb5", "ro,sec=krb5:sys,ro", False),
         ("rw", "rw,some_new_word,other=1", True),
@@ -121,3 +122,24 @@ def test_a_table_that_is_written_stays_what_others_made_it(tmp_path: Path) -> No
     assert (table.stat().st_uid, table.stat().st_gid, table.stat().st_mode & 0o777) == (1, 2, 0o644)
     port.put(target, {"clients": ("k(rw)",)}, None)
     assert table.read_bytes() == b'# one\n"/b \xff" *\n#end'
+
+
+@ROOT
+def test_a_folder_goes_with_its_last_line_if_it_came_with_the_first(tmp_path: Path) -> None:
+    one = {"clients": ("h(ro)",)}
+    for there in (False, True):
+        folder = tmp_path / str(there)
+        if there:
+            folder.mkdir()
+        port, file = exports.Exports(str(tmp_path / "main")), folder / "ours.exports"
+        port.put((str(file), "/a"), None, one)
+        port.put((str(file), "/b"), None, one)
+        assert file.read_bytes().startswith(b"# Written by bulkhead.storage") and folder.stat().st_mode & 0o777 == 0o755
+        port.put((str(file), "/a"), one, None)
+        assert file.read_bytes().endswith(b"\n/b h(ro)\n")
+        port.put((str(file), "/b"), one, None)
+        assert (file.exists(), folder.exists()) == (False, there)
+    port.put((str(file), "/a"), None, one)
+    file.write_bytes(file.read_bytes() + b"# kept\n")
+    port.put((str(file), "/a"), one, None)
+    assert file.read_bytes().endswith(b"stay.\n# kept\n")
