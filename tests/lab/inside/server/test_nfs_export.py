@@ -274,6 +274,7 @@ def test_what_is_others_stays():
     os.makedirs(BASE + "/y y")
     sh(["exportfs", "-ra"])
     sh(["exportfs", "-o", "rw,anonuid=7", "192.0.2.9:" + BASE + "/x"])  # by hand, in no table
+    sh(["exportfs", "-o", "rw,anonuid=8", "192.0.2.1:" + BASE + "/x"])  # otherwise than a table has it
     before, others = picture()[0], set(content(ETAB).splitlines())
     assert len(others) == 6
     both(clients=[{"host": HOST}])
@@ -386,6 +387,8 @@ def test_in_a_stack(clean):
     assert [each["port"] for each in done["actions"]][-2:] == ["exports", "exportfs"]
     assert converge(more=stack, **export)["actions"] == []
     sh(["sh", "-c", "echo there > %s/out/file" % path])
+    for _time in range(10):  # each counts as a second later than the one before
+        sh(["exportfs", "-f"])
     with Mounted(path + "/out", HOST) as seen:
         assert content(seen + "/file") == b"there\n"
     os.unlink(path + "/out/file")
