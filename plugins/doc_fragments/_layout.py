@@ -1649,6 +1649,72 @@ options:
           - present
           - absent
         default: present
+  nfs_exports:
+    description:
+      - Entries take the options of M(bulkhead.storage.nfs_export). Let NFS clients mount a
+        directory.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description:
+          - The directory, without C(..) components. A way that leads through a symbolic link
+            is C(unsafe_path), because exportfs(8) would export what it leads to.
+          - It must exist, or be made by another entry of the same M(bulkhead.storage.layout),
+            otherwise C(not_found).
+          - A backslash is C(invalid), and so is more than 1000 bytes.
+          - Who may mount a directory can reach the whole filesystem that it lies on by guessing
+            file handles, unless O(nfs_exports[].clients[].options) has V(subtree_check), see
+            exports(5). Give an export a filesystem or a volume of its own.
+        type: path
+        required: true
+      clients:
+        description:
+          - Who may mount it, and how. Required when O(nfs_exports[].state=present).
+          - Where several match, an address or name counts before a network, then come wildcards,
+            netgroups and V(*), and within these the first that is declared.
+        type: list
+        elements: dict
+        suboptions:
+          host:
+            description:
+              - An address, a network such as V(192.0.2.0/24) or V(2001:db8::/64), a host name,
+                a wildcard such as V(*.example.com), a netgroup such as V(@trusted), or V(*)
+                for everybody.
+              - An address with a length that is not the first of its network is C(invalid),
+                and the hint names the network.
+              - Two that mean the same client are C(invalid), or a C(conflict) where only the
+                resolver knows.
+            type: str
+            required: true
+          options:
+            description:
+              - Options of exports(5), one word or C(name=value) an entry, or all of them in
+                one text with commas.
+              - What is not given has the default of exports(5), also where it was changed by
+                hand, so a client has V(ro), V(sync), V(root_squash), V(no_subtree_check), V(secure)
+                and V(sec=sys) unless these say otherwise.
+              - V(no_root_squash) lets root of a client write as root here. V(insecure) lets
+                every user of a client act as any other. V(async) loses what clients think is
+                written when this host goes down. V(crossmnt) exports every filesystem that
+                is mounted beneath. None of them is refused.
+              - C(auth_nlm), C(no_auth_nlm) and C(mp) are written as C(secure_locks), C(insecure_locks)
+                and C(mountpoint). C(fsid=root) is V(fsid=0).
+              - Words that contradict, and V(all_squash) beside V(no_root_squash), are C(invalid).
+                C(reexport=) is not supported.
+            type: list
+            elements: str
+      state:
+        description:
+          - V(absent) removes the line and unexports the path to every client. What clients
+            have open there keeps the filesystem busy until they close it or the server stops.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
   jobs:
     description:
       - Entries take the options of M(bulkhead.storage.job). A command that runs once, walled

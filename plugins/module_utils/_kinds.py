@@ -20,6 +20,7 @@ LISTS = (
     "volume_groups",
     "filesystems", "mounts", "tmpfs", "nfs_mounts", "trees", "quotas", "pools", "volumes",
     "snapshots", "io_limits",
+    "nfs_exports",
     "jobs",
 )  # fmt: skip
 
@@ -150,6 +151,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import io_limit
 
         return io_limit
+    if name == "nfs_exports":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import nfs_export
+
+        return nfs_export
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -167,6 +172,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)
     makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     makers.update(io_kept=_io_kept, io_dropin=_io_dropin, io_max=_io_max)
+    makers.update(exports=_exports, exportfs=_exportfs)
     makers.update(job=_job, rootfs=_rootfs)
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
@@ -357,3 +363,15 @@ def _io_max() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_io import IoMax
 
     return IoMax()
+
+
+def _exports() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exports import Exports
+
+    return Exports()
+
+
+def _exportfs() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exportfs import ExportTable
+
+    return ExportTable()

@@ -33,7 +33,7 @@ MAY_IMPORT = [
         ["stdlib", UTILS + "_kinds", UTILS + "_engine", UTILS + "_adapters", UTILS + "_resources"],
     ),
     ("module_utils/_layout.py", ["stdlib", UTILS + "_engine", UTILS + "_shell", UTILS + "_shipped"]),
-    ("plugin_utils/_maps/", ["stdlib", UTILS + "_engine"]),
+    ("plugin_utils/_maps/", ["stdlib", "netaddr", UTILS + "_engine"]),
 ]
 RESOURCES_NEVER = {"os", "subprocess", "fcntl", "ctypes", "shutil", "socket", "pathlib", "urllib", "ansible"}
 SHELL_WORDS = {"fail_json", "exit_json", "check_mode", "AnsibleModule"}

@@ -31,6 +31,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_io import IoMax
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exportfs import ExportTable
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exports import Exports
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck import Health
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
@@ -59,7 +61,8 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
-KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs", nfs_mount="nfs_mounts")
+KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs")
+KINDS.update(nfs_export="nfs_exports", nfs_mount="nfs_mounts")
 Rows = Dict[str, Any]
 
 
@@ -304,6 +307,29 @@ class CaseIoMax(Seen, IoMax):
         return {**plain, "_bfq": False, **row}
 
 
+class CaseExports(Seen, Exports):
+    def target(self, text: str) -> Any:
+        return tuple(text.split(" "))
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"clients": tuple(row["clients"])}
+
+
+class CaseExportTable(Seen, ExportTable):
+    """Of a host that has what exporting takes. A directory is missing that is no row of ``node``."""
+
+    def scan(self, targets: Any = None) -> Any:
+        nodes = self.world["node"]
+        self.missing = {target for target in targets or () if target in self.declared and target not in nodes}
+        return super().scan(targets)
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"clients": tuple(row["clients"])}
+
+    def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
+        """Likewise."""
+
+
 class CaseJob(Seen, Job):
     def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
         """The host of a case has what a job needs."""
@@ -319,6 +345,7 @@ def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), mounts, CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
     made += [CaseKept(), CaseDropins(), CaseIoMax()]
+    made += [CaseExports(), CaseExportTable()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
