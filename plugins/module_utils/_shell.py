@@ -85,8 +85,8 @@ def reconcile_entries(
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 
     for entry in entries:
-        for text in getattr(entry.resource, "warnings", tuple)(entry.params):
-            module.warn(text)
+        if hasattr(entry.resource, "warned"):
+            entry.resource.warned(entry.params, module.warn)
     params = module.params
     options = reconcile.Options(
         check=module.check_mode,

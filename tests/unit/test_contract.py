@@ -254,6 +254,7 @@ def test_examples_do_what_check_mode_says(name: str, world: None) -> None:
         assert (_said(last), last.result["changed"], last.result["actions"]) == ("", False, []), example.name
         assert host.changed(before, host.picture()) == [], example.name
         for run in (foreseen, done, again, last):
+            assert "warnings" not in run.result, example.name
             documented(name, run.result, ("always", "success", "success, or when an action failed"))
 
 

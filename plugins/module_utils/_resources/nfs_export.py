@@ -49,7 +49,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     path = place(p)
     value = {"clients": words.clients(p["clients"])} if p["state"] == "present" else None
     cells = (Cell("exports", (TABLE, path), value), Cell("exportfs", path, value))
-    return Unit((KIND, path), cells, (("path", path),))
+    return Unit((KIND, path), cells, (("path", path),), (("export", path),))
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:

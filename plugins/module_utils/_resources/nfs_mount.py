@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -36,6 +36,7 @@ RULES: dict[str, Any] = {
     "required_if": [("state", "mounted", ["server", "export"]), ("state", "present", ["server", "export"])]
 }
 LARGEST = 1 << 20  # of a read or write, nfs(5)
+_HERE = ("localhost", "127.0.0.1", "::1", "[::1]")  # what is mounted is an export of this very host
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(r"(?=.{1,253}\Z)%s(\.%s)*\.?" % (_LABEL, _LABEL), re.ASCII)
 # Words that have an option of their own here, and what that option is.
@@ -53,10 +54,11 @@ def label(p: dict[str, Any]) -> str:
     return mount.label(p)
 
 
-def warnings(p: dict[str, Any]) -> list[str]:
+def warned(p: dict[str, Any], warn: Callable[[str], None]) -> None:
     """What was accepted and means nothing."""
-    words = [word for word in p.get("options") or () if word in _FORGOTTEN]
-    return ["nfs_mount %s: %s is dropped, Linux has ignored it since 2.6.25" % (label(p), word) for word in words]
+    for word in p["options"] or ():
+        if word in _FORGOTTEN:
+            warn("nfs_mount (%s): %s is dropped, Linux has ignored it since 2.6.25" % (label(p), word))
 
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
@@ -65,8 +67,9 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     found = mount.unit(_as_mount(p), look, KIND, _declared)
-    export = [("export", names.path(p["export"], "export"))] if p["export"] else []
-    return found._replace(needs=(*found.needs, *export))  # it may be of this very host
+    if not p["export"] or p["server"] not in _HERE:
+        return found
+    return found._replace(needs=(*found.needs, ("export", names.path(p["export"], "export"))))
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
