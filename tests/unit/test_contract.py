@@ -258,6 +258,12 @@ def test_examples_do_what_check_mode_says(name: str, world: None) -> None:
             documented(name, run.result, ("always", "success", "success, or when an action failed"))
 
 
+def test_what_is_taken_and_dropped_is_warned_of(world: None) -> None:
+    wanted = {"path": "/mnt/x", "server": "nfs1", "export": "/x", "state": "present", "options": ["intr", "noatime"]}
+    done = module.run("nfs_mount", sent("nfs_mount", wanted), check=True)
+    assert done.rc == 0 and "intr is dropped" in str(done.result["warnings"]) and len(done.result["warnings"]) == 1
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("_info")])
 def test_examples_that_only_look_change_nothing(name: str, world: None) -> None:
     prepare(name)
