@@ -20,6 +20,7 @@ LISTS = (
     "volume_groups",
     "filesystems", "mounts", "tmpfs", "trees", "quotas", "pools", "volumes",
     "snapshots", "io_limits",
+    "iscsi_targets",
     "jobs",
 )  # fmt: skip
 
@@ -146,6 +147,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import io_limit
 
         return io_limit
+    if name == "iscsi_targets":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_target
+
+        return iscsi_target
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -163,6 +168,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(luks=_luks, mapping=lambda: _mapping(ports["luks"]), crypttab=_crypttab)
     makers.update(io_kept=_io_kept, io_dropin=_io_dropin, io_max=_io_max)
     makers.update(job=_job, rootfs=_rootfs)
+    makers.update(lio_backing=_lio_backing, lio_target=_lio_target, lio_saved=_lio_saved)
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -346,3 +352,22 @@ def _io_max() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_io import IoMax
 
     return IoMax()
+
+
+def _lio_backing() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
+
+    return LioBacking()
+
+
+def _lio_target() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
+
+    return LioTarget(execute)
+
+
+def _lio_saved() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
+
+    return LioSaved()
