@@ -74,8 +74,10 @@ class LioBacking:
         return FORWARD if before is not None and after is not None else REVERSIBLE
 
     def refuse(self, target: str, before: Any, after: Any, gone: Any) -> StorageError | None:
-        if after is None or before is None:
+        if after is None:
             return None
+        if before is None:
+            return self.unsafe(target) if after["type"] == "file" else None
         if before["type"] != after["type"]:
             text = "%s is a %s, not a %s" % (target, before["type"], after["type"])
             return StorageError("invalid", text, "declare it as what it is", option=after["type"])
@@ -84,6 +86,12 @@ class LioBacking:
             hint = "nobody can tell what initiators keep at its end: serve a new, smaller one"
             return StorageError("would_shrink", text, hint, option="size")
         return None
+
+    def unsafe(self, target: str) -> StorageError | None:
+        """May somebody else choose what its name means?"""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_backingchange
+
+        return lio_backingchange.unsafe(target)
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_backingchange

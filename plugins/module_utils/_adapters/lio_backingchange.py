@@ -37,12 +37,24 @@ def put(port: Any, target: str, before: Any, after: Any) -> None:
         raise StorageError("not_enforced", "%s is %r" % (target, seen and state_of(seen)))
 
 
+def unsafe(target: str) -> StorageError | None:
+    try:
+        with Walk() as walk:
+            return None if walk.parent(target)[2] else _theirs(target)
+    except StorageError as error:
+        return None if error.code == "not_found" else error  # a folder that is yet to be made is looked at then
+
+
+def _theirs(target: str) -> StorageError:
+    text = "%s lies where others than root can write" % target
+    return StorageError("unsafe_path", text, "keep images in a folder of root's")
+
+
 def _make(walk: Walk, target: str, size: int) -> None:
     """A kill in between leaves one that is too short, which grows."""
     folder, name, trusted = walk.parent(target)
     if not trusted:
-        text = "%s would lie where others than root can write" % target
-        raise StorageError("unsafe_path", text, "keep images in a folder of root's")
+        raise _theirs(target)
     at = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)

@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import canonical
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import DEMO, canonical
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, Secret, met, state_of
@@ -120,7 +120,7 @@ def value(document: dict[str, Any], target: str) -> Any:
         "portals": tuple(sorted(map(_portal, group.get("portals", [])))),
         "initiators": {str(acl.get("node_wwn")): _initiator(acl) for acl in group.get("node_acls", [])},
         "authentication": attributes.get("authentication", 1) in (1, "1"),
-        "demo_mode": attributes.get("generate_node_acls", 0) in (1, "1"),
+        "demo_mode": any(attributes.get(name, 0) in (1, "1") for name in DEMO),
         "enabled": bool(group) and bool(group.get("enable", True)),
         "leftover": tuple(sorted(left)),
         "_groups": [each.get("tag") for each in groups if each.get("tag") != 1],

@@ -102,6 +102,7 @@ def _target(target: str, after: dict[str, Any], served: dict[str, str]) -> dict[
         "attributes": {
             "authentication": int(after["authentication"]),
             "generate_node_acls": int(after["demo_mode"]),
+            "cache_dynamic_acls": int(after["demo_mode"]),
         },
         "enable": after["enabled"],
         "luns": luns,

@@ -33,6 +33,7 @@ AUTH = (
     ("mutual_username", "userid_mutual"),
     ("mutual_password", "password_mutual"),
 )
+DEMO = ("generate_node_acls", "cache_dynamic_acls")  # whoever comes is let in, and kept
 _FILE = re.compile(r"File: (.*)  Size: ([0-9]+)  Mode:")
 _DEVICE = re.compile(r"UDEV PATH: (.*)  readonly: [01]")
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
@@ -105,7 +106,7 @@ class LioTarget:
             "portals": tuple(sorted(portals(group))),
             "initiators": initiators,
             "authentication": read(group + "/attrib/authentication") == "1",
-            "demo_mode": read(group + "/attrib/generate_node_acls") == "1",
+            "demo_mode": any(read(group + "/attrib/" + name) == "1" for name in DEMO),
             "enabled": read(group + "/enable") == "1",
             "leftover": tuple(sorted(mine)),
             "_sessions": sorted(sessions),

@@ -191,7 +191,9 @@ def _fill(port: Any, target: str, value: dict[str, Any]) -> None:
     group = "%s/iscsi/%s/tpgt_1" % (port.root, target)
     _make(os.path.dirname(group))
     _make(group)
-    _value(group + "/attrib/generate_node_acls", str(int(value["demo_mode"])))
+    if not value["demo_mode"]:
+        for name in lio_target.DEMO:
+            _value(group + "/attrib/" + name, "0")
     if value["authentication"]:
         _value(group + "/attrib/authentication", "1")
     _drop(port, target, group, value)
@@ -224,6 +226,8 @@ def _fill(port: Any, target: str, value: dict[str, Any]) -> None:
     for portal in value["portals"]:
         if portal not in there:
             _portal("%s/np/%s" % (group, portal), portal)
+    if value["demo_mode"]:  # only when what somebody else made is put back
+        _value(group + "/attrib/generate_node_acls", "1")
     _value(group + "/enable", str(int(value["enabled"])))
 
 

@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -85,7 +86,7 @@ def kernel():
             path = folder + "/" + name
             found[path] = os.readlink(path) if os.path.islink(path) else None
         for name in files:
-            if name not in ("info", "alua_tg_pt_status", "action") and "/param/" not in folder + "/":
+            if name not in ("info", "members", "alua_tg_pt_status", "action") and "/param/" not in folder + "/":
                 try:
                     with open(folder + "/" + name, "rb") as stream:
                         found[folder + "/" + name] = stream.read()
@@ -511,27 +512,36 @@ def test_killed_anywhere_the_next_run_converges():
     os.unlink(FILE)
     empty = picture()
     calls = "mkdir,rmdir,symlink,unlink,unlinkat,rename,renameat,renameat2,ftruncate,write"
-    chance, killed = random.Random(), 0
-    for turn in range(12 if not os.environ.get("BULKHEAD_SOAK") else 150):
-        state = "present" if turn % 2 == 0 else "absent"
-        at = chance.randint(1, 70 if state == "present" else 45)
-        inject = "inject=%s:signal=SIGKILL:when=%d" % (calls, at)
+    points = []  # (state, call, which one of them)
+    for state in ("present", "absent"):
+        _status, said = quotas.traced(lambda s=state: _quietly(s, entry), "-qq", "-e", "trace=" + calls)
+        made = [match.group(1) for match in re.finditer(r"^(?:\[pid +\d+\] )?(\w+)\(", said, re.M)]
+        points += [(state, call, made[: at + 1].count(call)) for at, call in enumerate(made)]
+    os.unlink(FILE)
+    assert picture() == empty
+    print("%d points, of which %d are in absent" % (len(points), sum(state == "absent" for state, *_rest in points)))
+    chosen = points if os.environ.get("BULKHEAD_SOAK") else random.sample(points, 12)
+    killed = 0
+    for state, call, at in chosen:
+        if state == "absent":
+            assert codes(converge(**entry)) == []
+        inject = "inject=%s:signal=SIGKILL:when=%d" % (call, at)
         status, _said = quotas.traced(lambda s=state: _quietly(s, entry), "-qq", "-e", "trace=" + calls, "-e", inject)
         killed += os.WIFSIGNALED(status)
-        print("turn %d: %s, call %d: status %d" % (turn, state, at, status))
+        print("%s, %s %d: status %d" % (state, call, at, status))
         done = converge(**entry, state=state)
-        assert codes(done) == [], (turn, at, done)
+        assert codes(done) == [], (state, call, at, done)
         quiet(**entry, state=state)
         if state == "present":
-            assert shown()["luns"][0]["serial"] == iscsi_target.serial(IQN, "0"), (turn, at)
+            assert shown()["luns"][0]["serial"] == iscsi_target.serial(IQN, "0"), (call, at)
             assert [lio_saved.load(SAVED)["targets"][0]["wwn"], len(lio_saved.load(SAVED)["storage_objects"])] == [
                 IQN,
                 2,
             ]
-        else:
-            os.unlink(FILE)
-            assert picture() == empty, (turn, at)
-    assert killed >= turn // 3
+            assert codes(converge(**entry, state="absent")) == []
+        os.unlink(FILE)
+        assert picture() == empty, (state, call, at)
+    assert killed >= len(chosen) * 3 // 4
 
 
 def _quietly(state, entry):

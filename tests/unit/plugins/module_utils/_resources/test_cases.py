@@ -35,6 +35,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.job import Job
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 import Group, LogicalVolume
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2content import Content as LvContent
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
@@ -48,7 +51,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Secret
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
@@ -58,7 +61,7 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
-KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs")
+KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs", iscsi_target="iscsi_targets")
 Rows = Dict[str, Any]
 
 
@@ -305,11 +308,49 @@ class CaseRootFs(Seen, RootFs):
         """Likewise."""
 
 
+class CaseLioBacking(Seen, LioBacking):
+    def unsafe(self, target: str) -> None:
+        """Nobody but root writes on the host of a case."""
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"type": "file", "size": None, **row}
+
+
+class Lio(Seen):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = {"luns": {}, "portals": ["0.0.0.0:3260"], "initiators": {}, "authentication": False, "leftover": ()}
+        row = {**plain, "demo_mode": False, "enabled": True, "_sessions": [], "_groups": [], **row}
+        mine = {"plugin": "fileio", "serial": "theirs"}
+        luns = {str(number): {**mine, **lun} for number, lun in row["luns"].items()}
+        chap = dict.fromkeys(("username", "password", "mutual_username", "mutual_password"))
+        initiators = {}
+        for name, said in row["initiators"].items():
+            said = {**chap, "own_rule": None, **said, "luns": tuple(said.get("luns", luns))}
+            for word in ("password", "mutual_password"):
+                said[word] = Secret(said[word]) if isinstance(said[word], str) else said[word]
+            initiators[name] = said
+        row.update(luns=luns, initiators=initiators, portals=tuple(row["portals"]), leftover=tuple(row["leftover"]))
+        return row
+
+
+class CaseLioTarget(Lio, LioTarget):
+    def unable(self) -> None:
+        """The kernel of a case can."""
+
+    def taken(self, target: str, paths: list[str]) -> None:
+        """And nobody else uses what is served."""
+
+
+class CaseLioSaved(Lio, LioSaved):
+    pass
+
+
 def ports(rows: Rows) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), CaseMounts(), CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
     made += [CaseKept(), CaseDropins(), CaseIoMax()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
+    made += [CaseLioBacking(), CaseLioTarget(lambda argv: (1, b"", b"")), CaseLioSaved("/etc/target/saveconfig.json")]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
