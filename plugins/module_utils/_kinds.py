@@ -362,9 +362,8 @@ def _lio_backing() -> Any:
 
 def _lio_target() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
-    return LioTarget(execute)
+    return LioTarget()
 
 
 def _lio_saved() -> Any:

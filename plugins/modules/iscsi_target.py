@@ -294,13 +294,11 @@ from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_target
 
 
 def main() -> None:
-    ports = {"lio_backing": LioBacking, "lio_target": lambda: LioTarget(execute), "lio_saved": LioSaved}
-    _shell.run(iscsi_target, ports)
+    _shell.run(iscsi_target, {"lio_backing": LioBacking, "lio_target": LioTarget, "lio_saved": LioSaved})
 
 
 if __name__ == "__main__":

@@ -68,14 +68,9 @@ class LioSaved:
         return REVERSIBLE
 
     def refuse(self, target: str, before: Any, after: Any, gone: Any) -> StorageError | None:
-        if before is not None and before["_groups"]:
-            text = "%s has other portal groups in %s: %s" % (target, self.file, before["_groups"])
-            return StorageError("conflict", text, "they are not ours: remove them by hand")
-        if after is None or self.file:
-            return None
-        text = "nothing on this host brings iSCSI targets back after a reboot"
-        hint = "install targetcli-fb (Debian) or targetcli, or say persist: false"
-        return StorageError("missing_tool", text, hint, option="persist")
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_savedchange
+
+        return lio_savedchange.refuse(self.file, target, before, after)
 
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_savedchange
@@ -92,13 +87,15 @@ def load(file: str | None) -> dict[str, Any]:
         if not all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in parts):
             raise ValueError("it has no list of targets")
     except FileNotFoundError:
-        return {**EMPTY}
+        return {part: [] for part in EMPTY}
     except OSError as error:
         raise failure(error, "cannot read %s" % file) from error
     except (ValueError, AttributeError) as error:
         text = "%s is not what targetctl writes" % file  # not what is wrong there: that might be a secret
         raise StorageError("unreadable", text, "look at it, or move it away") from error
-    return {**EMPTY, **document}
+    for part in EMPTY:
+        document.setdefault(part, [])
+    return dict(document)
 
 
 def value(document: dict[str, Any], target: str) -> Any:

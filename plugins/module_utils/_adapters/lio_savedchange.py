@@ -20,6 +20,17 @@ _KEYS: dict[str, tuple[str, ...]] = {"tpgs": ("tag",), "luns": ("index",), "mapp
 _KEYS.update(node_acls=("node_wwn",), portals=("ip_address", "port"))
 
 
+def refuse(file: str | None, target: str, before: Any, after: Any) -> StorageError | None:
+    if before is not None and before["_groups"]:
+        text = "%s has other portal groups in %s: %s" % (target, file, before["_groups"])
+        return StorageError("conflict", text, "they are not ours: remove them by hand")
+    if after is None or file:
+        return None
+    text = "nothing on this host brings iSCSI targets back after a reboot"
+    hint = "install targetcli-fb (Debian) or targetcli, or say persist: false"
+    return StorageError("missing_tool", text, hint, option="persist")
+
+
 def put(file: str | None, target: str, before: Any, after: Any) -> None:
     if file is None:
         raise StorageError("missing_tool", "nothing on this host restores iSCSI targets")

@@ -48,7 +48,9 @@ class LioTarget:
 
     name, behind, slow = "lio_target", False, False
 
-    def __init__(self, run: Callable[..., Any], root: str = CONFIGFS, modules: str = "/sys/module") -> None:
+    def __init__(
+        self, run: Callable[..., Any] | None = None, root: str = CONFIGFS, modules: str = "/sys/module"
+    ) -> None:
         self.run, self.mount, self.root, self.modules = run, root, root + "/target", modules
         self.declared: dict[str, Any] = {}
 
@@ -113,10 +115,6 @@ class LioTarget:
             "_groups": sorted(each for each in groups if each.startswith("tpgt_") and each != "tpgt_1"),
         }
 
-    def serving(self, path: str) -> list[str]:
-        """Names of the storage objects over a file or a device, under whatever name of it."""
-        return [n for n, folder in self.objects().items() if described(folder, path)["path"] == path]
-
     # -- what is declared ------------------------------------------------------------------------------------------
 
     def resolve(self, target: str, declared: Any) -> Any:
@@ -137,28 +135,19 @@ class LioTarget:
 
     def risk(self, target: str, before: Any, after: Any) -> str:
         """What an initiator has seen to be larger it may use at once."""
-        grows = before and after and any(_sizes(before, after, n, lambda a, b: b > a) for n in after["luns"])
+        grows = before and after and any(sizes(before, after, n, lambda a, b: b > a) for n in after["luns"])
         return FORWARD if grows else REVERSIBLE
 
     def unstable(self, target: str) -> StorageError | None:
         """What takes ``allow_unstable_device``."""
-        luns = (self.declared.get(target) or {}).get("luns", {}).values()
-        devices = [lun["path"] for lun in luns if lun["plugin"] == "iblock"]
-        if not devices:
-            return None
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_targetchange
 
-        return lio_targetchange.unstable(devices)
+        return lio_targetchange.unstable(self.declared.get(target))
 
     def refuse(self, target: str, before: Any, after: Any, gone: Any) -> StorageError | None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_targetchange
 
-        error = lio_targetchange.disturbs(target, before, after) if before is not None else None
-        error = error or self.unable()
-        if error is not None or after is None:
-            return error
-        had = before["luns"] if before is not None else {}
-        return self.taken(target, [lun["path"] for n, lun in after["luns"].items() if n not in had])
+        return lio_targetchange.refuse(self, target, before, after)
 
     def unable(self) -> StorageError | None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_targetchange
@@ -181,13 +170,9 @@ def fits(lun: dict[str, Any], declared: dict[str, Any]) -> bool:
     return all(value is UNKNOWN or lun[field] == value for field, value in declared.items())
 
 
-def _sizes(before: Any, after: Any, number: str, differ: Callable[[int, int], bool]) -> bool:
+def sizes(before: Any, after: Any, number: str, differ: Callable[[int, int], bool]) -> bool:
     sizes = [each["luns"].get(number, {}).get("size") for each in (before, after)]
     return all(isinstance(size, int) for size in sizes) and differ(*sizes)
-
-
-def shrinks(before: Any, after: Any, number: str) -> bool:
-    return _sizes(before, after, number, lambda a, b: b < a)
 
 
 def described(folder: str, known_as: str | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import errno
 import os
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_target, sysfs_block
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_target, program, sysfs_block
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import place
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import described, folders, read
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
@@ -28,6 +28,16 @@ _KERNEL = "it takes the modules target_core_mod and iscsi_target_mod, and config
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------
+
+
+def refuse(port: Any, target: str, before: Any, after: Any) -> StorageError | None:
+    error = disturbs(target, before, after) if before is not None else None
+    error = error or port.unable()
+    if error is not None or after is None:
+        return error
+    had = before["luns"] if before is not None else {}
+    found: StorageError | None = port.taken(target, [lun["path"] for n, lun in after["luns"].items() if n not in had])
+    return found
 
 
 def disturbs(target: str, before: Any, after: Any) -> StorageError | None:
@@ -47,7 +57,7 @@ def disturbs(target: str, before: Any, after: Any) -> StorageError | None:
                 text = "LUN %s of %s is %s (%s), not %s" % (number, target, lun["path"], lun["plugin"], wanted["path"])
                 hint = "take the LUN out first: whoever knows it would find other data in its place"
                 return StorageError("conflict", text, hint, lun=int(number))
-        if lio_target.shrinks(before, after, number):
+        if lio_target.sizes(before, after, number, lambda had, has: has < had):
             text = "LUN %s of %s has %d bytes, more than %d" % (number, target, lun["size"], wanted["size"])
             hint = "nobody can tell what initiators keep at its end: serve a new, smaller one"
             return StorageError("would_shrink", text, hint, lun=int(number))
@@ -79,14 +89,14 @@ def taken(port: Any, target: str, paths: list[str]) -> StorageError | None:
             if error.code == "not_found":  # told by what it stands on, unless that is yet to be made
                 continue
             return error
-        serving = [name for name in port.serving(path) if not name.startswith(target + ":lun")]
+        serving = [name for name in serving(port, path) if not name.startswith(target + ":lun")]
         if serving:
             text = "%s is served already, as %s" % (path, ", ".join(serving))
             return StorageError("in_use", text, "one thing is one LUN of one target", holders=serving)
         reason = look.protected(dev)
         if reason:
             return StorageError("protected", "%s holds %s" % (path, reason), "serve something else")
-        users = [] if port.serving(path) else look.in_use(path, dev)
+        users = [] if serving(port, path) else look.in_use(path, dev)
         if not dev and any(os.path.exists(s) and os.path.samefile(s, path) for s in look.swaps()):
             users = ["swap"]
         if users:
@@ -97,6 +107,11 @@ def taken(port: Any, target: str, paths: list[str]) -> StorageError | None:
             if unsafe is not None:
                 return unsafe
     return None
+
+
+def serving(port: Any, path: str) -> list[str]:
+    """Names of the storage objects over a file or a device, under whatever name of it."""
+    return [name for name, folder in port.objects().items() if described(folder, path)["path"] == path]
 
 
 def roots_own(path: str) -> StorageError | None:
@@ -113,9 +128,9 @@ def roots_own(path: str) -> StorageError | None:
     return StorageError("unsafe_path", text, "keep images in a folder of root's")
 
 
-def unstable(devices: list[str]) -> StorageError | None:
-    look = sysfs_block.Sysfs()
-    for path in devices:
+def unstable(declared: Any) -> StorageError | None:
+    look, luns = sysfs_block.Sysfs(), (declared or {"luns": {}})["luns"].values()
+    for path in [lun["path"] for lun in luns if lun["plugin"] == "iblock"]:
         dev = ""
         with contextlib.suppress(StorageError):
             dev = look.resolve(path)
@@ -129,7 +144,9 @@ def unable(port: Any) -> StorageError | None:
     if os.path.isdir(port.root):
         return None
     try:
-        code, _out, _err = port.run(["modprobe", "-n", "-q", "-a", "target_core_mod", "iscsi_target_mod"])
+        code, _out, _err = (port.run or program.execute)(
+            ["modprobe", "-n", "-q", "-a", "target_core_mod", "iscsi_target_mod"]
+        )
     except StorageError as error:
         return error
     if code:
@@ -181,7 +198,7 @@ def ready(port: Any) -> None:
 
 
 def _try(port: Any, argv: list[str], done: bool = False) -> None:
-    code, _out, err = (0, b"", b"") if done else port.run(argv)
+    code, _out, err = (0, b"", b"") if done else (port.run or program.execute)(argv)
     if code:
         text = "%s: %s" % (" ".join(argv), err.decode("utf-8", "replace").strip() or "it failed")
         raise StorageError("unsupported", text, _KERNEL)

@@ -12,7 +12,6 @@ from typing import Any, Iterator
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret
 from ansible_collections.bulkhead.storage.tests.support import namespace
 
@@ -67,7 +66,7 @@ def guest_case_lio_target() -> Iterator[tuple[Any, Any, Any, Any]]:
     with namespace.place() as path:
         for number in (0, 3):
             namespace.image("%s/%d" % (path, number), 1 << 20)
-        port = LioTarget(execute)
+        port = LioTarget()
         try:
             yield port, IQN, *values(path)
         finally:

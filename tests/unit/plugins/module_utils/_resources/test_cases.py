@@ -350,7 +350,7 @@ def ports(rows: Rows) -> dict[str, Any]:
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
     made += [CaseKept(), CaseDropins(), CaseIoMax()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
-    made += [CaseLioBacking(), CaseLioTarget(lambda argv: (1, b"", b"")), CaseLioSaved("/etc/target/saveconfig.json")]
+    made += [CaseLioBacking(), CaseLioTarget(), CaseLioSaved("/etc/target/saveconfig.json")]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
