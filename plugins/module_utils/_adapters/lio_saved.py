@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from typing import Any, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import DEMO, canonical
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import DEMO, canonical, ours
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, Secret, met, state_of
@@ -129,7 +128,7 @@ def mine(entry: dict[str, Any], target: str) -> bool:
 
 
 def our_object(entry: dict[str, Any], target: str) -> bool:
-    return re.fullmatch(re.escape(target) + ":lun[0-9]{1,5}", str(entry.get("name"))) is not None
+    return ours(str(entry.get("name")))[0] == target
 
 
 def location(entry: dict[str, Any]) -> str:

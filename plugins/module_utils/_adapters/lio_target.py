@@ -37,7 +37,7 @@ DEMO = ("generate_node_acls", "cache_dynamic_acls")  # whoever comes is let in, 
 _FILE = re.compile(r"File: (.*)  Size: ([0-9]+)  Mode:")
 _DEVICE = re.compile(r"UDEV PATH: (.*)  readonly: [01]")
 _GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
-_OURS = re.compile(r"(.+):lun[0-9]{1,5}")
+_OURS = re.compile(r"(.+):lun([0-9]{1,5})", re.ASCII)
 
 
 class LioTarget:
@@ -64,8 +64,7 @@ class LioTarget:
             return {}
         objects = self.objects()
         if targets is None:
-            found = [_OURS.fullmatch(name) for name in objects]
-            targets = {each.group(1) for each in found if each} | set(self.targets())
+            targets = {ours(name)[0] for name in objects if ours(name)[0]} | set(self.targets())
         rows = {target: self._row(target, objects) for target in targets}
         return {target: row for target, row in rows.items() if row is not None}
 
@@ -84,7 +83,7 @@ class LioTarget:
 
     def _row(self, target: str, objects: dict[str, str]) -> Any:
         here = "%s/iscsi/%s" % (self.root, target)
-        mine = {name for name in objects if name.startswith(target + ":lun") and _OURS.fullmatch(name)}
+        mine = {name for name in objects if ours(name)[0] == target}
         groups = folders(here)
         if not mine and not os.path.isdir(here):
             return None
@@ -164,6 +163,12 @@ class LioTarget:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_targetchange
 
         lio_targetchange.put(self, target, before, after)
+
+
+def ours(name: str) -> tuple[str, str]:
+    """Of which target of ours a storage object is, and which LUN; by its whole name."""
+    found = _OURS.fullmatch(name)
+    return (found.group(1), found.group(2)) if found else ("", "")
 
 
 def fits(lun: dict[str, Any], declared: dict[str, Any]) -> bool:

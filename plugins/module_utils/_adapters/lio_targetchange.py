@@ -89,14 +89,15 @@ def taken(port: Any, target: str, paths: list[str]) -> StorageError | None:
             if error.code == "not_found":  # told by what it stands on, unless that is yet to be made
                 continue
             return error
-        serving = [name for name in serving(port, path) if not name.startswith(target + ":lun")]
-        if serving:
-            text = "%s is served already, as %s" % (path, ", ".join(serving))
-            return StorageError("in_use", text, "one thing is one LUN of one target", holders=serving)
+        objects = serving(port, path)
+        others = [name for name in objects if lio_target.ours(name)[0] != target]
+        if others:
+            text = "%s is served already, as %s" % (path, ", ".join(others))
+            return StorageError("in_use", text, "one thing is one LUN of one target", holders=others)
         reason = look.protected(dev)
         if reason:
             return StorageError("protected", "%s holds %s" % (path, reason), "serve something else")
-        users = [] if serving(port, path) else look.in_use(path, dev)
+        users = [] if objects else look.in_use(path, dev)
         if not dev and any(os.path.exists(s) and os.path.samefile(s, path) for s in look.swaps()):
             users = ["swap"]
         if users:
@@ -274,9 +275,10 @@ def _drop(port: Any, target: str, group: str, value: dict[str, Any]) -> None:
 def _clear(port: Any, target: str, served: set[str | None], wanted: dict[str, Any]) -> None:
     """Storage objects of ours that nobody serves, and that are not what will be served next."""
     for name, here in port.objects().items():
-        if here in served or not name.startswith(target + ":lun") or not name[len(target) + 4 :].isdigit():
+        whose, number = lio_target.ours(name)
+        if here in served or whose != target:
             continue
-        lun = wanted.get(name[len(target) + 4 :])
+        lun = wanted.get(number)
         if lun is None or not _whole(here, lun):
             _away(here)
             with contextlib.suppress(OSError):

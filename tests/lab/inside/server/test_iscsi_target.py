@@ -412,6 +412,23 @@ def test_what_targetcli_saves_is_as_declared_too():
     both(state="absent")
 
 
+def test_a_name_that_begins_with_another_is_another():
+    """The objects of both begin alike."""
+    longer = {"target": IQN + ":lun7", "luns": [{"lun": 0, "file": IMAGES + "/two.img", "size": "1MiB"}]}
+    longer["portals"] = ["127.0.0.1:3260"]
+    answer = quotas.converge([], iscsi_targets=[{**ONE, "portals": ["127.0.0.1:3260"]}, longer])
+    assert codes(answer) == [], answer
+    before = picture()
+    refused("in_use", luns=[LUN, {"lun": 7, "file": IMAGES + "/two.img"}], portals=["127.0.0.1:3260"])
+    quiet(portals=["127.0.0.1:3260"])
+    both(state="absent")
+    after = picture()
+    assert {path: text for path, text in before[0].items() if "lun7" in path} == {
+        path: text for path, text in after[0].items() if "lun7" in path
+    }
+    assert [each["name"] for each in lio_saved.load(SAVED)["storage_objects"]] == [IQN + ":lun7:lun0"]
+
+
 def test_others_stay_as_they_are():
     """In the kernel and, byte for byte, in the file."""
     both()
