@@ -54,7 +54,7 @@ class LioSaved:
         document = load(self.file)
         if targets is None:
             targets = [str(each.get("wwn")) for each in document["targets"]]
-        rows = {target: value(document, target) for target in targets}
+        rows = {target: value(document, target, self.file) for target in targets}
         return {target: row for target, row in rows.items() if row is not None}
 
     def same(self, target: str, now: Any, declared: Any) -> bool:
@@ -90,15 +90,26 @@ def load(file: str | None) -> dict[str, Any]:
     except OSError as error:
         raise failure(error, "cannot read %s" % file) from error
     except (ValueError, AttributeError) as error:
-        text = "%s is not what targetctl writes" % file  # not what is wrong there: that might be a secret
-        raise StorageError("unreadable", text, "look at it, or move it away") from error
+        raise _strange(file) from error
     for part in EMPTY:
         document.setdefault(part, [])
     return dict(document)
 
 
-def value(document: dict[str, Any], target: str) -> Any:
+def _strange(file: str | None) -> StorageError:
+    """Without a word of what is there, which may be a secret."""
+    return StorageError("unreadable", "%s is not what targetctl writes" % file, "look at it, or move it away")
+
+
+def value(document: dict[str, Any], target: str, file: str | None) -> Any:
     """What the file says of a target, None where it says nothing."""
+    try:
+        return _value(document, target)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _strange(file) from error
+
+
+def _value(document: dict[str, Any], target: str) -> Any:
     found = [each for each in document["targets"] if mine(each, target)]
     objects = {location(each): each for each in document["storage_objects"]}
     left = {spot for spot, each in objects.items() if our_object(each, target)}

@@ -35,10 +35,10 @@ def put(file: str | None, target: str, before: Any, after: Any) -> None:
     if file is None:
         raise StorageError("missing_tool", "nothing on this host restores iSCSI targets")
     old = lio_saved.load(file)
-    if state_of(lio_saved.value(old, target)) != before:
+    if state_of(lio_saved.value(old, target, file)) != before:
         raise StorageError("moved", "%s changed in %s since it was read" % (target, file), "run it again")
     new = changed(old, target, after)
-    found, others = lio_saved.value(new, target), [_others(each, target) for each in (old, new)]
+    found, others = lio_saved.value(new, target, file), [_others(each, target) for each in (old, new)]
     if (found is None) != (after is None) or (after and not met(found, after)) or others[0] != others[1]:
         raise StorageError("failed", "%s would not read back as meant; nothing was written" % file)
     if new == lio_saved.EMPTY:
