@@ -36,7 +36,7 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4725, 130.1)  # a new record also looks whether there is a unit
+PRIMITIVE = Budget(1500, 30.0, 4725, 130.8)  # a new record also looks whether there is a unit
 COMPOSITE = Budget(4000, 76.0, 6285, 216.5)  # any of them may meet a pool of logical volumes, and the guard
 JOB = COMPOSITE._replace(shipped=245.0)  # volumes of any pool, and what runs it
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")

@@ -90,7 +90,7 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     """What is served already keeps its serial number, and what was never served may be made."""
     target = iqn(p["target"])
     if p["state"] == "absent":
-        return []
+        return [("lio_target", target)]
     paths = [names.path(lun["file"], "file") for lun in p["luns"] if lun["file"] is not None]
     return [("lio_target", target), ("lio_saved", target), *(("lio_backing", path) for path in paths)]
 
@@ -98,7 +98,9 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
 def unit(p: dict[str, Any], look: Any) -> Unit:
     target = iqn(p["target"])
     if p["state"] == "absent":
-        return Unit((KIND, target), (Cell("lio_target", target, None), Cell("lio_saved", target, None)))
+        served = [lun["path"] for lun in _row(look, "lio_target", target)["luns"].values()]
+        on = tuple((kind, path) for path in served for kind in ("path", "device"))  # it goes before what it stands on
+        return Unit((KIND, target), (Cell("lio_target", target, None), Cell("lio_saved", target, None)), on)
     live, saved = (_row(look, port, target) for port in ("lio_target", "lio_saved"))
     luns: dict[str, Any] = {}
     cells: list[Cell] = []

@@ -288,6 +288,13 @@ def test_where_it_listens():
     answer = quotas.converge([], iscsi_targets=[{"target": OTHER, "luns": [], "portals": ["0.0.0.0:3260"]}])
     assert codes(answer) == ["in_use"], answer
     assert picture() == before
+    new = {"lun": 0, "file": IMAGES + "/new.img", "size": "1MiB"}
+    answer = quotas.converge([], iscsi_targets=[{"target": OTHER, "luns": [new], "portals": ["0.0.0.0:3260"]}])
+    assert codes(answer) == ["in_use"], answer
+    assert picture() == before, "what it had made is taken back"
+    answer = converge(**{**entry, "luns": [LUN, {**new, "lun": 1}], "portals": ["127.0.0.1:3260", "0.0.0.0:3260"]})
+    assert codes(answer) == ["in_use"], answer
+    assert picture() == before
 
 
 # -- it is not pulled away -----------------------------------------------------------------------------------------
@@ -343,6 +350,32 @@ def test_an_image_that_is_lost_is_not_replaced_by_an_empty_one():
     refused("not_found")
     os.rename(FILE + ".away", FILE)
     both()
+
+
+def test_a_stack_goes_up_and_down_in_one_call():
+    """A volume, and the target that serves it; what is served is known by its target."""
+    volume = {"vg": "served", "pvs": [DISK], "lvs": [{"name": "lv", "size": "16MiB"}]}
+    target = {**ONE, "luns": [{"lun": 0, "device": "/dev/served/lv"}]}
+    stack = {"iscsi_targets": [target], "volume_groups": [volume]}
+    foreseen = quotas.converge([], True, **stack)
+    done = quotas.converge([], **stack)
+    assert (codes(done), done["actions"]) == ([], foreseen["actions"]), done
+    assert quotas.converge([], **stack)["actions"] == []
+    assert login(CHAP) == 0
+    assert size(seen()) == 16 * MIB
+    volume["lvs"][0]["size"] = "32MiB"
+    assert codes(quotas.converge([], **stack)) == []
+    sh(["iscsiadm", "-m", "session", "--rescan"])
+    assert until(lambda: size(seen()) == 32 * MIB)
+    logout()
+    alone = quotas.converge([], volume_groups=[{**volume, "state": "absent"}])
+    assert set(codes(alone)) == {"in_use"} and IQN in json.dumps(alone), alone
+    gone = {name: [{**entry, "state": "absent"} for entry in entries] for name, entries in stack.items()}
+    foreseen = quotas.converge([], True, **gone)
+    done = quotas.converge([], **gone)
+    assert (codes(done), done["actions"]) == ([], foreseen["actions"]), done
+    assert sh(["vgs", "--noheadings"]) == "" and shown()["luns"] == []
+    assert quotas.converge([], **gone)["actions"] == []
 
 
 # -- drift, reboot, and others -------------------------------------------------------------------------------------
