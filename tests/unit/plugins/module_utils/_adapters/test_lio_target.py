@@ -101,6 +101,12 @@ def test_what_the_kernel_takes_for_no_password_is_none(tree: Path, word: str) ->
     assert row(tree)["initiators"][ME]["password"] is None
 
 
+@pytest.mark.parametrize("name", ["generate_node_acls", "cache_dynamic_acls"])
+def test_an_open_door_is_seen(tree: Path, name: str) -> None:
+    write(tree / "target" / "iscsi" / IQN / "tpgt_1" / "attrib" / name, "1\n")
+    assert row(tree)["demo_mode"] is True
+
+
 def test_what_an_initiator_sees_otherwise_is_told(tree: Path) -> None:
     acl = tree / "target" / "iscsi" / IQN / "tpgt_1" / "acls" / ME
     write(acl / "lun_0" / "write_protect", "1\n")
