@@ -354,7 +354,7 @@ def test_an_image_that_is_lost_is_not_replaced_by_an_empty_one():
 
 def test_a_stack_goes_up_and_down_in_one_call():
     """A volume, and the target that serves it; what is served is known by its target."""
-    volume = {"vg": "served", "pvs": [DISK], "lvs": [{"name": "lv", "size": "16MiB"}]}
+    volume = {"vg": "served", "pvs": [DISK.replace("data1", "data2")], "lvs": [{"name": "lv", "size": "16MiB"}]}
     target = {**ONE, "luns": [{"lun": 0, "device": "/dev/served/lv"}]}
     stack = {"iscsi_targets": [target], "volume_groups": [volume]}
     foreseen = quotas.converge([], True, **stack)

@@ -102,6 +102,16 @@ def test_what_rtslib_wrote_is_understood(file: Path) -> None:
     assert list(LioSaved(str(file)).scan()) == [IQN]
 
 
+def test_a_rule_that_one_initiator_has_for_itself_is_seen(file: Path) -> None:
+    document = copy.deepcopy(WRITTEN)
+    document["targets"][0]["tpgs"][0]["node_acls"][0]["attributes"]["authentication"] = 0
+    file.write_text(text(document), encoding="ascii")
+    port = LioSaved(str(file))
+    assert port.scan([IQN])[IQN]["initiators"][ME]["own_rule"] == "0"
+    port.put(IQN, port.scan([IQN])[IQN], VALUE)
+    assert state_of(port.scan([IQN])[IQN]) == VALUE
+
+
 def test_what_is_as_declared_is_written_as_it_was(file: Path) -> None:
     """But for what we say of it beside that: everything else of an entry stays."""
     new = changed(WRITTEN, IQN, VALUE)
