@@ -32,7 +32,7 @@ for word, value in words.items():
     run(*node, "-o", "update", "-n", "node.session.auth." + word, "-v", value)
 status = run(*node, "--login")
 end = time.monotonic() + 20
-while not glob.glob("/dev/disk/by-id/scsi-36001405*") and status == 0 and time.monotonic() < end:
+while len(glob.glob("/dev/disk/by-id/scsi-36001405*")) < 2 and status == 0 and time.monotonic() < end:
     time.sleep(0.2)
 print(status, *sorted(glob.glob("/dev/disk/by-id/scsi-36001405*")))
 run(*node, "--logout")

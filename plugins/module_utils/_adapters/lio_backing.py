@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The port of what a LUN stands on: an image file, which is made and let grow, or a device, which is a given."""
+"""The port of images that a LUN stands on: made, and let grow. A device is a given, and is seen to by its target."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names imp
 
 
 class LioBacking:
-    """Port ``lio_backing``: path -> ``{type, size}``: ``file`` with its length, or ``device``.
+    """Port ``lio_backing``: path -> ``{type, size}``: a ``file`` with its length.
 
     ``_known``: a target has served it already, so that one that is missing is lost, and no new one takes its place.
     """
@@ -28,7 +28,7 @@ class LioBacking:
 
     def scan(self, targets: Iterable[str] | None = None) -> dict[str, Any]:
         if targets is None:
-            raise StorageError("unsupported", "images and devices are looked at by name only")
+            raise StorageError("unsupported", "images are looked at by name only")
         rows: dict[str, Any] = {}
         for target in targets:
             try:
@@ -50,20 +50,17 @@ class LioBacking:
             return None
         except OSError as error:
             raise failure(error, "cannot look at " + target) from error
-        if stat.S_ISBLK(seen.st_mode):
-            return {"type": "device", "size": None}
         if stat.S_ISREG(seen.st_mode):
             return {"type": "file", "size": seen.st_size, "_mode": stat.S_IMODE(seen.st_mode)}
-        raise StorageError("invalid", "%s is neither a block device nor an image file" % target)
+        raise StorageError("invalid", "%s is no image file" % target)
 
     def same(self, target: str, now: Any, declared: Any) -> bool:
-        return now["type"] == declared["type"] and declared["size"] in (UNKNOWN, now["size"])
+        return declared["size"] in (UNKNOWN, now["size"])
 
     def merge(self, target: str, now: Any, declared: Any) -> Any:
         if now is not None:
             return {**now, **declared}
-        lost = declared["type"] == "device" or declared["size"] is UNKNOWN or declared.get("_known")
-        if lost:
+        if declared["size"] is UNKNOWN or declared.get("_known"):
             return {**declared, "_missing": target}
         return {**declared, "_missing": parent(target)} if target in self.homeless else declared
 
@@ -77,10 +74,7 @@ class LioBacking:
         if after is None:
             return None
         if before is None:
-            return self.unsafe(target) if after["type"] == "file" else None
-        if before["type"] != after["type"]:
-            text = "%s is a %s, not a %s" % (target, before["type"], after["type"])
-            return StorageError("invalid", text, "declare it as what it is", option=after["type"])
+            return self.unsafe(target)
         if after["size"] < before["size"]:
             text = "%s has %d bytes, more than %d" % (target, before["size"], after["size"])
             hint = "nobody can tell what initiators keep at its end: serve a new, smaller one"

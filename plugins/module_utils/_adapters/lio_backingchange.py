@@ -20,8 +20,6 @@ def put(port: Any, target: str, before: Any, after: Any) -> None:
         raise now
     if (now and state_of(now)) != (before and state_of(before)):
         raise StorageError("moved", "%s is not as it was when it was looked at" % target, "run it again")
-    if (after or before)["type"] != "file":
-        raise StorageError("not_found", "device %s is not made or removed by serving it" % target)
     try:
         with Walk() as walk:
             if now is None:

@@ -118,7 +118,12 @@ class LioTarget:
 
     def resolve(self, target: str, declared: Any) -> Any:
         self.declared[target] = declared
-        return declared
+        devices = [lun["path"] for lun in declared["luns"].values() if lun["plugin"] == "iblock"]
+        missing = next(filter(self.missing, devices), None)
+        return {**declared, "_missing": missing} if missing else declared
+
+    def missing(self, device: str) -> bool:
+        return not os.path.exists(device)
 
     def same(self, target: str, now: Any, declared: Any) -> bool:
         luns = now["luns"], declared["luns"]

@@ -4,7 +4,8 @@
 
 Each step makes one folder, link or value, and each is left out where it was done: after a kill at any of them the
 next run goes on from there. A new target is enabled last, so nobody logs in to half of one. One that goes is disabled
-first, and its storage objects, by whose names it would still be known, go last.
+first, and its storage objects, by whose names it would still be known, go last. What a kill may leave of that is the
+empty folder that held one (``fileio_<n>``), which serves nothing, and which the next object takes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Secret, Unit
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Cell, Unit
 
 KIND, LIST = "iscsi_target", "iscsi_targets"
 _CHAP: dict[str, Any] = {
@@ -47,7 +47,7 @@ RULES: dict[str, Any] = {"required_if": [("state", "present", ["luns"])]}
 PORTAL = "0.0.0.0:3260"
 WORDS = ("username", "password", "mutual_username", "mutual_password")
 MOST_LUN = 65535  # of rtslib, which brings them back
-MOST_NAME, MOST_PATH, MOST_WORD = 223, 255, 255  # RFC 7143; FD_MAX_DEV_NAME and MAX_PASS_LEN of the kernel
+MOST_NAME, MOST_PATH = 223, 255  # RFC 7143; FD_MAX_DEV_NAME of the kernel
 # RFC 7143 4.2.7, RFC 3722; a month is one
 _IQN = re.compile(
     r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-z0-9.:-]+)?"
@@ -55,7 +55,6 @@ _IQN = re.compile(
     re.ASCII,
 )
 _PORTAL = re.compile(r"(\[[0-9a-f:.]+\]|[0-9.]+)(?::([1-9][0-9]{0,4}))?", re.ASCII | re.IGNORECASE)
-_WORD = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 
 
 def label(p: dict[str, Any]) -> str:
@@ -86,6 +85,12 @@ def portal(value: Any) -> str:
     return ("[%s]:%s" if address.version == 6 else "%s:%s") % (address, found.group(2) or 3260)
 
 
+def _words() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_target_words
+
+    return iscsi_target_words
+
+
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     """What is served already keeps its serial number, and what was never served may be made."""
     target = iqn(p["target"])
@@ -110,12 +115,16 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
         had = [row["luns"].get(number, {}) for row in (live, saved)]
         serials = [str(each["serial"]) for each in had if each.get("path") == path and each.get("serial")]
         luns[number] = {**wanted, "serial": (serials or [serial(target, number)])[0]}
+        needs.append(("path", path))
+        if lun["file"] is None:  # a given, that nothing here makes
+            needs.append(("device", path))
+            _words().alone(KIND, path, target, look)
+            continue
         known = {each.get("path") for row in (live, saved) for each in row["luns"].values()}
         backing = {"type": "file", "size": size_of(lun), "_known": path in known}
-        cells.append(Cell("lio_backing", path, backing if lun["file"] else {"type": "device", "size": UNKNOWN}))
-        needs += [("path", path), *([] if lun["file"] else [("device", path)])]
+        cells.append(Cell("lio_backing", path, backing))
     _once("lun", [lun["lun"] for lun in p["luns"]])
-    _once("file or device", [cell.target for cell in cells])
+    _once("file or device", [lun["path"] for lun in luns.values()])
     portals = sorted(map(portal, p["portals"])) if p["portals"] else []
     _once("portal", portals)
     if p["portals"] == []:
@@ -179,30 +188,11 @@ def _initiators(given: list[dict[str, Any]], luns: tuple[str, ...]) -> dict[str,
     _once("initiator", [each["iqn"] for each in given])
     for each in given:
         name, chap = iqn(each["iqn"], "iqn"), each["chap"]
-        found[name] = {**_chap(name, chap or dict.fromkeys(WORDS)), "luns": luns, "own_rule": None}
+        found[name] = {**(_words().chap(name, chap) if chap else dict.fromkeys(WORDS)), "luns": luns, "own_rule": None}
     if len({each["username"] is None for each in found.values()}) > 1:
         text = "some initiators have chap and some have none"
         raise StorageError("invalid", text, "give it to all of them, or use two targets", option="initiators")
     return dict(sorted(found.items()))
-
-
-def _chap(name: str, chap: dict[str, Any]) -> dict[str, Any]:
-    """``NULL`` at the beginning is how the kernel is told that there is none."""
-    for word in WORDS:
-        text = chap[word]
-        if text is not None and (not _WORD.fullmatch(text) or len(text) > MOST_WORD or text.startswith("NULL")):
-            hint = (
-                "1 to %d printable ASCII characters, no blank at either end, and no NULL at the beginning" % MOST_WORD
-            )
-            raise StorageError("invalid", "%s of %s cannot be used" % (word, name), hint, option=word)
-    if (chap["mutual_username"] is None) != (chap["mutual_password"] is None):
-        text = "%s has only one of mutual_username and mutual_password" % name
-        raise StorageError("invalid", text, "give both, or none", option="chap")
-    if chap["password"] is not None and chap["password"] == chap["mutual_password"]:
-        text = "password and mutual_password of %s are the same" % name
-        raise StorageError("invalid", text, "RFC 7143 (9.2.1) wants one for each direction", option="mutual_password")
-    secret = {word: None if chap[word] is None else Secret(chap[word]) for word in ("password", "mutual_password")}
-    return {**{word: chap[word] for word in WORDS}, **secret}
 
 
 def _once(what: str, values: list[Any]) -> None:

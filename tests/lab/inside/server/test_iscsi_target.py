@@ -590,6 +590,9 @@ def test_killed_anywhere_the_next_run_converges():
             ]
             assert codes(converge(**entry, state="absent")) == []
         os.unlink(FILE)
+        for hba in glob.glob(CONFIGFS + "/core/*_*"):
+            assert set(os.listdir(hba)) == {"hba_info", "hba_mode"}
+            os.rmdir(hba)  # serves nothing, and would be taken by the next
         assert picture() == empty, (state, call, at)
     assert killed >= len(chosen) * 3 // 4
 

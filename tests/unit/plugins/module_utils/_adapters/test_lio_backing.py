@@ -70,8 +70,6 @@ def test_a_link_in_its_place_is_not_followed(place: str) -> None:
 def test_a_device_and_a_folder_are_no_files(place: str) -> None:
     rows = LioBacking().scan([place, "/dev/null", place + "/none", place + "/none/none"])
     assert {name: row.code for name, row in rows.items()} == {place: "invalid", "/dev/null": "invalid"}
-    wanted = {"type": "device", "size": None}
-    assert code(LioBacking(), place + "/none", None, wanted) == "not_found"
 
 
 def test_what_is_lost_or_has_no_home_is_told(place: str) -> None:

@@ -334,6 +334,9 @@ class Lio(Seen):
 
 
 class CaseLioTarget(Lio, LioTarget):
+    def missing(self, device: str) -> bool:
+        return device not in self.world.get("devices", {})
+
     def unable(self) -> None:
         """The kernel of a case can."""
 
