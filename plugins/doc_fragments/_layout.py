@@ -1715,6 +1715,125 @@ options:
           - present
           - absent
         default: present
+  iscsi_targets:
+    description:
+      - Entries take the options of M(bulkhead.storage.iscsi_target). Serve images and devices
+        of this host over iSCSI.
+    type: list
+    elements: dict
+    suboptions:
+      target:
+        description:
+          - The name of the target, such as C(iqn.2026-01.org.example:disks), in lower case.
+            Names that begin with C(eui.) and C(naa.) are taken too.
+        type: str
+        required: true
+      portals:
+        description:
+          - Where it listens, each an address and a port, such as C(10.0.0.1:3260) or C([2001:db8::1]:3260).
+            The port is 3260 when it is not given.
+          - When this is not given, V(0.0.0.0:3260) for a new target, all addresses of IPv4,
+            and those that it has for another.
+          - Every other portal of the target is removed when it is given.
+        type: list
+        elements: str
+      luns:
+        description:
+          - What is served. Required when O(iscsi_targets[].state=present), may be empty.
+          - A LUN that stands on something else than declared is C(conflict). Take it out first.
+        type: list
+        elements: dict
+        suboptions:
+          lun:
+            description:
+              - Its number, in 0..65535.
+            type: int
+            required: true
+          device:
+            description:
+              - A block device by a stable name, such as C(/dev/vg/lv). This or O(iscsi_targets[].luns[].file)
+                is required. It grows when the device does.
+              - Refused with C(protected) when the host itself stands on it, and with C(in_use)
+                when it is mounted or something stands on it. A name such as C(/dev/sdb) is
+                C(unstable_device) unless O(allow_unstable_device=true).
+            type: path
+          file:
+            description:
+              - An image file, in a folder where nobody but root can write, otherwise C(unsafe_path).
+              - A missing one is made, sparse and readable by root only, when O(iscsi_targets[].luns[].size)
+                is given. One that this target has served is C(not_found) instead, since its
+                filesystem may just not be mounted.
+            type: path
+          size:
+            description:
+              - Size of the image, rounded up to a multiple of 512 bytes. A larger one lets
+                the image and the LUN grow, which initiators see when they scan for it (C(iscsiadm
+                -m session --rescan)).
+              - A smaller one is C(would_shrink), because nobody can tell what initiators keep
+                at its end.
+              - When it is not given, that of the file.
+            type: str
+      initiators:
+        description:
+          - Who may log in, and sees every LUN under its number. Nobody when it is empty or
+            not given.
+          - Others that the target lets in are removed.
+        type: list
+        elements: dict
+        suboptions:
+          iqn:
+            description:
+              - The name of the initiator, in lower case, as in its C(/etc/iscsi/initiatorname.iscsi).
+            type: str
+            required: true
+          chap:
+            description:
+              - How it proves who it is. Either all initiators of a target have one, or none,
+                otherwise C(invalid).
+              - Who can read this host's network without one can name itself as any initiator.
+              - A change counts for the next login, sessions stay.
+            type: dict
+            suboptions:
+              username:
+                description:
+                  - The name it says, at most 255 printable characters of ASCII.
+                type: str
+                required: true
+              password:
+                description:
+                  - The secret it proves to know. Initiators may refuse one of less than 12
+                    characters (RFC 7143 9.2.1), and Windows one of more than 16.
+                  - The kernel takes at most 255 characters, and none that begins with C(NULL).
+                type: str
+                required: true
+              mutual_username:
+                description:
+                  - The name that this target says to the initiator.
+                type: str
+              mutual_password:
+                description:
+                  - The secret that this target proves to know, not the same as the other one.
+                type: str
+      persist:
+        description:
+          - Whether the target comes back after a reboot. It is kept in C(/etc/rtslib-fb-target/saveconfig.json)
+            (Debian, Ubuntu) or C(/etc/target/saveconfig.json), with its passwords, readable
+            by root only.
+          - C(missing_tool) where no service of C(targetcli) would read it. That service must
+            be enabled, as the role P(bulkhead.storage.iscsi_server#role) does.
+        type: bool
+        default: true
+      state:
+        description:
+          - V(absent) ends serving it, now and after a reboot. Image files and devices stay,
+            with what is on them.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
   jobs:
     description:
       - Entries take the options of M(bulkhead.storage.job). A command that runs once, walled

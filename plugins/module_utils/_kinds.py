@@ -21,6 +21,7 @@ LISTS = (
     "filesystems", "mounts", "tmpfs", "nfs_mounts", "trees", "quotas", "pools", "volumes",
     "snapshots", "io_limits",
     "nfs_exports",
+    "iscsi_targets",
     "jobs",
 )  # fmt: skip
 
@@ -155,6 +156,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import nfs_export
 
         return nfs_export
+    if name == "iscsi_targets":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_target
+
+        return iscsi_target
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -174,6 +179,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(io_kept=_io_kept, io_dropin=_io_dropin, io_max=_io_max)
     makers.update(exports=_exports, exportfs=_exportfs)
     makers.update(job=_job, rootfs=_rootfs)
+    makers.update(lio_backing=_lio_backing, lio_target=_lio_target, lio_saved=_lio_saved)
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -375,3 +381,21 @@ def _exportfs() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exportfs import ExportTable
 
     return ExportTable()
+
+
+def _lio_backing() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
+
+    return LioBacking()
+
+
+def _lio_target() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
+
+    return LioTarget()
+
+
+def _lio_saved() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
+
+    return LioSaved()

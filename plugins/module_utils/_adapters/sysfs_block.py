@@ -180,7 +180,9 @@ class Sysfs:
             users += self.mounts().get(each, []) + ["swap"] * (each in swaps)
             users += ["/dev/" + self.name(holder) for holder in self.holders(each)]
         if not users and busy(path):
-            users = ["another program or mount namespace"]
+            from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lio_holder
+
+            users = lio_holder.targets({dev, *self.above(dev)}) or ["another program or mount namespace"]
         return list(dict.fromkeys(users))
 
     def protected(self, dev: str) -> str:

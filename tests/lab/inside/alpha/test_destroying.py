@@ -53,6 +53,10 @@ ELSEWHERE = [
      "test_a_closed_volume_is_opened_and_looked_at_before_anything_is_done"),
     ("a closed LUKS", "tests/lab/inside/alpha/test_luks_device.py",
      "test_behind_a_door_is_looked_at_before_anything_is_done"),
+    ("a LUN that an initiator uses", "tests/lab/inside/server/test_iscsi_target.py",
+     "test_nothing_goes_from_under_who_uses_it"),
+    ("a device that is served", "tests/lab/inside/server/test_iscsi_target.py",
+     "test_a_stack_goes_up_and_down_in_one_call"),
     ("a closed partition", "tests/lab/inside/alpha/test_block_device.py",
      "test_a_partition_the_kernel_was_not_told_of_is_a_door"),
 ]  # fmt: skip

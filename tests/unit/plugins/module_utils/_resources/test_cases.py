@@ -37,6 +37,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.job import Job
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2 import Group, LogicalVolume
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lvm2content import Content as LvContent
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mkfs import Superblock
@@ -51,7 +54,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Secret
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
@@ -61,7 +64,7 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
-KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs")
+KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs", iscsi_target="iscsi_targets")
 KINDS.update(nfs_export="nfs_exports", nfs_mount="nfs_mounts")
 Rows = Dict[str, Any]
 
@@ -340,6 +343,46 @@ class CaseRootFs(Seen, RootFs):
         """Likewise."""
 
 
+class CaseLioBacking(Seen, LioBacking):
+    def unsafe(self, target: str) -> None:
+        """Nobody but root writes on the host of a case."""
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"type": "file", "size": None, **row}
+
+
+class Lio(Seen):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = {"luns": {}, "portals": ["0.0.0.0:3260"], "initiators": {}, "authentication": False, "leftover": ()}
+        row = {**plain, "demo_mode": False, "enabled": True, "_sessions": [], "_groups": [], **row}
+        mine = {"plugin": "fileio", "serial": "theirs"}
+        luns = {str(number): {**mine, **lun} for number, lun in row["luns"].items()}
+        chap = dict.fromkeys(("username", "password", "mutual_username", "mutual_password"))
+        initiators = {}
+        for name, said in row["initiators"].items():
+            said = {**chap, "own_rule": None, **said, "luns": tuple(said.get("luns", luns))}
+            for word in ("password", "mutual_password"):
+                said[word] = Secret(said[word]) if isinstance(said[word], str) else said[word]
+            initiators[name] = said
+        row.update(luns=luns, initiators=initiators, portals=tuple(row["portals"]), leftover=tuple(row["leftover"]))
+        return row
+
+
+class CaseLioTarget(Lio, LioTarget):
+    def missing(self, device: str) -> bool:
+        return device not in self.world.get("devices", {})
+
+    def unable(self) -> None:
+        """The kernel of a case can."""
+
+    def taken(self, target: str, paths: list[str]) -> None:
+        """And nobody else uses what is served."""
+
+
+class CaseLioSaved(Lio, LioSaved):
+    pass
+
+
 def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     mounts = CaseNetwork() if network else CaseMounts()
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), mounts, CaseFstab(), CaseRecord(), CaseFsInfo()]
@@ -347,6 +390,7 @@ def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     made += [CaseKept(), CaseDropins(), CaseIoMax()]
     made += [CaseExports(), CaseExportTable()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
+    made += [CaseLioBacking(), CaseLioTarget(), CaseLioSaved("/etc/target/saveconfig.json")]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
