@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import waiting
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile, waiting
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Entry
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Entry, Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.reconcile import SUMMARY, Report
 
 
@@ -99,3 +99,54 @@ def test_nothing_is_removed_after_a_failure(leaves: bool) -> None:
     done, _jobs, states = waited({"id": "a", "left": 0, "leaves": leaves}, second=failed)
     assert done.errors == [wrong] and states == ["finished"]
     assert SimpleNamespace(**done._asdict()).ended == []
+
+
+class Port:
+    """Holds what is put, or refuses it."""
+
+    behind = False
+
+    def __init__(self, broken: bool) -> None:
+        self.rows: dict[Any, Any] = {}
+        self.broken = broken
+
+    def scan(self, targets: Any = None) -> dict[Any, Any]:
+        return dict(self.rows)
+
+    def put(self, target: Any, before: Any, after: Any) -> None:
+        if self.broken:
+            raise StorageError("failed", "it cannot")
+        self.rows[target] = after
+
+    def lowers(self, target: Any, before: Any, after: Any) -> bool:
+        return False
+
+    def risk(self, target: Any, before: Any, after: Any) -> str:
+        return "reversible"
+
+
+class Awaited:
+    """A resource that somebody waits for to the end."""
+
+    KIND = "job"
+
+    def __init__(self) -> None:
+        self.waits = 0
+
+    def label(self, p: dict[str, Any]) -> str:
+        return "x"
+
+    def unit(self, p: dict[str, Any], look: Any) -> Unit:
+        return Unit(("job", "x"), (Cell("job", "x", {"runs": True}),))
+
+    def to_the_end(self, entries: Any, ports: Any, report: Report, converged: Any) -> Report:
+        self.waits += 1
+        return report._replace(digest="of the end")
+
+
+@pytest.mark.parametrize("check, broken, waits", [(False, False, 1), (True, False, 0), (False, True, 0)])
+def test_nobody_waits_in_check_mode_nor_for_what_failed(check: bool, broken: bool, waits: int) -> None:
+    kind = Awaited()
+    options = reconcile.Options(check=check)
+    done = reconcile.fulfil([Entry("jobs[0]", kind, {})], [], {"job": Port(broken)}, options)
+    assert (kind.waits, done.digest == "of the end", bool(done.errors)) == (waits, bool(waits), broken)
