@@ -23,6 +23,10 @@ SIZES = ("rsize", "wsize")
 class NetworkMounts(Mounts):
     """Port ``mount``, with ``stale``: the server does not know it any more. ``unreachable``: it does not answer."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.away: dict[str, StorageError] = {}  # servers that did not answer: a run waits for each of them once
+
     def scan(self, targets: Iterable[str] | None = None) -> dict[str, Any]:
         rows = super().scan(targets)
         asleep = [path for path, row in rows.items() if path in self.wanted and _type(row) == "autofs"]
@@ -52,7 +56,7 @@ class NetworkMounts(Mounts):
     def resolve(self, target: str, declared: dict[str, Any]) -> dict[str, Any]:
         if declared.get("fstype") not in mountinfo.NETWORK:
             return super().resolve(target, declared)
-        self.wanted[target] = declared
+        self.wanted[target] = declared = {**declared, "_away": self.away}
         return declared
 
     def same(self, target: str, now: Any, declared: Any) -> bool:

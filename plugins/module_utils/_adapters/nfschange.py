@@ -44,11 +44,15 @@ def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
                 error = failed
         raise error or StorageError("not_found", "%s has no address" % server)
 
+    away = after.get("_away", {})
+    if server in away:
+        raise StorageError(away[server].code, away[server].message, away[server].hint, **away[server].details)
     try:
         found = Child(work, after.get("_timeout", PATIENCE)).answer()
     except OSError as exc:
         text = "%s does not answer: %s" % (server, exc.strerror)
-        raise StorageError("unreachable", text, "see to the server and the network", errno=exc.errno) from exc
+        away[server] = StorageError("unreachable", text, "see to the server and the network", errno=exc.errno)
+        raise away[server] from exc
     except StorageError as error:
         raise _told(error, after) from error
     if found is None:

@@ -243,6 +243,8 @@ def test_a_server_that_says_nothing() -> None:
         start = time.monotonic()
         done = put({**F, "timeout": 3})
         assert refused(done) == ["unreachable"] and 3 <= time.monotonic() - start < 12, done["errors"]
+        start, three = time.monotonic(), [{**F, "path": "/mnt/" + name, "timeout": 4} for name in "abc"]
+        assert refused(put(*three)) == ["unreachable"] * 3 and 4 <= time.monotonic() - start < 8, "it waits once"
         assert children() == [] and not os.path.exists("/mnt/a")
     served()
     good(put(F))
