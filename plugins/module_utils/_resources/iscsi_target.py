@@ -73,7 +73,7 @@ def portal(value: Any) -> str:
     """``10.0.0.1:3260``, ``[fe80::1]:3260``: one spelling of an address and its port."""
     found = _PORTAL.fullmatch(value) if isinstance(value, str) else None
     try:
-        if found is None or not int(found.group(2) or 3260) < 65536:
+        if found is None or int(found.group(2) or 3260) > 65535:
             raise ValueError
         host = found.group(1)
         address = ipaddress.ip_address(host.strip("[]"))

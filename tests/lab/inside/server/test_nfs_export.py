@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import glob
+import functools
 import json
 import os
 import re
@@ -431,10 +432,7 @@ def test_a_run_that_is_killed_leaves_what_the_next_one_mends():
                         return crash.Kill(caller=not call.own)
                 return None
 
-            def main(entry=entry):
-                print(json.dumps(converge(**entry), default=repr))
-
-            ended = crash.forked(main, decide, within=False)
+            ended = crash.forked(functools.partial(_told, entry), decide, within=False)
             if ended.result is not None:
                 break
             assert ended.status == -9, ended.output
@@ -449,3 +447,7 @@ def test_a_run_that_is_killed_leaves_what_the_next_one_mends():
             assert not mounts(server=HOST) and not mounts()
     print("killed", tried)
     assert min(tried.values()) >= (20 if step == 1 else 4), tried
+
+
+def _told(entry):
+    print(json.dumps(converge(**entry), default=repr))

@@ -131,6 +131,7 @@ def test_a_folder_goes_with_its_last_line_if_it_came_with_the_first(tmp_path: Pa
         folder = tmp_path / str(there)
         if there:
             folder.mkdir()
+            folder.chmod(0o755)  # whatever the umask is
         port, file = exports.Exports(str(tmp_path / "main")), folder / "ours.exports"
         port.put((str(file), "/a"), None, one)
         port.put((str(file), "/b"), None, one)
