@@ -97,10 +97,11 @@ def test_one_play_builds_a_server_and_two_clients(guests: dict[str, lab.Guest], 
     assert full.returncode and int(taken) <= 16 << 20
     guests["alpha"].run([*as_blue, "rm /mnt/blue/much"])
 
-    guests["alpha"].run(["systemctl", "enable", "remote-fs.target"])  # as Debian has it, and the lab's image has not
-    guests["alpha"].reboot()
     awaited = "for turn in $(seq 60); do findmnt -n /mnt/blue && exit; sleep 1; done"  # nofail: no boot waits for it
-    assert "nfs4" in guests["alpha"].run(["sh", "-c", awaited]).stdout
+    for name in ("alpha", "beta"):
+        guests[name].run(["systemctl", "enable", "remote-fs.target"])  # as Debian has it, and the lab's image has not
+        guests[name].reboot()
+        assert "nfs4" in guests[name].run(["sh", "-c", awaited]).stdout
     guests["server"].reboot()
     assert [name for name, answer in play(tmp_path).items() if answer["changed"]] == []
     assert guests["alpha"].run([*as_blue, "cat /mnt/blue/told"], timeout=200).stdout == "of alpha\n"
