@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mountapi
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.child import Child
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.foreign import PATIENCE, answered
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.foreign import PATIENCE
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nfs import SIZES
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import LINKLESS, check, libc, openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -57,7 +57,6 @@ def tree(held: ExitStack, target: str, after: dict[str, Any]) -> int:
         raise _told(error, after) from error
     if found is None:
         raise StorageError("failed", "nothing was mounted of %s" % after["source"])
-    answered.clear()  # numbers of mounts are used again
     return mountapi.own(held, found)
 
 

@@ -213,6 +213,22 @@ def test_an_export_that_is_not_ours_is_denied() -> None:
     sh(["exportfs", "-u", "10.77.0.77:/srv/q"])
 
 
+def test_a_server_that_does_not_speak_it() -> None:
+    conf = Path("/etc/nfs.conf.d/lab.conf")
+    before = conf.read_text()
+    try:
+        conf.write_text(before + "vers4.2=n\n")
+        served(False)
+        served()
+        assert refused(put(A)) == ["unsupported"] and not os.path.exists("/mnt/a")
+        good(put({**A, "version": "4.1"}))
+        assert "vers=4.1" in findmnt("/mnt/a", "OPTIONS") and not good(put({**A, "version": "4.1"}))["actions"]
+        good(put({**A, "version": "4.1", "state": "absent"}))
+    finally:
+        conf.write_text(before)
+        served(False)
+
+
 def test_a_server_that_is_stopped() -> None:
     """Before a run, while it is mounted, and when it is to go."""
     served(False)
