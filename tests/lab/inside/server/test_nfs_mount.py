@@ -243,6 +243,9 @@ def test_a_server_that_is_stopped() -> None:
     assert time.monotonic() - start < 10 and children() == []
     assert refused(put({**F, "timeout": 3}, check=True)) == ["unreachable"], "nor does check mode hang"
     assert findmnt("/mnt/a", "SOURCE") == "127.0.0.1:/srv/a"
+    start, tree = time.monotonic(), {"root": "/mnt/a/t", "entries": [{"path": "x"}]}
+    assert set(refused(converge([], trees=[tree]))) == {"unreachable"}, "nor does who knows nothing of NFS"
+    assert time.monotonic() - start < foreign.PATIENCE + 10 and children() == []
     start = time.monotonic()
     assert refused(put({**F, "state": "absent"})) == ["unreachable"]
     assert foreign.PATIENCE <= time.monotonic() - start < foreign.PATIENCE + 10
