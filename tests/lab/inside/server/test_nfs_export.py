@@ -371,10 +371,19 @@ def test_what_is_too_long_for_exportfs():
     quiet(clients=[{"host": HOST, "options": [longest]}, {"host": "192.0.2.1"}])
 
 
+def blanked():
+    """Whatever a test before this one has left on the disk."""
+    sh(["wipefs", "-qaf", DISK])
+    with open(DISK, "r+b") as disk:
+        disk.write(bytes(8 << 20))
+        disk.seek(-(8 << 20), os.SEEK_END)
+        disk.write(bytes(8 << 20))
+    sh(["udevadm", "settle"])
+
+
 def test_in_a_stack(clean):
     """A filesystem, its mount, a directory and its export in one call, and all of it gone in one."""
-    sh(["wipefs", "-qaf", DISK])
-    sh(["udevadm", "settle"])
+    blanked()
     path = BASE + "/disk"
     stack = {
         "filesystems": [{"device": DISK, "fstype": "ext4"}],
@@ -383,7 +392,9 @@ def test_in_a_stack(clean):
     }
     export = {"path": path + "/out", "clients": [{"host": HOST, "options": ["rw", "mountpoint=" + path]}]}
     foreseen = converge(True, more=stack, **export)
+    assert codes(foreseen) == [], foreseen
     done = converge(more=stack, **export)
+    assert codes(done) == [], done
     assert (codes(done), done["digest"]) == ([], foreseen["digest"]), done
     assert [each["port"] for each in done["actions"]][-2:] == ["exports", "exportfs"]
     assert converge(more=stack, **export)["actions"] == []
@@ -399,7 +410,7 @@ def test_in_a_stack(clean):
     assert [each["port"] for each in done["actions"]][:2] == ["exportfs", "exports"]
     assert [each["port"] for each in done["actions"]][-2:][0] in ("mount", "node")
     assert not os.path.ismount(path) and not os.path.exists(FOLDER) and content(ETAB) == b""
-    sh(["wipefs", "-qaf", DISK])
+    blanked()
 
 
 def test_what_is_shown():
