@@ -22,7 +22,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_r
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret, met, state_of
 
 _STARTUPS = ("automatic", "manual", "onboot")
 _MOST = 255  # AUTH_STR_MAX_LEN of usr/config.h, without the NUL
@@ -89,7 +89,7 @@ def put(port: Any, target: str, before: Any, after: Any) -> None:
     elif "_files" in after:
         good = found["_files"] == after["_files"]
     else:
-        good = port.same(target, found, _settled(state_of(after)))
+        good = found["intact"] and met(found, _settled(state_of(after)))
     if not good:
         raise StorageError("failed", "the records of %s do not read back as meant" % target, "look at iscsiadm -m node")
 
@@ -122,7 +122,7 @@ def _change(port: Any, target: str, after: dict[str, Any]) -> None:
 
 def _settled(after: dict[str, Any]) -> dict[str, Any]:
     """Without what its records disagree on, which stays as it is where nobody says which is right."""
-    return {field: value for field, value in after.items() if not isinstance(value, tuple)}
+    return {field: value for field, value in after.items() if field == "portals" or not isinstance(value, tuple)}
 
 
 def _made(port: Any, target: str, portal: str) -> dict[str, iscsi_record.Record]:
