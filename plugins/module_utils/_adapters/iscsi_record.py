@@ -35,7 +35,7 @@ CHAP = {
 _FIELDS = ("startup", "authmethod", *CHAP)
 _PORTAL = re.compile(r"([^,]+),([0-9]{1,5})(,[0-9]{1,5})?", re.ASCII)
 # As usr/idbm.c reads a line, which takes ``name=value`` for none: there is a blank on one side at least.
-_LINE = re.compile(rb"([^\s=#][^\s=]*)[\s=]\s*=\s*(\S.*)", re.DOTALL)
+_LINE = re.compile(rb"([^\s=]+)[\s=]\s*=\s*(\S.*)", re.DOTALL)
 _LINES = re.compile(rb"[^\n]*\n|[^\n]+")
 _END = re.compile(rb"^# END RECORD$", re.MULTILINE)
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,17 @@ def test_records_that_differ(place: Place) -> None:
     assert (row["startup"], row["password"]) == ("manual", (Secret("secret"), Secret("wrong"))), "nobody said which"
     place.put({"portals": PORTALS, **CHAP})
     assert place.row()["authmethod"] == "CHAP"
+    place.write(ONE, WRITTEN.replace(b"CHAP", b"None"))
+    place.write("10.0.0.1,3260,1/other", WRITTEN.replace(b"CHAP", b"None"))
+    place.write(TWO, WRITTEN.replace(b"CHAP", b"None"))
+    assert not place.port.same(IQN, place.row(), CHAP) and place.port.same(IQN, place.row(), {"startup": "manual"})
+
+
+def test_what_nobody_speaks_of_stays_as_odd_as_it_is(place: Place) -> None:
+    odd = WRITTEN.replace(b"= user", b"= \xff").replace(b"node.startup = manual", b"node.startup = automatic")
+    file = place.write(ONE, odd)
+    place.put({"portals": PORTALS[:1], "startup": "automatic", "password": Secret("next")})
+    assert file.read_bytes() == odd.replace(b"= secret", b"= next")
 
 
 @pytest.mark.parametrize("left", [".bulkhead-record-0", "10.0.0.9,3260,2/", "10.0.0.9,3260", "10.0.0.9,3260,1/default"])
@@ -268,6 +281,9 @@ def test_a_lock_of_a_run_that_died_is_taken_away(place: Place) -> None:
     os.link(locks / "lock", locks / "lock.write")
     iscsi_recordchange.mend(str(locks))
     assert place.row()["intact"] and (locks / "lock.write").exists(), "that of iscsiadm is its own"
+    with pytest.raises(StorageError) as raised, iscsi_recordchange.locked(str(locks), 0.05):
+        pass
+    assert raised.value.code == "locked"
     locks.chmod(0o777)
     with pytest.raises(StorageError) as raised, iscsi_recordchange.locked(str(locks), 0.05):
         pass
@@ -282,6 +298,31 @@ def test_what_changes_while_we_write_is_not_overwritten(place: Place) -> None:
         place.port.put(IQN, row, place.port.merge(IQN, row, {"portals": PORTALS[:1], **NONE}))
     assert raised.value.code == "moved"
     assert b"theirs" in file.read_bytes()
+
+
+def test_what_changes_while_we_wait_is_not_overwritten(place: Place) -> None:
+    file = place.write(ONE)
+    row = place.row()
+    codes = []
+
+    def put() -> None:
+        with pytest.raises(StorageError) as raised:
+            place.port.put(IQN, row, place.port.merge(IQN, row, {"portals": PORTALS[:1], **NONE}))
+        codes.append(raised.value.code)
+
+    with iscsi_recordchange.locked(place.port.locks):
+        thread = threading.Thread(target=put)
+        # what a killed run left would be taken away first, and this lock looks like it
+        os.rename(place.port.locks + "/lock.write", place.port.locks + "/aside")
+        thread.start()
+        end = time.monotonic() + 10
+        while not list(place.here.glob(".bulkhead-record-*")) and time.monotonic() < end:
+            time.sleep(0.01)
+        file.write_bytes(WRITTEN.replace(b"secret", b"theirs"))
+        os.rename(place.port.locks + "/aside", place.port.locks + "/lock.write")
+    thread.join(10)
+    assert codes == ["moved"] and b"theirs" in file.read_bytes()
+    assert os.listdir(place.here) == ["10.0.0.1,3260,1"]
 
 
 def test_a_new_portal_without_iscsiadm(place: Place) -> None:
