@@ -24,13 +24,13 @@ PROGRAMS = tuple(folder + "/iscsiadm" for folder in ("/usr/sbin", "/sbin", "/usr
 LOCKS = "/run/lock/iscsi"
 LOCK, OURS = "/lock.write", "/lock.bulkhead"
 TEMPORARY = ".bulkhead-"  # iscsiadm passes over a name without a comma beside the portals, not beside the interfaces
-METHOD = "node.session.auth.authmethod"
+AUTH = "node.session.auth."
 STARTUP = ("node.startup", "node.conn[0].startup")
-CHAP = {
-    "username": "node.session.auth.username",
-    "password": "node.session.auth.password",
-    "mutual_username": "node.session.auth.username_in",
-    "mutual_password": "node.session.auth.password_in",
+CHAP = {  # our word, and theirs behind AUTH
+    "username": "username",
+    "password": "password",
+    "mutual_username": "username_in",
+    "mutual_password": "password_in",
 }
 _FIELDS = ("startup", "authmethod", *CHAP)
 _PORTAL = re.compile(r"([^,]+),([0-9]{1,5})(,[0-9]{1,5})?", re.ASCII)
@@ -247,10 +247,14 @@ def fields(text: bytes) -> dict[str, Any]:
     """What a record says, with the defaults of iscsiadm for what it does not say."""
     said = dict(filter(None, map(named, lines(text))))
     starts = {said.get(name, "manual") for name in STARTUP}  # either of them is enough to log in at boot
-    row: dict[str, Any] = {"startup": next((each for each in ("automatic", "onboot") if each in starts), "manual")}
-    row["authmethod"] = said.get(METHOD, "None")
-    for field, name in CHAP.items():
-        value = said.get(name)
+    startup = next((each for each in ("automatic", "onboot") if each in starts), "manual")
+    return {"startup": startup, **chap(said, AUTH)}
+
+
+def chap(said: dict[str, str], prefix: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"authmethod": said.get(prefix + "authmethod", "None")}
+    for field, word in CHAP.items():
+        value = said.get(prefix + word)
         row[field] = Secret(value) if value is not None and "password" in field else value
     return row
 

@@ -18,49 +18,52 @@ import time
 from typing import Any, Iterator
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import atomic, iscsi_record, program
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import CHAP, METHOD, STARTUP
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import AUTH, CHAP, STARTUP
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret, met, state_of
 
+_PAIRS = (("username", "password"), ("mutual_username", "mutual_password"), ("mutual_username", "username"))
 _STARTUPS = ("automatic", "manual", "onboot")
 _MOST = 255  # AUTH_STR_MAX_LEN of usr/config.h, without the NUL
 _BAD = re.compile("^\\s|\\s$|[\x00-\x1f\x7f\ud800-\udfff]", re.ASCII)  # lost or cut when the line is read again
-_LENGTHS = tuple(name + "_length" for name in CHAP.values() if "password" in name)  # iscsiadm works them out itself
 
 
 def refusal(target: str, before: Any, after: Any) -> StorageError | None:
     """``missing_tool``, or ``invalid`` for what a record cannot hold."""
     if "_files" in after:
         return None
+    startup, portals = after.get("startup"), set(after.get("portals") or ())
+    if startup is not None and startup not in _STARTUPS and not isinstance(startup, tuple):
+        return StorageError("invalid", "startup %.40r is none" % (startup,), option="startup")
+    if not portals:
+        return StorageError("invalid", "a record of iSCSI has a portal", option="portals")
+    error = unfit(before or {}, after)
+    return error or (unable() if portals - set((before or {"portals": ()})["portals"]) else None)
+
+
+def unfit(before: dict[str, Any], after: dict[str, Any]) -> StorageError | None:
+    """What of CHAP a file cannot hold, or that is of no use."""
     for field in CHAP:
         value = after.get(field)
-        if value is None or value == (before or {}).get(field):
+        if value is None or value == before.get(field):
             continue
         text = value.reveal() if isinstance(value, Secret) else str(value)
         if not text or _BAD.search(text) or len(text.encode("utf-8", "replace")) > _MOST:
             shown = "" if isinstance(value, Secret) else " %.300r" % text
             hint = "1 to %d bytes, no control characters, no blank at its start or end" % _MOST
             return StorageError("invalid", "a record of iSCSI cannot hold %s%s" % (field, shown), hint, option=field)
-    for name, other in (
-        ("username", "password"),
-        ("mutual_username", "mutual_password"),
-        ("mutual_username", "username"),
-    ):
+    for name, other in _PAIRS:
         if after.get(name) is not None and other in after and after[other] is None:
             return StorageError("invalid", "%s is of no use without %s" % (name, other), option=other)
-    if after.get("startup", "manual") not in (*_STARTUPS, None) and not isinstance(after["startup"], tuple):
-        return StorageError("invalid", "startup %.40r is none" % (after["startup"],), option="startup")
-    if not after.get("portals"):
-        return StorageError("invalid", "a record of iSCSI has a portal", option="portals")
-    if set(after["portals"]) - set((before or {"portals": ()})["portals"]) and not _tool():
-        return StorageError("missing_tool", "iscsiadm is not installed", "open-iscsi or iscsi-initiator-utils has it")
     return None
 
 
-def _tool() -> str | None:
-    return shutil.which("iscsiadm", path="/usr/sbin:/usr/bin:/sbin:/bin")
+def unable() -> StorageError | None:
+    if shutil.which("iscsiadm", path="/usr/sbin:/usr/bin:/sbin:/bin"):
+        return None
+    return StorageError("missing_tool", "iscsiadm is not installed", "open-iscsi or iscsi-initiator-utils has it")
 
 
 def put(port: Any, target: str, before: Any, after: Any) -> None:
@@ -144,25 +147,32 @@ def _seen(port: Any, target: str) -> dict[str, iscsi_record.Record]:
 
 def edited(text: bytes, wanted: dict[str, Any]) -> bytes:
     """A record with what is wanted of it; every other line stays as it is."""
+    values = lines_of(wanted, AUTH)
+    startup = wanted.get("startup")
+    if startup and iscsi_record.fields(text)["startup"] != startup:
+        values.update(dict.fromkeys(STARTUP, str(startup)))
+    return rewritten(text, values)
+
+
+def lines_of(wanted: dict[str, Any], prefix: str) -> dict[str, str | None]:
     values: dict[str, str | None] = {}
-    if wanted.get("startup"):
-        values = dict.fromkeys(STARTUP, str(wanted["startup"]))
-    for field, name in CHAP.items():
+    for field, word in CHAP.items():
         if field in wanted:
             value = wanted[field]
-            values[name] = value.reveal() if isinstance(value, Secret) else value
+            values[prefix + word] = value.reveal() if isinstance(value, Secret) else value
+            if "password" in field:
+                values["%s%s_length" % (prefix, word)] = None  # iscsiadm works it out itself
     if "authmethod" in wanted:
-        values[METHOD] = wanted["authmethod"]
-    said = iscsi_record.fields(text)
-    if "startup" in wanted and said["startup"] == wanted["startup"]:
-        for name in STARTUP:
-            values.pop(name, None)
-    values.update({name: None for name in _LENGTHS if name[: -len("_length")] in values})
-    said_of = set(values)
+        values[prefix + "authmethod"] = wanted["authmethod"]
+    return values
+
+
+def rewritten(text: bytes, values: dict[str, str | None]) -> bytes:
+    ours = set(values)
     new = []
     for line in iscsi_record.lines(text):
         name, value = iscsi_record.named(line) or ("", "")
-        if name in said_of:
+        if name in ours:
             wanted_value = values.pop(name, None)
             if wanted_value is None:  # or a second one: the last would count
                 continue
