@@ -205,7 +205,7 @@ class Planner:
                     resized = hooks.resizes and not unseen and hooks.resizes(spot[1], action.before, action.after)
                     if resized:
                         self.resized[path_of(spot[1])] = resized
-                    if hooks.opens is not None:
+                    if hooks.opens is not None and (hidden or not unseen):
                         door = hooks.opens(spot[1], None if unseen else action.before, action.after)
                         kind = SHUT if door and (unseen or door != "empty") else EMPTY if door else OPEN
                         see, place = max(see, kind), hooks.place(spot[1]) if hooks.place else path_of(spot[1])

@@ -170,7 +170,7 @@ def _tells(cell: Cell, path: str) -> bool:
     """Does it name that device, or a partition of it?"""
     told = [*(cell.target if isinstance(cell.target, tuple) else (cell.target,))]
     told += cell.value.values() if isinstance(cell.value, dict) else ()
-    return any(isinstance(each, str) and each.startswith(path) and not each[len(path) :][:1].isdigit() for each in told)
+    return any(isinstance(each, str) and each.startswith(path) for each in told)
 
 
 def _awaited(lun: Lun, said: Any, rows: Mapping[Any, Any], option: str) -> None:

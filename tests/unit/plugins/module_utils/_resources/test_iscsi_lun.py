@@ -29,6 +29,19 @@ STACK = {
 }
 
 
+FILESYSTEM = {"filesystems": [{"device": LUN, "fstype": "ext4"}]}
+OTHERS: dict[str, dict[str, Any]] = {
+    "luks_devices": {"device": LUN, "name": "vault", "key_file": "/k", "nofail": True},
+    "block_devices": {"device": LUN, "label": "gpt", "partitions": [{"number": 1}], "read_ahead": "1MiB"},
+    "io_limits": {"name": "slow", "device": LUN, "read_iops": 100},
+    "volume_groups": {
+        "vg": "data",
+        "pvs": [LUN, "/dev/disk/by-id/virtio-1"],
+        "lvs": [{"name": "home", "size": "1GiB"}],
+    },
+}
+
+
 class Sessions(Rows):
     """Who logs in finds what is served then."""
 
@@ -227,6 +240,30 @@ def test_a_session_of_somebody_else_is_enough(ground: Ground) -> None:
     assert ground.scans.count("iscsi_session") == 2, "one look, and one once all is done"
 
 
+def test_one_look_for_all_sessions(ground: Ground) -> None:
+    names = [IQN + ":%d" % number for number in range(3)]
+    ground.rows.update({("iscsi_session", name): {"luns": SERVED} for name in names})
+    listed = entries({"filesystems": [{"device": {"iscsi": name, "lun": 0}, "fstype": "xfs"} for name in names[:2]]})
+    run(ground, listed[:1] + entries({}, target=names[2], state="connected"), check=True)
+    assert ground.scans.count("iscsi_session") == 1
+    ground.scans.clear()
+    with pytest.raises(Refusals):  # one device, three names
+        run(ground, listed, check=True)
+    assert ground.scans.count("iscsi_session") == 1
+
+
+@pytest.mark.parametrize("name", ["filesystems", *sorted(OTHERS)])
+def test_it_has_one_name_in_every_stage(ground: Ground, name: str) -> None:
+    """What failed in one is known in the next."""
+    listed = entries({name: [{**FILESYSTEM["filesystems"][0]} if name == "filesystems" else OTHERS[name]]}, luns=[0],
+                     state="connected")  # fmt: skip
+    before = units(ground, listed)
+    ground.rows["iscsi_session", IQN] = {"luns": SERVED}
+    after = units(ground, listed)
+    assert [unit.key for unit in before] == [unit.key for unit in after] and before[0].behind and not after[0].behind
+    assert before[0].entry == after[0].entry
+
+
 UNMOUNTED = {"mounts": [{"path": "/mnt/a", "source": LUN, "state": "unmounted"}]}
 GONE = {"mounts": [{"path": "/mnt/a", "source": LUN, "state": "absent"}]}
 
@@ -239,7 +276,6 @@ def test_to_unmount_nobody_asks_for_the_lun(ground: Ground, session: dict[str, A
         assert report.errors == [] and (("fstab", ("/etc/fstab", "/mnt/a")) in ground.rows) == left
 
 
-FILESYSTEM = {"filesystems": [{"device": LUN, "fstype": "ext4"}]}
 NO_FILESYSTEM = {"filesystems": [{"device": LUN, "state": "absent"}]}
 NOT_FOUND = ("not_found", "this host has no session with %s" % IQN)
 
@@ -275,7 +311,8 @@ def test_a_session_that_nobody_can_look_at(ground: Ground) -> None:
     [
         5, [DISK], {}, {"iscsi": IQN}, {"lun": 0}, {**LUN, "part": 1}, {**LUN, "lun": -1}, {**LUN, "lun": 65536},
         {**LUN, "lun": "x"}, {**LUN, "lun": True}, {**LUN, "lun": None}, {**LUN, "lun": "\u0661"}, {**LUN, "lun": 0.0},
-        {**LUN, "lun": "123456"}, {**LUN, "iscsi": "disks"}, {**LUN, "iscsi": IQN.upper()}, {**LUN, "iscsi": "-p"},
+        {**LUN, "lun": "123456"}, {**LUN, "lun": "9" * 5000},
+        {**LUN, "iscsi": "disks"}, {**LUN, "iscsi": IQN.upper()}, {**LUN, "iscsi": "-p"},
         {**LUN, "iscsi": None}, {**LUN, "iscsi": IQN + "/../x"},
     ],
 )  # fmt: skip
@@ -338,18 +375,6 @@ def test_a_unit_says_it_too(ground: Ground) -> None:
 # -- the other kinds
 
 
-OTHERS: dict[str, dict[str, Any]] = {
-    "luks_devices": {"device": LUN, "name": "vault", "key_file": "/k", "nofail": True},
-    "block_devices": {"device": LUN, "label": "gpt", "partitions": [{"number": 1}], "read_ahead": "1MiB"},
-    "io_limits": {"name": "slow", "device": LUN, "read_iops": 100},
-    "volume_groups": {
-        "vg": "data",
-        "pvs": [LUN, "/dev/disk/by-id/virtio-1"],
-        "lvs": [{"name": "home", "size": "1GiB"}],
-    },
-}
-
-
 def units(ground: Ground, listed: list[Entry]) -> list[Unit]:
     found, errors = reconcile.declare(World(ground.ports), listed, [])
     assert errors == []
@@ -398,8 +423,10 @@ def test_every_kind_is_gone_with_its_session(ground: Ground, name: str) -> None:
     Rows("lv", ground)
     Rows("thin_pool", ground)
     for session in ({"state": "disconnected"}, {"state": "absent"}):
-        report = run(ground, entries({name: [{**given, "state": "absent"}]}, **session))
+        listed = entries({name: [{**given, "state": "absent"}]}, **session)
+        report = run(ground, listed)
         assert report.errors == [] and report.listed == []
+        assert NOWHERE not in str([unit.cells for unit in units(ground, listed)]), "no port is asked for it"
 
 
 def test_luks_on_a_lun_and_what_is_in_it(ground: Ground) -> None:
@@ -433,6 +460,7 @@ def test_a_check_is_made_once_it_can_be(ground: Ground) -> None:
     listed = entries({"filesystems": [{"device": LUN, "fstype": "ext4", "check": True}]}, luns=[0], state="connected")
     ground.rows["superblock", DISK] = {"fstype": "ext4", "fills": True}
     ground.ports["health"].unreadable[DISK] = StorageError("checksum", "it is damaged")
+    ground.ports["health"].unreadable[NOWHERE] = StorageError("not_found", "there is nothing")
     assert not run(ground, listed, check=True).errors
     report = run(ground, listed)
     assert [e.code for e in report.errors] == ["checksum"] and puts(ground) == ["+iscsi_session", "-iscsi_session"]
