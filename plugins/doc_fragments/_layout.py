@@ -63,7 +63,9 @@ options:
           - Its partitions are C(<device>-part1) and so on, as udev names them. Other entries
             of the same M(bulkhead.storage.layout) can name them as their devices, also before
             they exist.
-        type: path
+          - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its
+            number.
+        type: raw
         required: true
       label:
         description:
@@ -176,7 +178,9 @@ options:
           - The device by a stable name. An image file is refused with C(unsupported), attach
             it to a loop device first.
           - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
-        type: path
+          - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its
+            number.
+        type: raw
         required: true
       name:
         description:
@@ -302,16 +306,19 @@ options:
           - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true),
             when the device is to be written to.
           - With O(volume_groups[].state=absent) all of them, or none.
+          - In M(bulkhead.storage.layout) also LUNs by C(iscsi), their target, and C(lun), their
+            number.
         type: list
-        elements: path
+        elements: raw
       remove_pvs:
         description:
           - Devices that the group gives up. What is on them is moved to others by pvmove(8),
             which a later call continues if this one is killed, at most for 6 hours. Then they
             are wiped.
           - Too little room on the others is C(no_space).
+          - LUNs of iSCSI sessions are named as in O(volume_groups[].pvs).
         type: list
-        elements: path
+        elements: raw
       thin_pools:
         description:
           - Thin pools. Those that are not named stay as they are.
@@ -441,7 +448,9 @@ options:
         description:
           - The device by a stable name, or the absolute path of an image file.
           - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
-        type: path
+          - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its
+            number.
+        type: raw
         required: true
       fstype:
         description:
@@ -550,7 +559,10 @@ options:
           - A device, C(UUID=), C(LABEL=), C(PARTUUID=) or C(PARTLABEL=), an image file, or
             a directory when O(mounts[].bind=true).
           - Required when O(mounts[].state=mounted) or O(mounts[].state=present).
-        type: str
+          - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its
+            number.
+          - Its line also says C(_netdev).
+        type: raw
         aliases:
           - src
       fstype:
@@ -1567,7 +1579,9 @@ options:
         description:
           - The disk, or what stands on it, by a stable name such as C(/dev/disk/by-id/nvme-eui.0025388b710116a1).
           - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
-        type: path
+          - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its
+            number.
+        type: raw
       slice:
         description:
           - The slice, or another unit of systemd with its suffix, such as C(tenants.slice)

@@ -25,6 +25,12 @@ LISTS = (
     "iscsi_targets",
     "jobs",
 )  # fmt: skip
+# What names devices: by path, or as a LUN of a session.
+DEVICES = {
+    **dict.fromkeys(("block_devices", "luks_devices", "filesystems", "io_limits"), ("device",)),
+    "mounts": ("source",),
+    "volume_groups": ("pvs", "remove_pvs"),
+}
 
 
 def option(name: str) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def entries(
         if not isinstance(given, list):
             errors.append(StorageError("invalid", "%s is not a list" % name, "a list of entries").at(name))
             continue
-        kind = resource(name)
+        kind, named = resource(name), DEVICES.get(name)
         for index, entry in enumerate(given):
             if state == "absent" and isinstance(entry, dict) and entry.get("state") is None:
                 entry = {**entry, "state": "absent"}
@@ -95,8 +101,22 @@ def entries(
                 errors.append(error.at(where))
                 continue
             params["allow_unstable_device"] = common["allow_unstable_device"]
-            found.append(Entry("%s (%.200s)" % (where, kind.label(params)), kind, params))
+            by_path = not named or all(_paths(params[each], name == "volume_groups") for each in named)
+            of = kind if by_path else _on_luns(kind, named)
+            found.append(Entry("%s (%.200s)" % (where, of.label(params)), of, params))
     return found, errors
+
+
+def _paths(given: Any, many: bool) -> bool:
+    if many and given.__class__ is list:
+        return all(each.__class__ is str for each in given)
+    return given is None or given.__class__ is str
+
+
+def _on_luns(kind: Any, named: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_lun
+
+    return iscsi_lun.On(kind, named)
 
 
 def resource(name: str) -> Any:

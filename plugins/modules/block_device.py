@@ -37,7 +37,8 @@ options:
       - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
       - Its partitions are C(<device>-part1) and so on, as udev names them. Other entries of the same
         M(bulkhead.storage.layout) can name them as their devices, also before they exist.
-    type: path
+      - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its number.
+    type: raw
     required: true
   label:
     description:

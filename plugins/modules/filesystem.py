@@ -32,7 +32,8 @@ options:
     description:
       - The device by a stable name, or the absolute path of an image file.
       - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
-    type: path
+      - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its number.
+    type: raw
     required: true
   fstype:
     description:

@@ -48,7 +48,8 @@ options:
     description:
       - The disk, or what stands on it, by a stable name such as C(/dev/disk/by-id/nvme-eui.0025388b710116a1).
       - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
-    type: path
+      - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its number.
+    type: raw
   slice:
     description:
       - The slice, or another unit of systemd with its suffix, such as C(tenants.slice) or C(backup.service). What is no

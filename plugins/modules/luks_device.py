@@ -43,7 +43,8 @@ options:
     description:
       - The device by a stable name. An image file is refused with C(unsupported), attach it to a loop device first.
       - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true).
-    type: path
+      - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its number.
+    type: raw
     required: true
   name:
     description:

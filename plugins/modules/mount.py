@@ -37,7 +37,9 @@ options:
     description:
       - A device, C(UUID=), C(LABEL=), C(PARTUUID=) or C(PARTLABEL=), an image file, or a directory when O(bind=true).
       - Required when O(state=mounted) or O(state=present).
-    type: str
+      - In M(bulkhead.storage.layout) also a LUN by C(iscsi), its target, and C(lun), its number.
+      - Its line also says C(_netdev).
+    type: raw
     aliases: [src]
   fstype:
     description:

@@ -43,15 +43,17 @@ options:
       - A name such as C(/dev/sdb) is refused with C(unstable_device) unless O(allow_unstable_device=true), when the
         device is to be written to.
       - With O(state=absent) all of them, or none.
+      - In M(bulkhead.storage.layout) also LUNs by C(iscsi), their target, and C(lun), their number.
     type: list
-    elements: path
+    elements: raw
   remove_pvs:
     description:
       - Devices that the group gives up. What is on them is moved to others by pvmove(8), which a later call continues
         if this one is killed, at most for 6 hours. Then they are wiped.
       - Too little room on the others is C(no_space).
+      - LUNs of iSCSI sessions are named as in O(pvs).
     type: list
-    elements: path
+    elements: raw
   thin_pools:
     description:
       - Thin pools. Those that are not named stay as they are.

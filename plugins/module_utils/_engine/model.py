@@ -56,7 +56,7 @@ class Cell(NamedTuple):
 class Unit(NamedTuple):
     """What one entry stands for: its cells, bottom first, and what it stands on, as spots: paths, devices, names.
 
-    ``lent``: undone when all who stand on it fail.
+    ``lent``: undone when all who stand on it fail. ``behind``: all of it lies behind a door.
     """
 
     key: Key
@@ -66,6 +66,7 @@ class Unit(NamedTuple):
     entry: str = ""
     consents: dict[str, Any] = {}
     lent: bool = False
+    behind: bool = False
 
 
 class Entry(NamedTuple):

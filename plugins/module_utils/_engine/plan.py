@@ -25,12 +25,13 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
 
-_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts fresh tells resizes resized".split()
+_HOOKS = "merge replaces refuse opens place vanishes lowers risk outlasts fresh tells resizes resized".split()
 
 
 class Planner:
     def __init__(self, gathered: Gathering) -> None:
-        gathered.complete()
+        gathered.ask_proven()
+        gathered.scan()
         self.gathered = gathered
         for name, hooks in gathered.hooks.items():
             vars(hooks).update((hook, getattr(gathered.world.ports[name], hook, None)) for hook in _HOOKS)
@@ -187,27 +188,27 @@ class Planner:
         made: dict[int, list[Action]] = {}
         doors: dict[int, int] = {}  # units that open one: how many of their actions come before what lies behind it
         for index in order:
-            needs = self.needs[index]
-            see = max([self.view[need] for need in needs], default=OPEN)
+            needs, hidden = self.needs[index], self.units[index].behind
+            see = SHUT if hidden else max([self.view[need] for need in needs], default=OPEN)
             far = max([self.far[need] for need in needs], default=OPEN) if see else OPEN
             if see == SHUT or (blind and not blind.isdisjoint(needs)):
                 blind.add(index)  # what it is made of may lie behind a door, even where no cell does
             for spot, value in self.cells[index]:
                 hooks = self.hooks[spot[0]]
                 behind = self._behind(spot[1], far, see) if see and hooks.behind else OPEN
-                for action in self._cell(index, spot, value, behind):
+                for action in self._cell(index, spot, value, SHUT if hidden and spot in self.owner else behind):
                     (down.setdefault(index, []) if self._lowers(action) else build).append(action)
                     made.setdefault(index, []).append(action)
-                    if action.before is UNKNOWN:
+                    unseen = action.before is UNKNOWN
+                    if unseen:
                         blind.add(index)
-                        continue
-                    resized = hooks.resizes and hooks.resizes(spot[1], action.before, action.after)
+                    resized = hooks.resizes and not unseen and hooks.resizes(spot[1], action.before, action.after)
                     if resized:
                         self.resized[path_of(spot[1])] = resized
-                    if hooks.opens is not None:
-                        door = hooks.opens(spot[1], action.before, action.after)
-                        kind = SHUT if door and door != "empty" else EMPTY if door else OPEN
-                        see, place = max(see, kind), path_of(spot[1])
+                    if hooks.opens is not None and (hidden or not unseen):
+                        door = hooks.opens(spot[1], None if unseen else action.before, action.after)
+                        kind = SHUT if door and (unseen or door != "empty") else EMPTY if door else OPEN
+                        see, place = max(see, kind), hooks.place(spot[1]) if hooks.place else path_of(spot[1])
                         if kind and place:
                             self.doors[place], self.openers[place] = kind, index
                         if kind == EMPTY:

@@ -140,7 +140,7 @@ class Gathering:
             self._declare(index, unit)
         self.asked = world.asked or self.proven  # then what is declared may depend on what is seen
         if any(hooks.proves in self.hooks for _index, hooks, *_cell in self.proven):
-            self._ask_proven()  # the port is asked anyway, and every port is asked once
+            self.ask_proven()  # the port is asked anyway, and every port is asked once
         self.scan()
 
     def met(self) -> bool:
@@ -162,12 +162,7 @@ class Gathering:
         same = self.hooks[name].same
         return bool(same(target, row, value) if same else met(row, value))
 
-    def complete(self) -> None:
-        """What was left out because it would be proven."""
-        self._ask_proven()
-        self.scan()
-
-    def _ask_proven(self) -> None:
+    def ask_proven(self) -> None:
         for index, hooks, target, value, below in self.proven:
             below[:] = self.beneath(hooks, target, value)
             for spot, wanted in below:
@@ -283,10 +278,9 @@ class Gathering:
             users.append(index)
 
     def joined(self, spot: Spot, one: Any, two: Any, unit: Unit) -> Any:
-        if isinstance(one, dict) and isinstance(two, dict) and all(one[k] == two[k] for k in one.keys() & two.keys()):
-            return {**one, **two}
-        self.conflict(unit, "%s %s is needed as %r and as %r" % (spot[0], target_text(spot[1]), one, two))
-        return one
+        from ansible_collections.bulkhead.storage.plugins.module_utils._engine import agree
+
+        return agree.joined(self, spot, one, two, unit)
 
     def conflict(self, unit: Unit, text: str) -> None:
         self.errors.append(StorageError("conflict", text, "declare it once").at(unit.entry))

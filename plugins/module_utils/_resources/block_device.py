@@ -13,7 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 KIND, LIST = "block_device", "block_devices"
 OPTIONS: dict[str, Any] = {
-    "device": {"type": "path", "required": True},
+    "device": {"type": "raw", "required": True},
     "label": {"type": "str", "choices": ["gpt"]},
     "partitions": {
         "type": "list",

@@ -13,7 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 KIND, LIST = "filesystem", "filesystems"
 OPTIONS: dict[str, Any] = {
-    "device": {"type": "path", "required": True},
+    "device": {"type": "raw", "required": True},
     "fstype": {"type": "str", "choices": ["ext4", "xfs", "btrfs", "vfat", "swap"]},
     "label": {"type": "str"},
     "uuid": {"type": "str"},

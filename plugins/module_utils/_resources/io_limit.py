@@ -15,7 +15,7 @@ UNKNOWN_TO_THE_KERNEL = ("min_bps", "min_iops", "burst_bps", "burst_iops", "burs
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "path": {"type": "path"},
-    "device": {"type": "path"},
+    "device": {"type": "raw"},
     "slice": {"type": "str"},
     "cgroup": {"type": "path"},
     "read_bps": {"type": "str"},

@@ -13,7 +13,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 KIND, LIST = "luks_device", "luks_devices"
 OPTIONS: dict[str, Any] = {
-    "device": {"type": "path", "required": True},
+    "device": {"type": "raw", "required": True},
     "name": {"type": "str", "required": True},
     "key_file": {"type": "path", "no_log": False},
     "passphrase": {"type": "str", "no_log": True},

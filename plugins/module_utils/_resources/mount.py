@@ -12,7 +12,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 KIND, LIST = "mount", "mounts"
 OPTIONS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    "source": {"type": "str", "aliases": ["src"]},
+    "source": {"type": "raw", "aliases": ["src"]},
     "fstype": {"type": "str"},
     "options": {"type": "list", "elements": "str", "aliases": ["opts"]},
     "bind": {"type": "bool", "default": False},
@@ -71,7 +71,7 @@ def unit(p: dict[str, Any], look: Any, kind: str = KIND, said: Any = None) -> Un
             from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_line
 
             needs += mount_line.along(p, source, path, look.declared)
-    elif (p["source"] or "").startswith("/"):  # it goes before what it is of
+    elif str(p["source"]).startswith("/"):  # it goes before what it is of
         needs += [(kind, names.path(p["source"], "source")) for kind in ("content", "device", "path")]
     cells = []
     if kept:
@@ -91,7 +91,7 @@ def unit(p: dict[str, Any], look: Any, kind: str = KIND, said: Any = None) -> Un
 
 def declared(p: dict[str, Any], before: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The live mount, and its line. What is not declared stays."""
-    source = p["source"]
+    source = str(p["source"])
     plain = source.startswith("/")
     if plain:
         source = names.path(source, "source")

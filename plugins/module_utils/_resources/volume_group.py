@@ -16,8 +16,8 @@ EXTENT = 4 << 20  # bytes, of a group that is made
 STATE: dict[str, Any] = {"type": "str", "choices": ["present", "absent"], "default": "present"}
 OPTIONS: dict[str, Any] = {
     "vg": {"type": "str", "required": True},
-    "pvs": {"type": "list", "elements": "path"},
-    "remove_pvs": {"type": "list", "elements": "path"},
+    "pvs": {"type": "list", "elements": "raw"},
+    "remove_pvs": {"type": "list", "elements": "raw"},
     "thin_pools": {
         "type": "list",
         "elements": "dict",

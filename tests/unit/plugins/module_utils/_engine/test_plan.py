@@ -445,6 +445,57 @@ def test_an_unknown_door_within_a_fresh_one_stays_unknown(house: Ground) -> None
     assert found.actions[-1].before is UNKNOWN
 
 
+def test_what_is_named_by_something_behind_a_door_waits_with_all_of_it(house: Ground) -> None:
+    """A line of a table lies in no space, but what to write into it is not known."""
+    house.rows["table", 1] = house.rows["table", 2] = {"x": 1}
+    inside = unit("in", ("table", 1, {"x": 2}), ("table", 2, None), needs=(("x", "d"),), behind=True)
+    above = unit("above", ("table", 3, {}), needs=(("x", "in"),))
+    found = planned(house, inside._replace(provides=(("x", "in"),)), above, DOOR)
+    assert listed(found) == [
+        ("table", 2, UNKNOWN, None), ("door", "d", None, {"open": 1}), ("table", 1, UNKNOWN, {"x": 2}),
+        ("table", 3, None, {}),
+    ]  # fmt: skip
+    assert [a.port for a in found.now] == ["door"]
+    house.rows["door", "d"] = {"open": 1}
+    assert [a.before for a in planned(house, inside, DOOR).actions] == [UNKNOWN, UNKNOWN], "it still does not know"
+    assert planned(house, inside, DOOR).now == [], "nothing is done before it does"
+    assert [a.before for a in planned(house, inside._replace(behind=False), DOOR).actions] == [{"x": 1}, {"x": 1}]
+    house.rows["room", 1] = {"x": 1}
+    on_it = unit("on it", ("room", 1, {"x": 1}), needs=(("x", "in"),))
+    assert len(planned(house, inside._replace(provides=(("x", "in"),)), on_it).actions) == 3, "nor what stands on it"
+
+
+def test_a_door_that_waits_itself_hides_what_is_behind_it(house: Ground) -> None:
+    """Even one that would open on nothing: it may be there already."""
+    house.lies = lambda spot: None
+    for number, name in enumerate(("t", "/t")):
+        tent = unit("tent", ("tent", name, {}), provides=(("x", "t"),), behind=True)
+        target = name + "/x" if number else 1
+        house.rows["room", target] = {"x": 1}
+        found = planned(house, tent, unit("in", ("room", target, {"x": 1}), needs=(("x", "t"),)))
+        assert [a.before for a in found.actions] == [UNKNOWN, UNKNOWN] and found.now == []
+
+
+def test_a_door_may_say_where_that_is_what_it_opens(house: Ground) -> None:
+    """Elsewhere things are seen as they are, as is what they imply."""
+    Nodes("node", house)
+    Mounts("mount", house, behind=False, door="unknown")
+    house.rows["node", "/s"] = house.rows["node", "/s/m"] = DIRECTORY
+    house.rows["room", "/s/x"] = {"x": 1}
+    house.lies = lambda spot: None
+    inside = unit(
+        "in", ("room", "/dev/d/1", {}), ("room", "/s/x", {"x": 1}), needs=(("x", "d"),), provides=(("x", "in"),)
+    )
+    over = unit("over", ("mount", "/s/m", {}), needs=(("x", "in"),), provides=(("path", "/s/m"),), behind=True)
+    top = unit("top", ("node", "/s/m/a", DIRECTORY), ("node", "/s/b", DIRECTORY), needs=(("path", "/s/m/a"),))
+    assert {a.before for a in planned(house, DOOR, inside, over, top).actions[1:]} == {UNKNOWN}
+    house.ports["door"].place = lambda target: "/dev/" + target  # type: ignore[attr-defined]
+    found = planned(house, DOOR, inside, over, top)
+    assert [(a.port, a.target, a.before) for a in found.actions[1:]] == [
+        ("room", "/dev/d/1", UNKNOWN), ("mount", "/s/m", UNKNOWN), ("node", "/s/m/a", UNKNOWN), ("node", "/s/b", None)
+    ]  # fmt: skip
+
+
 # -- refusals, and the whole
 
 

@@ -436,6 +436,57 @@ def _hidden(s: world.Scenario, spot: Any) -> bool:
     return s.ground.lies(spot) is not None and not s.ground.seen(spot)
 
 
+def named_behind(s: world.Scenario) -> tuple[Any, dict[Any, Any]]:
+    """Declared as what only learns behind a door what its device is called; and by spot which door that is."""
+    doors = {c.target for u in s.units for c in u.cells if c.port == "crypt" and c.value is not None}
+    waits: dict[Any, Any] = {}
+    for unit in s.units:
+        on = [c.target for c in unit.cells if c.port == "fs"]
+        on += [c.value["device"] for c in unit.cells if c.port == "mount" and c.value is not None]
+        if on and on[0] in doors and not any(c.port == "crypt" for c in unit.cells):
+            waits.update({(c.port, c.target): on[0] for c in unit.cells})
+
+    def declare(look: World) -> Any:
+        shut = doors - look.look("crypt", doors).keys()
+        return [u._replace(behind=any(waits.get((c.port, c.target)) in shut for c in u.cells)) for u in s.units], []
+
+    return declare, waits
+
+
+@seeds
+def test_e9_what_is_named_behind_a_door_waits_and_comes_out_the_same(seed: int) -> None:
+    ideal, report = reference(seed)
+    if report is None:
+        return
+    s = world.scenario(seed)
+    declare, waits = named_behind(s)
+
+    def open_by_now(count: int, spot: Any) -> None:
+        if spot in waits and ("crypt", waits[spot]) not in s.ground.rows:
+            raise world.Broken("%r was done before anybody knew its device" % (spot,))
+
+    s.ground.before_put = open_by_now
+    shown = converge(declare, s.ports, Options(check=True), time.perf_counter)
+    done = converge(declare, s.ports, Options(workers=1), time.perf_counter)
+    assert not done.errors and (shown.listed, shown.digest) == (done.listed, done.digest)
+    assert s.ground.snapshot() == ideal.ground.snapshot()
+    puts = s.ground.puts
+    assert not converge(declare, s.ports, Options(workers=1), time.perf_counter).listed and s.ground.puts == puts
+
+
+def test_enough_is_named_behind_a_door() -> None:
+    found: Counter[str] = Counter()
+    for seed in range(300):
+        s = world.scenario(seed)
+        declare, waits = named_behind(s)
+        units = declare(World(s.ports))[0]
+        found["waits"] += any(unit.behind for unit in units)
+        found["open"] += bool(waits) and not any(unit.behind for unit in units)
+        found["lines"] += any(unit.behind and cell.port == "fstab" for unit in units for cell in unit.cells)
+        found["others"] += any(unit.behind for unit in units) and not all(unit.behind for unit in units)
+    assert min(found[each] for each in ("waits", "open", "others")) >= 10, found
+
+
 @seeds
 def test_e9_absent_after_present_restores_the_start(seed: int) -> None:
     s = world.scenario(seed, empty=True)

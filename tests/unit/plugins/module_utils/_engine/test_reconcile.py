@@ -441,6 +441,15 @@ def test_e7_what_cannot_be_looked_at_after_it_failed_is_taken_for_half_done(grou
     assert "kept" not in report.errors[1].details and set(ground.rows) == {("a", 1)}
 
 
+def test_what_never_comes_to_know_its_name_is_not_done(ground: Ground) -> None:
+    """With a door that opens on something else, with one that was open, with none at all."""
+    waits = unit("waits", ("a", 1, {}), ("b", 1, {}), on=("door",))._replace(behind=True)
+    for beneath in ([DOOR], [DOOR], []):
+        report = run(ground, *beneath, waits, unit("above", ("a", 2, {}), on=("waits",)))
+        assert [e.code for e in report.errors] == ["did_not_settle"] and report.summary["skipped"] == 3
+        assert set(ground.rows) == {("door", "d")}
+
+
 def test_a_refusal_behind_a_door_is_all_that_happens(ground: Ground) -> None:
     ground.rows["room", 1] = {"size": 5}
     before = ground.snapshot()
