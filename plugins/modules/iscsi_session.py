@@ -21,9 +21,9 @@ description:
 notes:
   - The sources are iscsiadm(8), iscsid(8), RFC 7143, and C(scsi_transport_iscsi) of the kernel.
   - A target is known by its whole name, C(vol1) is not C(vol10).
-  - Whatever stands on a LUN may be declared in the same call of M(bulkhead.storage.layout), as
-    C({iscsi: iqn.2026-01.org.example:disks, lun: 0}). What a LUN carries is looked at after the login, and when it is
-    refused then, the session ends again.
+  - What stands on a LUN may be declared in the same call of M(bulkhead.storage.layout), and names it by C(iscsi), the
+    target, and C(lun), its number. What a LUN carries is looked at after the login. When it is refused then, the
+    session ends again.
   - A LUN that became larger is seen at its new size. One that is no longer served is not told any more.
   - The boot logs in by C(open-iscsi.service) (Debian, Ubuntu) or C(iscsi.service), which has to be enabled.
 seealso:

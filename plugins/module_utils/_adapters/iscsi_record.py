@@ -17,7 +17,13 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, Secret, met, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
+    REVERSIBLE,
+    UNKNOWN,
+    Secret,
+    met,
+    state_of,
+)
 
 FOLDERS = ("/var/lib/iscsi", "/etc/iscsi")  # since open-iscsi 2.1.10 the first; a distribution may have another
 PROGRAMS = tuple(folder + "/iscsiadm" for folder in ("/usr/sbin", "/sbin", "/usr/bin", "/bin"))
@@ -115,7 +121,8 @@ class IscsiRecord:
         return bool(now.get("intact", True)) and met(now, state_of(declared))
 
     def merge(self, target: str, now: Any, declared: Any) -> dict[str, Any]:
-        kept = state_of(now) if now and now["portals"] else {}  # else iscsid.conf(5) has the last word
+        there = bool(now and now["portals"])  # else iscsid.conf(5) has the last word
+        kept = state_of(now) if there else dict.fromkeys(_FIELDS, UNKNOWN)
         after = {**kept, **state_of(declared), "intact": True}
         return {**after, "authmethod": method(declared)} if "username" in declared else after
 

@@ -22,7 +22,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_r
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import private_directory, sync_directory
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret, met, state_of
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Secret, met, state_of
 
 _PAIRS = (("username", "password"), ("mutual_username", "mutual_password"), ("mutual_username", "username"))
 _STARTUPS = ("automatic", "manual", "onboot")
@@ -124,8 +124,9 @@ def _change(port: Any, target: str, after: dict[str, Any]) -> None:
 
 
 def _settled(after: dict[str, Any]) -> dict[str, Any]:
-    """Without what its records disagree on, which stays as it is where nobody says which is right."""
-    return {field: value for field, value in after.items() if field == "portals" or not isinstance(value, tuple)}
+    """Without what its records disagree on, which stays as it is where nobody says which is right, and the unknown."""
+    said = {field: value for field, value in after.items() if value is not UNKNOWN}
+    return {field: value for field, value in said.items() if field == "portals" or not isinstance(value, tuple)}
 
 
 def _made(port: Any, target: str, portal: str) -> dict[str, iscsi_record.Record]:

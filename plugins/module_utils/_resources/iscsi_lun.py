@@ -176,7 +176,7 @@ def _tells(cell: Cell, path: str) -> bool:
 def _awaited(lun: Lun, said: Any, rows: Mapping[Any, Any], option: str) -> None:
     """Nothing, where the declared session is to bring it; else it would be waited for in vain."""
     connects = said is not None and said["state"] == "connected"
-    if lun.iqn not in rows:
+    if lun.iqn not in rows or rows[lun.iqn].get("portals") == ():  # the second: no portal answers
         if connects:
             return
         text, hint = "this host has no session with %s" % lun.iqn, "connect it with iscsi_session"

@@ -343,3 +343,93 @@ def children():
     """Processes of this one."""
     with open("/proc/self/task/%d/children" % os.getpid(), encoding="ascii") as stream:
         return stream.read().split()
+
+
+def test_a_stack_on_luns_in_one_call():
+    """The disks are not there yet: check mode says what the run does, twice, and all of it goes in one call again."""
+    serve(luns=((0, 64), (1, 32)))
+    session = {**ONE, "luns": [0, 1]}
+    lun = {"iscsi": IQN, "lun": 0}
+    stack = {
+        "iscsi_sessions": [session],
+        "filesystems": [{"device": lun, "fstype": "ext4"}],
+        "mounts": [{"path": "/run/there", "source": lun, "fstype": "ext4"}],
+        "trees": [{"root": "/run/there", "entries": [{"path": "a", "mode": "0700"}]}],
+    }
+    before = picture()
+    foreseen = quotas.converge([], True, **stack)
+    assert (codes(foreseen), picture()) == ([], before), foreseen
+    done = quotas.converge([], **stack)
+    assert (codes(done), done["digest"]) == ([], foreseen["digest"]), done
+    assert sh(["findmnt", "-no", "SOURCE,FSTYPE", "/run/there"]).split()[1] == "ext4"
+    with open("/etc/fstab", encoding="utf-8") as stream:
+        (line,) = [line.split() for line in stream if "/run/there" in line]
+    assert (line[0], "_netdev" in line[3].split(",")) == (by_id(), True)
+    assert quotas.converge([], **stack)["actions"] == []
+    serve(luns=((0, 128), (1, 32)))
+    foreseen = quotas.converge([], True, **stack)
+    done = quotas.converge([], **stack)
+    assert (codes(done), done["digest"]) == ([], foreseen["digest"]), done
+    assert os.statvfs("/run/there").f_blocks * os.statvfs("/run/there").f_frsize > 100 * MIB
+    assert quotas.converge([], **stack)["actions"] == []
+    gone = {"mounts": [{**stack["mounts"][0], "state": "absent"}], "iscsi_sessions": [{**session, "state": "absent"}]}
+    foreseen = quotas.converge([], True, **gone)
+    done = quotas.converge([], **gone)
+    assert (codes(done), done["digest"]) == ([], foreseen["digest"]), done
+    assert sessions() == [] and not os.path.ismount("/run/there")
+
+
+def test_a_lun_that_carries_something():
+    serve()
+    both()
+    sh(["mkfs.vfat", by_id()])
+    both(state="absent")
+    before = picture()[1]
+    done = quotas.converge(
+        [], iscsi_sessions=[ONE], filesystems=[{"device": {"iscsi": IQN, "lun": 0}, "fstype": "ext4"}]
+    )
+    assert codes(done) == ["not_blank"], done
+    assert picture()[1] == before and not os.path.exists(by_id()), "logged out again"
+    both()
+    assert sh(["blkid", "-o", "value", "-s", "TYPE", by_id()]).strip() == "vfat"
+
+
+def test_whoever_else_is_logged_in_stays():
+    serve(LONGER, chap=None)
+    argv = ["iscsiadm", "-m", "node", "-T", LONGER, "-p", ALSO]
+    sh([*argv, "-o", "new"])
+    sh([*argv, "--login"])
+    before = picture()
+    serve()
+    both()
+    both(state="absent")
+    assert picture() == before
+
+
+def test_what_was_done_by_hand_is_mended():
+    serve()
+    both()
+    sh(["iscsiadm", "-m", "node", "-T", IQN, "--logout"])
+    assert both() == [("create", "iscsi_session")]
+    for name in ("node.startup", "node.conn[0].startup"):  # either is enough for the boot
+        sh(["iscsiadm", "-m", "node", "-T", IQN, "-o", "update", "-n", name, "-v", "manual"])
+    assert both(startup="automatic") == [("change", "iscsi_record")]
+    sh(["iscsiadm", "-m", "node", "-T", IQN, "-p", ALSO, "-o", "new"])
+    for name, value in (("authmethod", "CHAP"), ("username", "user"), ("password", CHAP["password"])):
+        text = ["-n", "node.session.auth." + name, "-v", value]
+        sh(["iscsiadm", "-m", "node", "-T", IQN, "-p", ALSO, "-o", "update", *text])
+    sh(["iscsiadm", "-m", "node", "-T", IQN, "-p", ALSO, "--login"])
+    assert sessions() == [(IQN, HERE), (IQN, ALSO)]
+    assert both() == [("change", "iscsi_record"), ("change", "iscsi_session")]
+    assert sessions() == [(IQN, HERE)]
+
+
+def test_a_portal_of_ipv6():
+    sh(["ip", "address", "add", "fd00:77::13/64", "dev", "lo", "nodad"])
+    try:
+        serve(portals=["[fd00:77::13]:3260"])
+        both(portals=["[FD00:77:0::13]"])
+        assert sessions() == [(IQN, "[fd00:77::13]:3260")]
+        both(portals=["[fd00:77::13]"], state="absent")
+    finally:
+        sh(["ip", "address", "del", "fd00:77::13/64", "dev", "lo"])
