@@ -139,10 +139,12 @@ EXAMPLES = r"""
     luns: [0]
 
 # needs: iscsi
-- name: Log out
+- name: Two paths to one disk, whose name of this host the target knows
   bulkhead.storage.iscsi_session:
-    target: iqn.2026-01.org.example:builds
-    state: absent
+    target: iqn.2026-01.org.example:data
+    portals: [10.0.0.1, "[2001:db8::1]:3260"]
+    initiator_name: iqn.2026-01.org.example:node1
+    startup: automatic
 """
 
 RETURN = r"""
@@ -271,8 +273,10 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 
 def main() -> None:
-    ports = {"iscsi_initiator": IscsiInitiator, "iscsi_record": IscsiRecord, "iscsi_session": IscsiSession}
-    _shell.run(iscsi_session, ports)
+    _shell.run(
+        iscsi_session,
+        {"iscsi_initiator": IscsiInitiator, "iscsi_record": IscsiRecord, "iscsi_session": IscsiSession},
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server of NFS and two clients, built by one playbook over ssh from hosts on which nothing is."""
+"""A server of NFS and iSCSI and two clients, built by one playbook over ssh from hosts on which nothing is."""
 
 from __future__ import annotations
 
@@ -35,6 +35,37 @@ ON_SERVER = {
     ],
 }
 MOUNTS = [{"path": "/mnt/blue", "server": SERVER, "export": "/srv/data/blue", "rsize": "1MiB", "wsize": "1MiB"}]
+PASSWORD = "a secret of the lab"
+IQN = "iqn.2026-01.org.example:%s"
+TARGETS = [
+    {
+        "target": IQN % name,
+        "luns": [
+            {"lun": n, "file": "/srv/%s-%d.img" % (name, n), "size": size} for n, size in ((0, "64MiB"), (1, "400MiB"))
+        ],
+        "initiators": [{"iqn": "iqn.1993-08.org.debian:01:" + name, "chap": {"username": name, "password": PASSWORD}}],
+    }
+    for name in ("alpha", "beta")
+]
+NAME = IQN % "{{ inventory_hostname }}"
+LUNS = [{"iscsi": NAME, "lun": 0}, {"iscsi": NAME, "lun": 1}]
+ON_CLIENT = {
+    "iscsi_sessions": [
+        {
+            "target": NAME,
+            "portals": [SERVER],
+            "chap": {"username": "{{ inventory_hostname }}", "password": PASSWORD},
+            "luns": [0, 1],
+        }
+    ],
+    "filesystems": [{"device": LUNS[0], "fstype": "ext4"}, {"device": LUNS[1], "fstype": "xfs"}],
+    "mounts": [
+        {"path": "/mnt/own", "source": LUNS[0], "fstype": "ext4", "nofail": True},
+        {"path": "/mnt/more", "source": LUNS[1], "fstype": "xfs", "options": ["prjquota"], "nofail": True},
+    ],
+    "trees": [{"root": "/mnt/more/blue", "entries": [{"path": ".", "mode": "0700", "owner": "1001"}]}],
+    "quotas": [{"path": "/mnt/more/blue", "hard": "16MiB", "name": "blue"}],
+}
 
 
 @pytest.fixture
@@ -61,8 +92,15 @@ def play(folder: Path, *more: str) -> dict[str, dict[str, Any]]:
         {layout: ON_SERVER, "register": "disks"},
         kept("disks"),
         {"ansible.builtin.include_role": role, "vars": served},
+        {
+            "ansible.builtin.include_role": {"name": "bulkhead.storage.iscsi_server"},
+            "vars": {"iscsi_server_install": False, "iscsi_server_targets": TARGETS},
+        },
+        {"ansible.builtin.set_fact": {"targets": "{{ iscsi_server_result }}"}},
+        kept("targets"),
     ]
     on_client = [{layout: {"nfs_mounts": MOUNTS, "return_resources": True}, "register": "mounted"}, kept("mounted")]
+    on_client += [{layout: {**ON_CLIENT, "return_resources": True}, "register": "disks"}, kept("disks")]
     plays = [
         {"hosts": "server", "gather_facts": False, "tasks": on_server},
         {"hosts": "alpha:beta", "gather_facts": False, "tasks": on_client},
@@ -74,13 +112,14 @@ def play(folder: Path, *more: str) -> dict[str, dict[str, Any]]:
 
 
 def test_one_play_builds_a_server_and_two_clients(guests: dict[str, lab.Guest], tmp_path: Path) -> None:
+    server = guests["server"]
+    server.run(["systemctl", "unmask", "modprobe@configfs.service"])  # which the lab leaves out to be up sooner
+    server.run(["systemctl", "enable", "rtslib-fb-targetctl.service"])  # as the role has it, where it may install
     foreseen = play(tmp_path, "--check")
-    assert not guests["server"].run(["ls", "/srv"]).stdout and "/mnt" not in guests["alpha"].run(["findmnt"]).stdout
+    assert not server.run(["ls", "/srv"]).stdout and "/mnt" not in guests["alpha"].run(["findmnt"]).stdout
     made = play(tmp_path)
-    assert {name: answer["plan_digest"] for name, answer in made.items() if "alpha" in name or "beta" in name} == {
-        name: answer["plan_digest"] for name, answer in foreseen.items() if "alpha" in name or "beta" in name
-    }
-    assert made["server-disks"]["plan_digest"] == foreseen["server-disks"]["plan_digest"]
+    digests = [{name: answer["plan_digest"] for name, answer in answers.items()} for answers in (made, foreseen)]
+    assert digests[0] == digests[1] and len(digests[0]) == 6
     assert all(answer["changed"] for answer in made.values())
     (shown,) = made["alpha-mounted"]["resources"]["nfs_mounts"]
     assert (shown["server"], shown["export"], shown["persisted"]) == (SERVER, "/srv/data/blue", True)
@@ -97,12 +136,26 @@ def test_one_play_builds_a_server_and_two_clients(guests: dict[str, lab.Guest], 
     assert full.returncode and int(taken) <= 16 << 20
     guests["alpha"].run([*as_blue, "rm /mnt/blue/much"])
 
+    for name in ("alpha", "beta"):
+        (session,) = made[name + "-disks"]["resources"]["iscsi_sessions"]
+        assert [(each["lun"], each["size_bytes"] >> 20) for each in session["devices"]] == [(0, 64), (1, 400)]
+        guests[name].run(["sh", "-c", "echo of %s >/mnt/own/told && sync /mnt/own/told" % name])
+        full = guests[name].run([*as_blue, "dd if=/dev/zero of=/mnt/more/blue/much bs=1M count=32"], check=False)
+        taken = guests[name].run(["du", "-s", "--block-size=1", "/mnt/more/blue"]).stdout.split()[0]
+        assert full.returncode and int(taken) <= 16 << 20
+
     awaited = "for turn in $(seq 60); do findmnt -n /mnt/blue && exit; sleep 1; done"  # nofail: no boot waits for it
     for name in ("alpha", "beta"):
         guests[name].run(["systemctl", "enable", "remote-fs.target"])  # as Debian has it, and the lab's image has not
         guests[name].reboot()
         assert "nfs4" in guests[name].run(["sh", "-c", awaited]).stdout
-    guests["server"].reboot()
+        assert "ext4" in guests[name].run(["sh", "-c", awaited.replace("blue", "own")]).stdout
+        assert guests[name].run(["cat", "/mnt/own/told"]).stdout == "of %s\n" % name
+    server.reboot()
+    server.run(["systemctl", "is-system-running", "--wait"], check=False)
     assert [name for name, answer in play(tmp_path).items() if answer["changed"]] == []
     assert guests["alpha"].run([*as_blue, "cat /mnt/blue/told"], timeout=200).stdout == "of alpha\n"
     assert guests["beta"].run([*as_blue, "cat /mnt/blue/told"], timeout=200).stdout == "of alpha\n"
+    for name in ("alpha", "beta"):
+        guests[name].run(["sh", "-c", "echo again >>/mnt/own/told && sync /mnt/own/told"], timeout=200)
+        assert guests[name].run(["cat", "/mnt/own/told"]).stdout == "of %s\nagain\n" % name

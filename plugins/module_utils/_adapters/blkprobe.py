@@ -11,7 +11,7 @@ import stat
 import struct
 from typing import Any, Callable, Iterator, NamedTuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import remote_disk
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import programs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
@@ -40,16 +40,17 @@ class Found(NamedTuple):
 
 def opened(path: str, flags: int = os.O_RDONLY) -> int:
     """A descriptor of a block device or regular file; anything else is ``invalid``, a tenant's link ``unsafe_path``."""
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import remote_disk
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
     with Walk() as walk:
-        return _judged(remote_disk.answered(walk.content(path, flags), path), path)
+        return _judged(remote_disk.answering(walk.content(path, flags), path), path)
 
 
 def glanced(path: str) -> int:
     """The same for a first look, after which nothing is done unless ``opened`` finds it too: links are followed."""
     try:
-        return _judged(remote_disk.opened(path), path)
+        return _judged(programs.opened(path), path)
     except OSError as error:
         raise failure(error, "cannot open " + path) from error
 

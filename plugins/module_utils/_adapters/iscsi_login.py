@@ -128,7 +128,7 @@ class Login:
                 raise error
             self.seen = int.from_bytes(answer[24:28], "big") + 1
             self.head = self.head[:6] + answer[14:16]
-            found.update(word.split("=", 1) for word in _words(data) if "=" in word)
+            found.update((word.partition("=")[0], word.partition("=")[2]) for word in _words(data))
             if answer[1] & _TRANSIT or (found and not answer[1] & _MORE):
                 return found
             text = b""

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """New secrets for a session that stands: told to the kernel (scsi/iscsi_if.h), where iscsid finds them.
 
-iscsid keeps the secrets of the login and takes no others; when the connection is lost it would log in with the old ones,
-for ever. What it does look at, when it starts, is what the kernel says of each session. It then logs in anew on the
-same session, whose disks stay: their requests wait meanwhile.
+iscsid keeps the secrets of the login and takes no others; when the connection is lost it would log in with the old
+ones, for ever. What it does look at, when it starts, is what the kernel says of each session. It then logs in anew on
+the same session, whose disks stay: their requests wait meanwhile.
 """
 
 from __future__ import annotations

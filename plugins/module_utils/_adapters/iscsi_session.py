@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The port of iSCSI sessions of this host, read from sysfs (the kernel's scsi_transport_iscsi). Effects: iscsi_sessionchange.
+"""The port of iSCSI sessions of this host, read from sysfs (scsi_transport_iscsi). The effects: iscsi_sessionchange.
 
 Beneath ``iscsi_session`` each session tells its target and secrets, beneath ``iscsi_connection`` its portal as it was
 asked for (``persistent_address``; a target may send the login elsewhere), and its device holds the disks.
@@ -13,7 +13,7 @@ import os
 import re
 from typing import Any, Callable, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_portal import canonical
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import canonical
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, UNKNOWN, Secret
@@ -30,9 +30,10 @@ _BY_ID = re.compile(r"/dev/disk/by-id/(wwn-|scsi-[0-9SE])")
 
 
 class IscsiSession:
-    """Port ``iscsi_session``: IQN -> ``{portals, username, password, mutual_username, mutual_password, luns, multipath}``.
+    """Port ``iscsi_session``: IQN -> its ``portals`` that are logged in, the words of CHAP, ``luns``, and of those
+    whether they are maps (``multipath``) and have the size that the target says (``current``).
 
-    ``portals``: those that are logged in; ``luns``: number -> ``{path, by_id, multipath, size}``. A door onto those.
+    ``luns``: number -> ``{path, by_id, multipath, size}``. A door onto those.
     """
 
     name, behind, slow = "iscsi_session", False, True
@@ -62,12 +63,11 @@ class IscsiSession:
         portals = {}
         for name in _names(self.root + CONNECTIONS[4:]):
             here = "%s%s/%s/" % (self.root, CONNECTIONS[4:], name)
-            address, port = read(here + "persistent_address"), read(here + "persistent_port")
-            host = "[%s]" % address if ":" in address else address
-            portals[name[10:].partition(":")[0]] = canonical("%s:%s" % (host, port))
+            port = read(here + "persistent_port") or "0"
+            portals[name[10:].partition(":")[0]] = canonical(read(here + "persistent_address"), port)
         for name in _names(sessions):
             here, number = "%s/%s" % (sessions, name), name[7:]
-            session = {"target": read(here + "/targetname"), "number": number, "at": here}
+            session: dict[str, Any] = {"target": read(here + "/targetname"), "number": number, "at": here}
             if not session["target"]:
                 continue  # it is going
             session.update(portal=portals.get(number, ""), state=read(here + "/state"))
@@ -128,7 +128,9 @@ class IscsiSession:
         try:
             return scsi.sizes(names)
         except OSError as error:
-            raise StorageError("unreachable", "a LUN does not answer: %s" % error.strerror, "see to the target") from error
+            raise StorageError(
+                "unreachable", "a LUN does not answer: %s" % error.strerror, "see to the target"
+            ) from error
 
     def _map(self, name: str) -> str:
         """``dm-N`` where a disk is a path of a multipath map."""

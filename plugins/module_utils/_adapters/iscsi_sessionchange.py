@@ -9,6 +9,7 @@ iscsiadm(8) logs in with the secrets of its record, so that none is on a command
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import time
 from typing import Any
@@ -47,7 +48,7 @@ def _multipathd() -> bool:
 def _used(row: dict[str, Any], gone: Any) -> StorageError | None:
     """Does somebody use a LUN? It would lose its disk."""
     look = Sysfs()
-    for number, lun in row["luns"].items():
+    for lun in row["luns"].values():
         for name in [lun["_map"]] if lun["_map"] else lun["_names"]:
             path = "/dev/" + name
             users = [known_as(user) for user in look.in_use(path, look.resolve(path))]
@@ -106,7 +107,7 @@ def _admit(target: str, here: Any, after: Any, declared: dict[str, Any]) -> None
             raise StorageError("not_found", text, "see what is served there, and to whom")
         iscsi_login.admitted(portal, initiator, target, chap, _PORTAL_SECONDS)
 
-    children = [(portal, child.Child(lambda portal=portal: ask(portal), 2 * _PORTAL_SECONDS)) for portal in asked]
+    children = [(portal, child.Child(functools.partial(ask, portal), 2 * _PORTAL_SECONDS)) for portal in asked]
     errors = []
     for portal, each in children:
         try:

@@ -57,9 +57,9 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     else:
         raise StorageError("invalid", "source %s is neither a device, a file nor a directory" % source, option="source")
     if "fstype" not in declared:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree, remote_disk
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
 
-        fd = remote_disk.opened(source)
+        fd = programs.opened(source)
         try:
             found = mounttree.probe(fd)
         finally:

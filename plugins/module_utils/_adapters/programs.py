@@ -1,10 +1,11 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths that are asked for by name: not where another user's program (FUSE) may answer, or never answer."""
+"""Paths that are asked for by name: not where others may answer, or never answer."""
 
 from __future__ import annotations
 
 import functools
+import os
 import re
 
 
@@ -15,8 +16,19 @@ def _mounted() -> bool:
 
 
 def unasked(path: str) -> None:
-    """``unsafe_path`` if the way to a path leads through one, or is a tenant's to choose while there is any."""
+    """``unsafe_path`` if the way to a path leads through another user's (FUSE), or is a tenant's while there is any."""
     if _mounted():
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import foreign
 
         foreign.unasked(path)
+
+
+def opened(path: str) -> int:
+    """To be looked at, ``unreachable`` where that would wait for a target that is gone."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    seen = os.fstat(fd).st_rdev
+    if re.search("/session|/dm-", os.path.realpath("/sys/dev/block/%d:%d" % (os.major(seen), os.minor(seen)))):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import remote_disk
+
+        return remote_disk.answering(fd, path)
+    return fd

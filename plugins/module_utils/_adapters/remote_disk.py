@@ -1,42 +1,33 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Disks that are somewhere else: nobody reads one whose target is gone, for the kernel would make them wait."""
+"""Disks that are somewhere else: does their target answer? Loaded only for what may stand on such."""
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 _FRESH = 10.0  # seconds for which an answer is believed
 _SESSION = re.compile(r"(/sys/devices/.+/session[0-9]+)/target[^/]+/[^/]+/block/([^/]+)")
-_BLOCK = "/sys/dev/block/%d:%d"
 _answered: dict[str, float] = {}
 
 
-def opened(path: str) -> int:
-    """To be looked at only."""
-    return answered(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path)
-
-
-def answered(fd: int, path: str) -> int:
-    """The descriptor again. Opening alone asks nobody."""
+def answering(fd: int, path: str) -> int:
+    """The descriptor again; ``unreachable`` where what a device stands on is elsewhere, and no target of it answers."""
     try:
-        about = os.fstat(fd)
-        if stat.S_ISBLK(about.st_mode):
-            answering(about.st_rdev, path)
+        number = os.fstat(fd).st_rdev
+        _answering(os.path.realpath("/sys/dev/block/%d:%d" % (os.major(number), os.minor(number))), path)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def answering(rdev: int, path: str) -> None:
-    """``unreachable`` unless a disk that this device stands on is here, or its target answers."""
-    found = disks(os.path.realpath(_BLOCK % (os.major(rdev), os.minor(rdev))))
+def _answering(place: str, path: str) -> None:
+    found = disks(place)
     if not found or any(time.monotonic() - _answered.get(name, -_FRESH) < _FRESH for name in found):
         return
     alive = [name for name, session in found.items() if _state(session) == "LOGGED_IN"]

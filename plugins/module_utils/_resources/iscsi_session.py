@@ -118,4 +118,8 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     for number, lun in row["luns"].items() if isinstance(row["luns"], dict) else ():
         device = {name: lun[name] for name in ("path", "by_id", "multipath")}
         devices.append({"lun": int(number), **device, "size_bytes": lun["size"]})
-    return {"target": p["target"], "sessions": sessions or [{"portal": each} for each in row["portals"]], "devices": devices}
+    return {
+        "target": p["target"],
+        "sessions": sessions or [{"portal": each} for each in row["portals"]],
+        "devices": devices,
+    }

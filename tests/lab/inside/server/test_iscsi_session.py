@@ -84,7 +84,9 @@ def shown(**entry):
     entries, errors = _kinds.entries({"iscsi_sessions": [{**ONE, **entry}]}, {"allow_unstable_device": False}, set())
     assert not errors
     ports = _kinds.ports(["iscsi_sessions"])
-    return iscsi_session.show(entries[0].params, {"iscsi_session": ports["iscsi_session"].scan([entries[0].params["target"]])})
+    return iscsi_session.show(
+        entries[0].params, {"iscsi_session": ports["iscsi_session"].scan([entries[0].params["target"]])}
+    )
 
 
 def by_id(target=IQN, lun=0):

@@ -36,10 +36,10 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exports
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck import Health
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.job import Job
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_initiator import IscsiInitiator
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import IscsiRecord
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_session import IscsiSession
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.job import Job
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
