@@ -383,6 +383,12 @@ class CaseLioSaved(Lio, LioSaved):
     pass
 
 
+class CaseSession(Seen):
+    """Of iSCSI, for what stands on a LUN."""
+
+    name, behind = "iscsi_session", False
+
+
 def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     mounts = CaseNetwork() if network else CaseMounts()
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), mounts, CaseFstab(), CaseRecord(), CaseFsInfo()]
@@ -391,6 +397,7 @@ def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     made += [CaseExports(), CaseExportTable()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
     made += [CaseLioBacking(), CaseLioTarget(), CaseLioSaved("/etc/target/saveconfig.json")]
+    made += [CaseSession()]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
