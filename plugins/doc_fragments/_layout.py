@@ -49,6 +49,121 @@ options:
       - Whether to return what stands now, for every entry, in RV(resources).
     type: bool
     default: false
+  iscsi_sessions:
+    description:
+      - Entries take the options of M(bulkhead.storage.iscsi_session). Log in to an iSCSI target,
+        now and at boot, and find its LUNs.
+    type: list
+    elements: dict
+    suboptions:
+      target:
+        description:
+          - The name of the target, such as C(iqn.2026-01.org.example:disks), in lower case.
+            Names that begin with C(eui.) and C(naa.) are taken too.
+        type: str
+        required: true
+      portals:
+        description:
+          - Where it is served, each an address and a port, such as C(10.0.0.1:3260) or C([2001:db8::1]:3260).
+            The port is 3260 when it is not given. Required when O(iscsi_sessions[].state=connected)
+            or O(iscsi_sessions[].state=present).
+          - With several of them the LUNs are maps of dm-multipath, C(unsupported) where no
+            C(multipathd) runs.
+          - A session through any other portal is ended, and its record removed.
+        type: list
+        elements: str
+      chap:
+        description:
+          - How this host proves who it is, and the target with the mutual words. What the record
+            says stays when this is not given.
+          - New secrets are proved at every portal first. A session that stands takes them over
+            without losing a disk.
+        type: dict
+        suboptions:
+          username:
+            description:
+              - The name that is said, at most 255 printable characters of ASCII.
+            type: str
+            required: true
+          password:
+            description:
+              - The secret that is proved to be known. Targets may refuse one of less than 12
+                characters (RFC 7143 9.2.1).
+            type: str
+            required: true
+          mutual_username:
+            description:
+              - The name that the target says.
+            type: str
+          mutual_password:
+            description:
+              - The secret that the target proves to know, not the same as the other one.
+            type: str
+      discovery_chap:
+        description:
+          - When it is given, a portal is asked what it offers (SendTargets) before the first
+            login, with these words, and a target that is not in its list is C(not_found).
+        type: dict
+        suboptions:
+          username:
+            description:
+              - The name that is said, at most 255 printable characters of ASCII.
+            type: str
+            required: true
+          password:
+            description:
+              - The secret that is proved to be known. Targets may refuse one of less than 12
+                characters (RFC 7143 9.2.1).
+            type: str
+            required: true
+          mutual_username:
+            description:
+              - The name that the target says.
+            type: str
+          mutual_password:
+            description:
+              - The secret that the target proves to know, not the same as the other one.
+            type: str
+      initiator_name:
+        description:
+          - The name of this host, written to C(/etc/iscsi/initiatorname.iscsi). C(in_use) while
+            another one is logged in.
+          - One for the whole host, so entries of M(bulkhead.storage.layout) must agree. It
+            stays when this is not given.
+        type: str
+      startup:
+        description:
+          - Whether the boot logs in. V(automatic) for a new record.
+        type: str
+        choices:
+          - automatic
+          - manual
+      luns:
+        description:
+          - Numbers of LUNs, in 0..65535, that must be there. They are looked for anew when
+            one is missing, and it is C(not_found) when it does not appear.
+        type: list
+        elements: int
+      wait:
+        description:
+          - Seconds for the logins, and for the disks to appear, in 1..600.
+        type: int
+        default: 30
+      state:
+        description:
+          - V(connected) logs in and keeps the record. V(present) keeps the record only, and
+            leaves sessions as they are.
+          - V(disconnected) logs out and leaves the record. V(absent) removes it too.
+          - Logging out while something uses a LUN is C(in_use).
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - connected
+          - disconnected
+          - present
+          - absent
+        default: connected
   block_devices:
     description:
       - Entries take the options of M(bulkhead.storage.block_device). Divide a disk into GPT

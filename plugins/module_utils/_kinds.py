@@ -15,6 +15,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 
 LISTS = (
+    "iscsi_sessions",
     "block_devices",
     "luks_devices",
     "volume_groups",
@@ -180,6 +181,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_target
 
         return iscsi_target
+    if name == "iscsi_sessions":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_session
+
+        return iscsi_session
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
     return volume
@@ -200,6 +205,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(exports=_exports, exportfs=_exportfs)
     makers.update(job=_job, rootfs=_rootfs)
     makers.update(lio_backing=_lio_backing, lio_target=_lio_target, lio_saved=_lio_saved)
+    makers.update(iscsi_initiator=_iscsi_initiator, iscsi_record=_iscsi_record, iscsi_session=_iscsi_session)
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -419,3 +425,21 @@ def _lio_saved() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
 
     return LioSaved()
+
+
+def _iscsi_initiator() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_initiator import IscsiInitiator
+
+    return IscsiInitiator()
+
+
+def _iscsi_record() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import IscsiRecord
+
+    return IscsiRecord()
+
+
+def _iscsi_session() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_session import IscsiSession
+
+    return IscsiSession()

@@ -37,7 +37,7 @@ PACKAGES = """
     systemd-sysv dbus libpam-systemd openssh-server kmod udev iproute2 iputils-ping procps psmisc sudo
     python3 python3-selinux python3-pytest python3-yaml python3-hypothesis
     lvm2 thin-provisioning-tools cryptsetup-bin systemd-cryptsetup
-    nfs-kernel-server nfs-common open-iscsi targetcli-fb sg3-utils
+    nfs-kernel-server nfs-common open-iscsi multipath-tools targetcli-fb sg3-utils
     xfsprogs e2fsprogs btrfs-progs dosfstools uuid-runtime quota acl attr strace gdisk fdisk parted
     selinux-policy-default selinux-utils policycoreutils policycoreutils-python-utils
     busybox-static

@@ -140,8 +140,8 @@ def as_tenant(path: str, size: int = 0, files: int = 0, uid: int = TENANT) -> tu
     return int(stored), int(error)
 
 
-def traced(run: Callable[[], int], *strace: str) -> tuple[int, str]:
-    """Run it in a process of its own, under strace(1); (its status, what strace saw)."""
+def traced(run: Callable[[], int], *strace: str, follow: bool = True) -> tuple[int, str]:
+    """Run it in a process of its own, under strace(1); (its status, what strace saw). ``follow``: its children too."""
     with tempfile.TemporaryFile() as said:
         child = os.fork()
         if child == 0:
@@ -152,7 +152,7 @@ def traced(run: Callable[[], int], *strace: str) -> tuple[int, str]:
             finally:
                 os._exit(status)
         os.waitpid(child, os.WUNTRACED)
-        with subprocess.Popen(["strace", "-f", "-p", str(child), *strace], stderr=said) as tracer:
+        with subprocess.Popen(["strace", *["-f"] * follow, "-p", str(child), *strace], stderr=said) as tracer:
             attached = until(lambda: "TracerPid:\t0" not in sh(["cat", "/proc/%d/status" % child]))
             os.kill(child, signal.SIGCONT)
             status = os.waitpid(child, 0)[1]

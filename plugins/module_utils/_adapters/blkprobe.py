@@ -11,6 +11,7 @@ import stat
 import struct
 from typing import Any, Callable, Iterator, NamedTuple
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import remote_disk
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
@@ -42,13 +43,13 @@ def opened(path: str, flags: int = os.O_RDONLY) -> int:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 
     with Walk() as walk:
-        return _judged(walk.content(path, flags), path)
+        return _judged(remote_disk.answered(walk.content(path, flags), path), path)
 
 
 def glanced(path: str) -> int:
     """The same for a first look, after which nothing is done unless ``opened`` finds it too: links are followed."""
     try:
-        return _judged(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), path)
+        return _judged(remote_disk.opened(path), path)
     except OSError as error:
         raise failure(error, "cannot open " + path) from error
 

@@ -14,7 +14,7 @@ import struct
 import zlib
 from typing import Any, Callable, Iterable, NamedTuple
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import programs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import programs, remote_disk
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import partition
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
@@ -155,7 +155,7 @@ def _pread(fd: int, start: int, count: int, size: int) -> bytes:
 
 def opened(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return remote_disk.opened(path)
     except OSError as error:
         raise failure(error, "cannot open " + path) from error
 

@@ -10,11 +10,11 @@ links. What a killed run left of a target is known by its name: that of an objec
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import re
 from typing import Any, Callable, Iterable
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_portal import canonical
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import (
@@ -228,15 +228,6 @@ def _mapped(acl: str) -> tuple[str, ...]:
 def portals(group: str) -> dict[str, str]:
     """Canonical name -> folder."""
     return {canonical(name): "%s/np/%s" % (group, name) for name in folders(group + "/np")}
-
-
-def canonical(portal: str) -> str:
-    host, _colon, port = portal.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return portal
-    return ("[%s]:%s" if address.version == 6 else "%s:%s") % (address, port)
 
 
 def _numbers(folder: str) -> list[str]:

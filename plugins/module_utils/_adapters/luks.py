@@ -9,7 +9,7 @@ import re
 import stat
 from typing import Any, Callable, Iterable
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import luksheader, programs
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import luksheader, programs, remote_disk
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import DESTROYS, FORWARD, UNKNOWN
@@ -119,7 +119,7 @@ class Luks:
             return None
         want, head, now = self.wanted.get(target), None, None
         try:
-            fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = remote_disk.opened(target)
             try:
                 if not stat.S_ISBLK(os.fstat(fd).st_mode):
                     hint = "attach an image with losetup(8), and name the loop device"

@@ -57,9 +57,9 @@ def resolve(declared: dict[str, Any]) -> dict[str, Any]:
     else:
         raise StorageError("invalid", "source %s is neither a device, a file nor a directory" % source, option="source")
     if "fstype" not in declared:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import mounttree, remote_disk
 
-        fd = os.open(encode(source), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = remote_disk.opened(source)
         try:
             found = mounttree.probe(fd)
         finally:

@@ -58,8 +58,8 @@ def find(given: Any, what: str, rows: Mapping[Any, Any]) -> Lun:
     if isinstance(row, StorageError):
         raise row
     luns = row.get("luns") if row else None
-    found = luns.get(str(number)) if isinstance(luns, dict) else None
-    return Lun(name, number, found["path"] if found else "/dev/iscsi/%s/lun%d" % (name, number), found is not None)
+    path = luns.get(str(number), {}).get("path") if isinstance(luns, dict) else None  # "": udev has not named it yet
+    return Lun(name, number, path or "/dev/iscsi/%s/lun%d" % (name, number), bool(path))
 
 
 class On:
@@ -174,7 +174,7 @@ def _tells(cell: Cell, path: str) -> bool:
 def _awaited(lun: Lun, said: Any, rows: Mapping[Any, Any], option: str) -> None:
     """Nothing, where the declared session is to bring it; else it would be waited for in vain."""
     connects = said is not None and said["state"] == "connected"
-    if lun.iqn not in rows:
+    if lun.iqn not in rows or rows[lun.iqn].get("portals") == ():  # the second: no portal answers
         if connects:
             return
         text, hint = "this host has no session with %s" % lun.iqn, "connect it with iscsi_session"

@@ -37,6 +37,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck im
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.job import Job
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_initiator import IscsiInitiator
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import IscsiRecord
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_session import IscsiSession
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_backing import LioBacking
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_target import LioTarget
@@ -65,7 +68,7 @@ FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
 KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs", iscsi_target="iscsi_targets")
-KINDS.update(nfs_export="nfs_exports", nfs_mount="nfs_mounts")
+KINDS.update(nfs_export="nfs_exports", nfs_mount="nfs_mounts", iscsi_session="iscsi_sessions")
 Rows = Dict[str, Any]
 
 
@@ -383,10 +386,38 @@ class CaseLioSaved(Lio, LioSaved):
     pass
 
 
-class CaseSession(Seen):
-    """Of iSCSI, for what stands on a LUN."""
+def _secrets(row: Rows) -> Rows:
+    chap = dict.fromkeys(("username", "password", "mutual_username", "mutual_password"))
+    row = {**chap, **row, "portals": tuple(row["portals"])}
+    for word in ("password", "mutual_password"):
+        row[word] = Secret(row[word]) if isinstance(row[word], str) else row[word]
+    return row
 
-    name, behind = "iscsi_session", False
+
+class CaseIscsiInitiator(Seen, IscsiInitiator):
+    def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
+        """The host of a case has what a login takes."""
+
+
+class CaseIscsiRecord(Seen, IscsiRecord):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        row = _secrets({"startup": "automatic", "intact": True, **row})
+        return {"authmethod": "CHAP" if row["username"] else "None", **row}
+
+    def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
+        """Likewise."""
+
+
+class CaseIscsiSession(Seen, IscsiSession):
+    """Each LUN is a disk of its own; after a login they are those that were asked for."""
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        luns = row.get("luns", dict.fromkeys((self.declared.get(target) or {}).get("_luns", ()), {}))
+        luns = {str(number): {"path": "/dev/disk/by-id/scsi-3%s" % number, **lun} for number, lun in luns.items()}
+        return {**_secrets({"multipath": True, "current": True, **row}), "luns": luns}
+
+    def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
+        """Likewise."""
 
 
 def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
@@ -397,7 +428,7 @@ def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     made += [CaseExports(), CaseExportTable()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
     made += [CaseLioBacking(), CaseLioTarget(), CaseLioSaved("/etc/target/saveconfig.json")]
-    made += [CaseSession()]
+    made += [CaseIscsiInitiator(), CaseIscsiRecord(), CaseIscsiSession()]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]

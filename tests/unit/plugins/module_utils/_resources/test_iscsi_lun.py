@@ -63,9 +63,6 @@ class Sessions(Rows):
     def opens(self, target: Any, before: Any, after: Any) -> str | None:
         return "unknown" if after is not None else None
 
-    def place(self, target: Any) -> str:
-        return "/dev/iscsi/" + str(target)
-
 
 def session_unit(p: dict[str, Any], look: Any) -> Unit:
     value = {"luns": UNKNOWN, "_wanted": [str(lun) for lun in p["luns"] or ()]} if p["state"] == "connected" else None
@@ -149,13 +146,16 @@ def test_from_the_login_to_the_mount_in_one_run(ground: Ground) -> None:
     assert [shown[0]["device"], shown[1]["source"]] == [DISK, DISK]
 
 
-def test_a_session_that_names_no_place_hides_more_and_comes_out_the_same(ground: Ground) -> None:
-    ground.ports["iscsi_session"].place = lambda target: ""  # type: ignore[attr-defined]
-    foreseen = run(ground, UP, check=True)
-    assert {row["before"] for row in foreseen.listed[1:]} == {"UNKNOWN"}
-    report = run(ground, UP)
-    assert report.errors == [] and report.digest == foreseen.digest
-    assert puts(ground) == ["+iscsi_session", "+superblock", "+fstab", "+node", "+mount"]
+def test_what_stands_on_another_lun_of_the_session_is_looked_at_again(ground: Ground) -> None:
+    """It may have grown. What does not differ then is left alone."""
+    ground.rows["iscsi_session", IQN] = {"luns": SERVED}
+    run(ground, entries(STACK))
+    done = len(ground.log)
+    ground.ports["iscsi_session"].served = {**SERVED, "1": {"path": DISK + "1"}}  # type: ignore[attr-defined]
+    listed = entries(STACK, luns=[0, 1], state="connected")
+    foreseen = run(ground, listed, check=True)
+    assert [(row["port"], row["before"]) for row in foreseen.listed[1:]] == [("superblock", "UNKNOWN")]
+    assert run(ground, listed).errors == [] and puts(ground)[done:] == ["+iscsi_session"]
 
 
 def test_what_is_not_blank_closes_the_session_again(ground: Ground) -> None:
