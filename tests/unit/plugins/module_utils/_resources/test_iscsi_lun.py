@@ -301,6 +301,18 @@ def test_what_stands_on_a_session_that_is_to_go(ground: Ground) -> None:
     assert refused(ground, entries(FILESYSTEM, state="disconnected")).code == "conflict"
 
 
+def test_a_lun_that_has_no_name_yet_is_not_there(ground: Ground) -> None:
+    ground.rows["iscsi_session", IQN] = {"luns": {"0": {"path": "", "size": 1 << 30}}}
+    assert refused(ground, entries(FILESYSTEM)).message == "the session with %s has no LUN 0" % IQN
+
+
+def test_a_session_whose_portals_are_silent_is_none(ground: Ground) -> None:
+    ground.rows["iscsi_session", IQN] = {"portals": (), "luns": {}}
+    error = refused(ground, entries(FILESYSTEM))
+    assert (error.code, error.message) == NOT_FOUND
+    assert run(ground, entries(FILESYSTEM, state="connected"), check=True).listed[0]["before"] == "UNKNOWN"
+
+
 def test_a_session_that_nobody_can_look_at(ground: Ground) -> None:
     ground.ports["iscsi_session"].unreadable[IQN] = StorageError("unreadable", "no sysfs")
     assert refused(ground, entries(FILESYSTEM)).code == "unreadable"
