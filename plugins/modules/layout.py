@@ -16,6 +16,9 @@ description:
     one call. One scan for each kernel interface, one plan, one apply, one lock.
   - The order of the lists and of their entries does not matter. What stands on what follows from paths, devices and
     names.
+  - Where an entry names a device it may name a LUN of an iSCSI session, as a dictionary of C(iscsi), the name of the
+    target, and C(lun), its number. The session is one that this host has, or one that the same call connects. What is
+    found on the LUN then decides whether anything is refused, and if so the session is disconnected again.
   - The plan is the same in check mode and in the real run, down to its C(plan_digest).
   - All refusals of a plan come at once, before anything is changed.
   - An action plugin serialises the declaration once on the controller. Keep large declarations in JSON, or in a file on

@@ -339,6 +339,30 @@ def test_site_and_drift(host: None, tmp_path: Path) -> None:
     assert "change trees[1] (%s)" % ROOT in report.output and "1 differences" in report.output, report.output
 
 
+def test_the_site_has_its_servers(host: None, tmp_path: Path) -> None:
+    """Each by the variables of its role, which is asked by the report too."""
+    groups = {"nfs_servers": {"hosts": {"localhost": None}}, "iscsi_servers": {"hosts": {"localhost": None}}}
+    (tmp_path / "inventory.json").write_text(json.dumps({"all": {"children": groups}}))
+    inventory = ("-i", str(tmp_path / "inventory.json"))
+    given = {"storage_become": False, "ansible_connection": "local", "iscsi_server_install": False}
+    given.update(nfs_server_install=False, nfs_server_service=False)
+    before = hosts.picture()
+    done = played(tmp_path, "bulkhead.storage.site", given, tmp_path / "none", *inventory)
+    assert done.code == 0 and "changed=0" in done.output, done.output
+    assert "Reconcile the exports" in done.output and "Reconcile targets" in done.output
+    report = played(tmp_path, "bulkhead.storage.drift_report", given, tmp_path / "none", *inventory)
+    assert report.code == 0 and "0 differences" in report.output, report.output
+    for wrong, text in (
+        ({"nfs_server_exports": [{"path": "srv", "clients": [{"host": "10.0.0.1"}]}]}, "'srv' is not absolute"),
+        ({"iscsi_server_targets": [{"target": "disks", "luns": []}]}, "'disks' is no name of iSCSI"),
+    ):
+        done = played(tmp_path, "bulkhead.storage.site", {**given, **wrong}, tmp_path / "none", *inventory)
+        assert done.code != 0 and text in done.output, done.output
+        report = played(tmp_path, "bulkhead.storage.drift_report", {**given, **wrong}, tmp_path / "none", *inventory)
+        assert report.code != 0 and "refused: " in report.output and text in report.output, report.output
+    assert hosts.changed(before, hosts.picture()) == []
+
+
 def test_the_drift_report_counts_all_and_tells_what_is_refused(host: None, tmp_path: Path) -> None:
     """All differences are counted, though a result lists 100 actions; a refusal hides nothing of the rest."""
     groups = {"job_hosts": {"hosts": {"localhost": None}}, "tenants": {"hosts": {"localhost": None}}}

@@ -12,7 +12,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE
 
 Target = Tuple[str, str]
-WORDS = {"discards": "discard", "nofail": "nofail"}
+WORDS = {"discards": "discard", "nofail": "nofail", "network": "_netdev"}
 
 
 class Line(NamedTuple):
@@ -38,9 +38,9 @@ def parse(data: bytes) -> list[Line]:
 
 
 class Crypttab:
-    """Port ``crypttab``: (file, name) -> ``{device, key_file, options, discards, nofail}``.
+    """Port ``crypttab``: (file, name) -> ``{device, key_file, options, discards, nofail, network}``.
 
-    Undeclared options of a line stay; ``discards`` and ``nofail`` are two of them.
+    Undeclared options of a line stay; the last three are some of them.
     """
 
     name, behind, slow = "crypttab", False, False
@@ -60,7 +60,7 @@ class Crypttab:
         return rows
 
     def merge(self, target: Target, now: Any, declared: Any) -> dict[str, Any]:
-        row = {**(now or {"discards": False, "nofail": False}), **declared}
+        row = {**(now or dict.fromkeys(WORDS, False)), **declared}
         words = [w for w in (now or {"options": "luks"})["options"].split(",") if w and w not in WORDS.values()]
         words += [word for name, word in WORDS.items() if row[name]]
         return {**row, "options": ",".join(words)} if now is None or row != now else now

@@ -25,7 +25,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world imp
 
 OPEN, EMPTY, SHUT = 0, 1, 2  # what a unit's cells see: the world, a fresh empty one, or a closed door
 
-_HOOKS = "merge replaces refuse opens place vanishes lowers risk outlasts fresh tells resizes resized".split()
+_HOOKS = "merge replaces refuse opens vanishes lowers risk outlasts fresh tells resizes resized".split()
 
 
 class Planner:
@@ -195,8 +195,9 @@ class Planner:
                 blind.add(index)  # what it is made of may lie behind a door, even where no cell does
             for spot, value in self.cells[index]:
                 hooks = self.hooks[spot[0]]
-                behind = self._behind(spot[1], far, see) if see and hooks.behind else OPEN
-                for action in self._cell(index, spot, value, SHUT if hidden and spot in self.owner else behind):
+                declared = spot in self.owner  # else it is a directory or the like, and its path tells
+                behind = self._behind(spot[1], far if declared else OPEN, see) if see and hooks.behind else OPEN
+                for action in self._cell(index, spot, value, SHUT if hidden and declared else behind):
                     (down.setdefault(index, []) if self._lowers(action) else build).append(action)
                     made.setdefault(index, []).append(action)
                     unseen = action.before is UNKNOWN
@@ -208,7 +209,7 @@ class Planner:
                     if hooks.opens is not None and (hidden or not unseen):
                         door = hooks.opens(spot[1], None if unseen else action.before, action.after)
                         kind = SHUT if door and (unseen or door != "empty") else EMPTY if door else OPEN
-                        see, place = max(see, kind), hooks.place(spot[1]) if hooks.place else path_of(spot[1])
+                        see, place = max(see, kind), path_of(spot[1])
                         if kind and place:
                             self.doors[place], self.openers[place] = kind, index
                         if kind == EMPTY:

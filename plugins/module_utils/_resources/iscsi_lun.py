@@ -16,7 +16,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 
 SESSION = "iscsi_session"  # the port, and the kind
 OPTIONS, MANY = ("device", "source"), ("pvs", "remove_pvs")  # of all kinds that name devices
-ONLINE = "_netdev"  # fstab(5), systemd.mount(5): mounted when there is a network, unmounted while there is one
+ONLINE = "_netdev"  # fstab(5), systemd.mount(5), crypttab(5): after there is a network, and gone before it is
 
 
 class Lun(NamedTuple):
@@ -58,8 +58,8 @@ def find(given: Any, what: str, rows: Mapping[Any, Any]) -> Lun:
     if isinstance(row, StorageError):
         raise row
     luns = row.get("luns") if row else None
-    found = luns.get(str(number)) if isinstance(luns, dict) else None
-    return Lun(name, number, found["path"] if found else "/dev/iscsi/%s/lun%d" % (name, number), found is not None)
+    path = luns.get(str(number), {}).get("path") if isinstance(luns, dict) else None  # "": udev has not named it yet
+    return Lun(name, number, path or "/dev/iscsi/%s/lun%d" % (name, number), bool(path))
 
 
 class On:
@@ -87,8 +87,7 @@ class On:
     def unit(self, p: dict[str, Any], look: Any) -> Unit:
         rows = _sessions(look)
         p, luns = self.by_path(p, rows)
-        mounted = self.kind.KIND == "mount"
-        made: Unit = self.kind.unit(_online(p) if mounted else p, look)
+        made: Unit = self.kind.unit(_online(p) if self.kind.KIND == "mount" else p, look)
         key, cells, waits = made.key, made.cells, False
         for what, lun in luns:
             key = (key[0], str(lun)) if key[1] == lun.path else key
@@ -105,8 +104,7 @@ class On:
                 _awaited(lun, said, rows, what)
                 waits = True
         needs = dict.fromkeys((*made.needs, *(("iscsi", lun.iqn) for _what, lun in luns)))
-        cells = tuple(map(_line, cells)) if mounted else cells
-        return made._replace(key=key, cells=cells, needs=tuple(needs), behind=waits)
+        return made._replace(key=key, cells=tuple(map(_line, cells)), needs=tuple(needs), behind=waits)
 
     def show(self, p: dict[str, Any], rows: Any) -> Any:
         return self.kind.show(self.by_path(p, rows.get(SESSION) or {})[0], rows)
@@ -138,12 +136,12 @@ def _online(p: dict[str, Any]) -> dict[str, Any]:
 
 def _line(cell: Cell) -> Cell:
     """What is written down for the next boot says that it takes a network, also where no options are declared."""
-    if cell.port not in ("fstab", "unit") or cell.value is None:
+    if cell.value is None or cell.port not in ("fstab", "unit", "crypttab"):
         return cell
-    words = [word for word in cell.value["options"].split(",") if word not in ("", "defaults", ONLINE)]
-    if ONLINE in cell.value["options"].split(","):
-        return cell
-    return cell._replace(value={**cell.value, "options": ",".join([*words, ONLINE])})
+    if cell.port == "crypttab":
+        return cell._replace(value={**cell.value, "network": True})
+    words = [word for word in cell.value["options"].split(",") if word not in ("", "defaults")]
+    return cell if ONLINE in words else cell._replace(value={**cell.value, "options": ",".join([*words, ONLINE])})
 
 
 def _sessions(look: Any) -> Mapping[Any, Any]:

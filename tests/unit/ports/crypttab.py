@@ -18,6 +18,6 @@ def case_crypttab() -> Iterator[tuple[Any, Any, Any, Any]]:
         with open(path + "/crypttab", "wb") as f:
             f.write(b"# <name> <device> <key>\nroot\tUUID=1\tnone\tluks,x-initrd.attach\n")
         device = {"device": "/dev/disk/by-id/a", "key_file": "/etc/key"}
-        first = {**device, "options": "luks", "discards": False, "nofail": False}
-        second = {**device, "options": "luks,nofail", "discards": False, "nofail": True}
+        first = {**device, "options": "luks", "discards": False, "nofail": False, "network": False}
+        second = {**device, "options": "luks,nofail", "discards": False, "nofail": True, "network": False}
         yield Crypttab(booted=path + "/no"), (path + "/crypttab", "vault"), first, second

@@ -76,6 +76,14 @@ def test_short_lines_are_read_and_filled_up(file: str) -> None:
     assert content(file) == b"a /dev/a /etc/key nofail"
 
 
+def test_what_takes_a_network_says_so(tmp_path: Any) -> None:
+    file = str(tmp_path / "crypttab")
+    declare(file, "a", {"device": "/dev/a", "key_file": "/k", "network": True})
+    assert content(file) == b"a /dev/a /k luks,_netdev\n"
+    declare(file, "a", {"nofail": True})
+    assert content(file) == b"a /dev/a /k luks,nofail,_netdev\n", "what is not declared stays"
+
+
 def test_a_new_file_is_nobody_elses_to_read(tmp_path: Any) -> None:
     file = str(tmp_path / "crypttab")
     declare(file, "vault", WANTED)

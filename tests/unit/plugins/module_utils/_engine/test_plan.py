@@ -476,24 +476,23 @@ def test_a_door_that_waits_itself_hides_what_is_behind_it(house: Ground) -> None
         assert [a.before for a in found.actions] == [UNKNOWN, UNKNOWN] and found.now == []
 
 
-def test_a_door_may_say_where_that_is_what_it_opens(house: Ground) -> None:
-    """Elsewhere things are seen as they are, as is what they imply."""
+def test_what_is_implied_lies_where_its_path_says(house: Ground) -> None:
+    """The directory of a mount point is seen, whatever is to be mounted there; what lies beneath the mount is not."""
     Nodes("node", house)
     Mounts("mount", house, behind=False, door="unknown")
     house.rows["node", "/s"] = house.rows["node", "/s/m"] = DIRECTORY
-    house.rows["room", "/s/x"] = {"x": 1}
     house.lies = lambda spot: None
-    inside = unit(
-        "in", ("room", "/dev/d/1", {}), ("room", "/s/x", {"x": 1}), needs=(("x", "d"),), provides=(("x", "in"),)
-    )
-    over = unit("over", ("mount", "/s/m", {}), needs=(("x", "in"),), provides=(("path", "/s/m"),), behind=True)
-    top = unit("top", ("node", "/s/m/a", DIRECTORY), ("node", "/s/b", DIRECTORY), needs=(("path", "/s/m/a"),))
-    assert {a.before for a in planned(house, DOOR, inside, over, top).actions[1:]} == {UNKNOWN}
-    house.ports["door"].place = lambda target: "/dev/" + target  # type: ignore[attr-defined]
-    found = planned(house, DOOR, inside, over, top)
-    assert [(a.port, a.target, a.before) for a in found.actions[1:]] == [
-        ("room", "/dev/d/1", UNKNOWN), ("mount", "/s/m", UNKNOWN), ("node", "/s/m/a", UNKNOWN), ("node", "/s/b", None)
-    ]  # fmt: skip
+    inside = unit("in", ("room", 1, {}), needs=(("x", "d"),), provides=(("x", "in"),))
+    for behind in (True, False):
+        over = unit("over", ("mount", "/s/m", {}), needs=(("x", "in"),), provides=(("path", "/s/m"),), behind=behind)
+        top = unit("top", ("node", "/s/m/a/b", DIRECTORY), needs=(("path", "/s/m/a"),))
+        found = planned(house, DOOR, inside, over, top)
+        assert [(a.port, a.target, a.before) for a in found.actions[1:]] == [
+            ("room", 1, UNKNOWN), ("mount", "/s/m", UNKNOWN if behind else None),
+            ("node", "/s/m/a", UNKNOWN), ("node", "/s/m/a/b", UNKNOWN),
+        ]  # fmt: skip
+    declared = unit("over", ("node", "/s/m", DIRECTORY), needs=(("x", "in"),))
+    assert [a.before for a in planned(house, DOOR, inside, declared).actions[1:]] == [UNKNOWN, UNKNOWN]
 
 
 # -- refusals, and the whole

@@ -63,9 +63,6 @@ class Sessions(Rows):
     def opens(self, target: Any, before: Any, after: Any) -> str | None:
         return "unknown" if after is not None else None
 
-    def place(self, target: Any) -> str:
-        return "/dev/iscsi/" + str(target)
-
 
 def session_unit(p: dict[str, Any], look: Any) -> Unit:
     value = {"luns": UNKNOWN, "_wanted": [str(lun) for lun in p["luns"] or ()]} if p["state"] == "connected" else None
@@ -149,13 +146,16 @@ def test_from_the_login_to_the_mount_in_one_run(ground: Ground) -> None:
     assert [shown[0]["device"], shown[1]["source"]] == [DISK, DISK]
 
 
-def test_a_session_that_names_no_place_hides_more_and_comes_out_the_same(ground: Ground) -> None:
-    ground.ports["iscsi_session"].place = lambda target: ""  # type: ignore[attr-defined]
-    foreseen = run(ground, UP, check=True)
-    assert {row["before"] for row in foreseen.listed[1:]} == {"UNKNOWN"}
-    report = run(ground, UP)
-    assert report.errors == [] and report.digest == foreseen.digest
-    assert puts(ground) == ["+iscsi_session", "+superblock", "+fstab", "+node", "+mount"]
+def test_what_stands_on_another_lun_of_the_session_is_looked_at_again(ground: Ground) -> None:
+    """It may have grown. What does not differ then is left alone."""
+    ground.rows["iscsi_session", IQN] = {"luns": SERVED}
+    run(ground, entries(STACK))
+    done = len(ground.log)
+    ground.ports["iscsi_session"].served = {**SERVED, "1": {"path": DISK + "1"}}  # type: ignore[attr-defined]
+    listed = entries(STACK, luns=[0, 1], state="connected")
+    foreseen = run(ground, listed, check=True)
+    assert [(row["port"], row["before"]) for row in foreseen.listed[1:]] == [("superblock", "UNKNOWN")]
+    assert run(ground, listed).errors == [] and puts(ground)[done:] == ["+iscsi_session"]
 
 
 def test_what_is_not_blank_closes_the_session_again(ground: Ground) -> None:
@@ -301,6 +301,18 @@ def test_what_stands_on_a_session_that_is_to_go(ground: Ground) -> None:
     assert refused(ground, entries(FILESYSTEM, state="disconnected")).code == "conflict"
 
 
+def test_a_lun_that_has_no_name_yet_is_not_there(ground: Ground) -> None:
+    ground.rows["iscsi_session", IQN] = {"luns": {"0": {"path": "", "size": 1 << 30}}}
+    assert refused(ground, entries(FILESYSTEM)).message == "the session with %s has no LUN 0" % IQN
+
+
+def test_a_session_whose_portals_are_silent_is_none(ground: Ground) -> None:
+    ground.rows["iscsi_session", IQN] = {"portals": (), "luns": {}}
+    error = refused(ground, entries(FILESYSTEM))
+    assert (error.code, error.message) == NOT_FOUND
+    assert run(ground, entries(FILESYSTEM, state="connected"), check=True).listed[0]["before"] == "UNKNOWN"
+
+
 def test_a_session_that_nobody_can_look_at(ground: Ground) -> None:
     ground.ports["iscsi_session"].unreadable[IQN] = StorageError("unreadable", "no sysfs")
     assert refused(ground, entries(FILESYSTEM)).code == "unreadable"
@@ -387,6 +399,10 @@ def test_every_kind_says_of_a_lun_what_it_says_of_its_path(ground: Ground, name:
     path = {key: DISK if value is LUN else value for key, value in OTHERS[name].items()}
     path.update({"pvs": [DISK, "/dev/disk/by-id/virtio-1"]} if "pvs" in path else {})
     by_path, by_lun = units(ground, entries({name: [path]}) + entries({name: [OTHERS[name]]}))
+    network = [
+        cell._replace(value={**cell.value, "network": True}) for cell in by_path.cells if cell.port == "crypttab"
+    ]
+    by_path = by_path._replace(cells=tuple(network.pop() if c.port == "crypttab" else c for c in by_path.cells))
     assert by_lun.cells == by_path.cells and by_lun.provides == by_path.provides and not by_lun.behind
     assert by_lun.needs == (*by_path.needs, ("iscsi", IQN))
     assert by_lun.key in (by_path.key, (by_path.key[0], entry(LUN)))
