@@ -146,7 +146,8 @@ def test_one_play_builds_a_server_and_two_clients(guests: dict[str, lab.Guest], 
 
     awaited = "for turn in $(seq 60); do findmnt -n /mnt/blue && exit; sleep 1; done"  # nofail: no boot waits for it
     for name in ("alpha", "beta"):
-        guests[name].run(["systemctl", "enable", "remote-fs.target"])  # as Debian has it, and the lab's image has not
+        wanted = ["remote-fs.target", "open-iscsi.service", "iscsid.socket"]
+        guests[name].run(["systemctl", "enable", *wanted])  # as Debian has it, and the lab's image has not
         guests[name].reboot()
         assert "nfs4" in guests[name].run(["sh", "-c", awaited]).stdout
         assert "ext4" in guests[name].run(["sh", "-c", awaited.replace("blue", "own")]).stdout

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths that are asked for by name: not where others may answer, or never answer."""
+"""Paths by name: not where another user's program (FUSE) may answer, or nobody."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _mounted() -> bool:
 
 
 def unasked(path: str) -> None:
-    """``unsafe_path`` if the way to a path leads through another user's (FUSE), or is a tenant's while there is any."""
+    """``unsafe_path`` if the way to a path leads through one, or is a tenant's to choose while there is any."""
     if _mounted():
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import foreign
 
@@ -24,10 +24,10 @@ def unasked(path: str) -> None:
 
 
 def opened(path: str) -> int:
-    """To be looked at, ``unreachable`` where that would wait for a target that is gone."""
+    """To look at; ``unreachable`` if a target is gone."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    seen = os.fstat(fd).st_rdev
-    if re.search("/session|/dm-", os.path.realpath("/sys/dev/block/%d:%d" % (os.major(seen), os.minor(seen)))):
+    dev = os.fstat(fd).st_rdev
+    if re.search("/session|/dm-", os.path.realpath("/sys/dev/block/%d:%d" % (os.major(dev), os.minor(dev)))):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import remote_disk
 
         return remote_disk.answering(fd, path)
