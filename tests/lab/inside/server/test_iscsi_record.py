@@ -231,6 +231,11 @@ def test_the_defaults_of_this_host_do_not_show_through():
         both({"portals": FAR, "startup": "manual"})
         assert [auth(portal)[:2] for portal in FAR] == [("them", "theirs")] * 2
         assert shown(FAR[1])["node.startup"] == "manual"
+    change = ("-o", "update", "-n", "node.session.auth.password", "-v", "wrong")
+    iscsiadm("-m", "node", "-T", IQN, "-p", FAR[1], *change)
+    both({"portals": (HERE, *FAR)})
+    assert auth(HERE)[:2] == ("them", "theirs"), "as the first of those that were there, not as this host has it now"
+    assert auth(FAR[1])[:2] == ("them", "wrong")
 
 
 def test_what_others_say_by_iscsiadm_is_drift():
