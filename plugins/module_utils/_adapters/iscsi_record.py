@@ -26,6 +26,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 )
 
 FOLDERS = ("/var/lib/iscsi", "/etc/iscsi")  # since open-iscsi 2.1.10 the first; a distribution may have another
+PARTS = ("/nodes", "/send_targets")
 PROGRAMS = tuple(folder + "/iscsiadm" for folder in ("/usr/sbin", "/sbin", "/usr/bin", "/bin"))
 LOCKS = "/run/lock/iscsi"
 LOCK, OURS = "/lock.write", "/lock.bulkhead"
@@ -94,8 +95,11 @@ class IscsiRecord:
 
     def nodes(self) -> str:
         """The folder of all records, "" where there is none yet."""
-        base = self.given or place()
+        base = self.base()
         return base + "/nodes" if base and os.path.isdir(base + "/nodes") else ""
+
+    def base(self) -> str:
+        return self.given or place()
 
     def row(self, target: str) -> dict[str, Any] | None:
         found = contents(folder(self.nodes(), target)) if self.nodes() else None
@@ -151,7 +155,7 @@ def method(declared: Any) -> str:
 
 def place() -> str:
     """The folder that iscsiadm of this host was built for; "" while there is no database."""
-    there = [each for each in FOLDERS if os.path.isdir(each + "/nodes")]
+    there = [each for each in FOLDERS if any(os.path.isdir(each + part) for part in PARTS)]
     if there == [FOLDERS[0]] or not there:
         return "".join(there)
     for program in PROGRAMS:  # an upgrade may have left the other one behind
@@ -163,7 +167,7 @@ def place() -> str:
         built = [each for each in FOLDERS if each.encode() + b"/nodes" in code]
         if len(built) == 1:
             return built[0]
-    if len(there) == 1 or os.path.samefile(there[0] + "/nodes", there[1] + "/nodes"):
+    if len(there) == 1 or os.path.realpath(there[0] + "/nodes") == os.path.realpath(there[1] + "/nodes"):
         return there[0]
     text = "there are records of iSCSI in %s, and nobody can tell which count" % " and ".join(there)
     raise StorageError("unreadable", text, "remove those that iscsiadm -m node does not show")
@@ -199,6 +203,10 @@ def contents(here: str) -> Found | None:
 
 
 def _record(path: str, entry: re.Match[str]) -> Record:
+    return read(path, canonical(entry.group(1), entry.group(2)))
+
+
+def read(path: str, portal: str) -> Record:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             about = os.fstat(stream.fileno())
@@ -209,7 +217,7 @@ def _record(path: str, entry: re.Match[str]) -> Record:
         raise strange(path) from error
     except OSError as error:
         raise strange(path) if os.path.islink(path) else failure(error, "cannot read " + path) from error
-    return Record(canonical(entry.group(1), entry.group(2)), text, bool(about.st_mode & 0o077))
+    return Record(portal, text, bool(about.st_mode & 0o077))
 
 
 def strange(path: str) -> StorageError:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A database of open-iscsi of its own, and the guest's iscsiadm, for the port contract suite."""
+"""A database of open-iscsi of its own, the guest's iscsiadm, and a target, for the port contract suite."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import subprocess
 from contextlib import contextmanager
 from typing import Any, Iterator
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_discovery import IscsiDiscovery
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import FOLDERS, IscsiRecord
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret
 from ansible_collections.bulkhead.storage.tests.support import namespace
+from ansible_collections.bulkhead.storage.tests.unit.ports import iscsi_target
 
 IQN = "iqn.2026-01.org.example:contract"
 
@@ -37,3 +39,36 @@ def guest_case_iscsi_record() -> Iterator[tuple[Any, Any, Any, Any]]:
         yield IscsiRecord(), IQN, first, second
     finally:
         subprocess.run(["umount", FOLDERS[0]], check=True)
+
+
+@contextmanager
+def guest_case_iscsi_discovery() -> Iterator[tuple[Any, Any, Any, Any]]:
+    """Of a target that the guest serves itself, and that asks whoever wants to know for a password."""
+    namespace.enter()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "database", FOLDERS[0]], check=True)
+    try:
+        with iscsi_target.guest_case_lio_target() as (served, target, value, _second):
+            served.put(target, None, value)
+            asked(user="user", password="a secret of 12", user_in="me", password_in="another secret")
+            first = {
+                "username": "user",
+                "password": Secret("a secret of 12"),
+                "mutual_username": None,
+                "mutual_password": None,
+                "offered": True,
+            }
+            second = {**first, "mutual_username": "me", "mutual_password": Secret("another secret")}
+            try:
+                yield IscsiDiscovery(), (target, value["portals"][0]), first, second
+            finally:
+                asked()
+    finally:
+        subprocess.run(["umount", FOLDERS[0]], check=True)
+
+
+def asked(user: str = "", password: str = "", user_in: str = "", password_in: str = "") -> None:
+    """What this host wants to know from who asks for its targets; nothing without a user."""
+    words = {"userid": user, "password": password, "userid_mutual": user_in, "password_mutual": password_in}
+    for name, text in {**words, "enforce_discovery_auth": "1" if user else "0"}.items():
+        with open("/sys/kernel/config/target/iscsi/discovery_auth/" + name, "w", encoding="ascii") as stream:
+            stream.write(text or "NULL")
