@@ -14,7 +14,13 @@ import os
 import time
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import blank, child, iscsi_login, program
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import (
+    blank,
+    child,
+    iscsi_login,
+    iscsi_recordchange,
+    program,
+)
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_session import AUTH, disks, read
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.sysfs_block import Sysfs, known_as
@@ -287,6 +293,7 @@ def _renew(port: Any, target: str, after: Any, here: dict[str, Any], until: floa
 
 def _run(port: Any, argv: list[str], until: float) -> tuple[int, bytes, bytes]:
     """An end that is not too near: a login that is cut off goes on in iscsid."""
+    iscsi_recordchange.mend()
     seconds = max(until - time.monotonic(), 5.0)
     found: tuple[int, bytes, bytes] = (port.run or program.execute)(argv, timeout=seconds)
     return found

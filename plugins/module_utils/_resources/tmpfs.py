@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, octal, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options
@@ -98,7 +98,7 @@ def bounds(p: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "o:size": room, "o:nr_inodes": inodes,
     }  # fmt: skip
     if p.get("mode") is not None:
-        live["o:mode"] = names.mode(p["mode"])
+        live["o:mode"] = octal.mode(p["mode"])
     for option, key in (("owner", "o:uid"), ("group", "o:gid")):
         if p.get(option) is not None:
             live[key] = p[option]

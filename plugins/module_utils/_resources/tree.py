@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, octal
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
 
@@ -71,7 +71,7 @@ def _value(entry: dict[str, Any]) -> dict[str, Any]:
         raise StorageError("unsupported", "project of a tree entry is not supported yet", "leave it out")
     value = {"type": entry["type"]}
     if entry["mode"] is not None:
-        value["mode"] = names.mode(entry["mode"])
+        value["mode"] = octal.mode(entry["mode"])
     value.update((k, entry[k]) for k in ("owner", "group", "acl", "default_acl") if entry[k] is not None)
     return value
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, octal, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, tmpfs
@@ -157,7 +157,7 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         "size": bytes_,
         "path": old.get("path", _path(p, place, kind, scope)),
         "attachments": _used(p, _holders(p, old), p["sharing"] or old.get("sharing", "read_write")),
-        "mode": names.mode(p["mode"]) if p["mode"] is not None else old.get("mode", 0o750),
+        "mode": octal.mode(p["mode"]) if p["mode"] is not None else old.get("mode", 0o750),
         "scope": scope,
         "sharing": p["sharing"] or old.get("sharing", "read_write"),
         "labels": _labels(p["labels"]) if p["labels"] is not None else old.get("labels", {}),

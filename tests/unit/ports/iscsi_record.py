@@ -9,11 +9,9 @@ import subprocess
 from contextlib import contextmanager
 from typing import Any, Iterator
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_discovery import IscsiDiscovery
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import FOLDERS, IscsiRecord
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret
 from ansible_collections.bulkhead.storage.tests.support import namespace
-from ansible_collections.bulkhead.storage.tests.unit.ports import iscsi_target
 
 IQN = "iqn.2026-01.org.example:contract"
 
@@ -39,36 +37,3 @@ def guest_case_iscsi_record() -> Iterator[tuple[Any, Any, Any, Any]]:
         yield IscsiRecord(), IQN, first, second
     finally:
         subprocess.run(["umount", FOLDERS[0]], check=True)
-
-
-@contextmanager
-def guest_case_iscsi_discovery() -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Of a target that the guest serves itself, and that asks whoever wants to know for a password."""
-    namespace.enter()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "database", FOLDERS[0]], check=True)
-    try:
-        with iscsi_target.guest_case_lio_target() as (served, target, value, _second):
-            served.put(target, None, value)
-            asked(user="user", password="a secret of 12", user_in="me", password_in="another secret")
-            first = {
-                "username": "user",
-                "password": Secret("a secret of 12"),
-                "mutual_username": None,
-                "mutual_password": None,
-                "offered": True,
-            }
-            second = {**first, "mutual_username": "me", "mutual_password": Secret("another secret")}
-            try:
-                yield IscsiDiscovery(), (target, value["portals"][0]), first, second
-            finally:
-                asked()
-    finally:
-        subprocess.run(["umount", FOLDERS[0]], check=True)
-
-
-def asked(user: str = "", password: str = "", user_in: str = "", password_in: str = "") -> None:
-    """What this host wants to know from who asks for its targets; nothing without a user."""
-    words = {"userid": user, "password": password, "userid_mutual": user_in, "password_mutual": password_in}
-    for name, text in {**words, "enforce_discovery_auth": "1" if user else "0"}.items():
-        with open("/sys/kernel/config/target/iscsi/discovery_auth/" + name, "w", encoding="ascii") as stream:
-            stream.write(text or "NULL")

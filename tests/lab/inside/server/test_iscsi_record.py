@@ -11,7 +11,6 @@ import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -19,14 +18,11 @@ import time
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import iscsi_recordchange
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_discovery import IscsiDiscovery
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_initiator import IscsiInitiator
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_record import IscsiRecord
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Secret
 from ansible_collections.bulkhead.storage.tests.support import quotas
 from ansible_collections.bulkhead.storage.tests.support.quotas import sh, until
-from ansible_collections.bulkhead.storage.tests.unit.ports import iscsi_record as ports
 
 BASE, NODES = "/var/lib/iscsi", "/var/lib/iscsi/nodes"
 IQN, TEN, ME = "iqn.2026-01.org.example:vol1", "iqn.2026-01.org.example:vol10", "iqn.2026-01.org.example:me"
@@ -434,99 +430,3 @@ def test_killed_anywhere_the_next_run_converges():
         assert not os.path.exists(IscsiRecord().locks + "/lock.write") or states[state] is None
         iscsi_recordchange.mend()
     assert killed == len(chosen) and len(points) >= 60
-
-
-# -- what a portal offers ------------------------------------------------------------------------------------------
-
-
-def discover(declared, target=IQN, portal=HERE, seconds=20.0):
-    port = IscsiDiscovery(seconds=seconds)
-    spot = (target, portal)
-    row = port.scan([spot]).get(spot)
-    after = port.merge(spot, row, {**declared, "offered": True})
-    assert port.refuse(spot, row, after, set()) is None
-    port.put(spot, row, after)
-    assert port.same(spot, port.scan([spot])[spot], {**declared, "offered": True})
-
-
-def code_of(run):
-    with pytest.raises(StorageError) as raised:
-        run()
-    assert "secret" not in str(raised.value.as_dict())
-    return raised.value.code
-
-
-def test_a_target_is_offered_or_it_is_not():
-    serve(None, TEN)
-    start = picture()
-    assert code_of(lambda: discover(NONE)) == "not_found", "another begins alike"
-    assert picture().keys() - start.keys() <= {BASE + "/send_targets"}
-    discover(NONE, TEN)
-    record = BASE + "/send_targets/127.0.0.1,3260/st_config"
-    assert picture().keys() - start.keys() <= {BASE + "/send_targets", os.path.dirname(record), record}
-    spot, port = (TEN, HERE), IscsiDiscovery()
-    assert not port.scan([spot])[spot]["offered"], "who did not ask does not know"
-    have({"portals": (HERE,), **NONE}, TEN)
-    assert port.same(spot, port.scan([spot])[spot], {**NONE, "offered": True})
-    have(None, TEN)
-    ports.asked(user="user", password="a secret of 12")
-    try:
-        before = picture()
-        wrong = {**CHAP, "password": Secret("a secret of 13")}
-        assert code_of(lambda: discover(wrong, TEN)) == "denied"
-        assert {path: value[2] for path, value in before.items() if path == record} == {
-            path: value[2] for path, value in picture().items() if path == record
-        }
-        assert code_of(lambda: discover(NONE, TEN)) in ("denied", "failed")
-        _status, said = quotas.traced(
-            lambda: discover(CHAP, TEN) or 0, "-qq", "-v", "-s", "999", "-e", "trace=execve,openat"
-        )
-        assert '"--discover"' in said and "a secret" not in said and os.stat(record).st_mode & 0o777 == 0o600
-        assert re.findall(r'"\.bulkhead-[0-9a-f]+", [A-Z_|]*O_CREAT[A-Z_|]*, (\d+)', said) == ["0600"]
-        text = iscsiadm("-m", "discoverydb", "-t", "st", "-p", HERE, "-S")
-        assert "auth.password = a secret of 12\n" in text and "auth.authmethod = CHAP\n" in text
-        assert nodes() == []
-    finally:
-        ports.asked()
-
-
-def test_a_portal_that_does_not_answer():
-    text = "discovery.sendtargets.reopen_max = 0\n"
-    with configured(text), socket.create_server(("127.0.0.1", 3299)):
-        start = {path for path in picture() if "/send_targets/" in path}
-        assert code_of(lambda: discover(NONE, portal="127.0.0.1:3298")) == "unreachable"
-        assert code_of(lambda: discover(NONE, portal="127.0.0.1:3299", seconds=1.5)) == "timeout"
-        assert {path for path in picture() if "/send_targets/" in path} == start
-
-
-# -- the name of this host -----------------------------------------------------------------------------------------
-
-
-def test_the_name_by_which_it_logs_in():
-    serve(None)
-    both({"portals": (HERE,), **NONE})
-    with open(NAME, "w", encoding="ascii") as stream:
-        stream.write("# a word\nInitiatorName=%s:other\nInitiatorAlias=x\n" % ME)
-    port = IscsiInitiator()
-    assert not port.scan()[NAME]["heard"], "iscsid runs, and has read another"
-    name({"name": ME + ":other"})
-    assert login() == AUTHORIZATION, "iscsid has the name that the target does not know"
-    name({"name": ME})
-    with open(NAME, encoding="ascii") as stream:
-        assert stream.read() == "# a word\nInitiatorName=%s\nInitiatorAlias=x\n" % ME
-    assert login() == 0
-    row = port.scan()[NAME]
-    with pytest.raises(StorageError) as raised:
-        port.put(NAME, row, {"name": ME + ":third", "heard": True})
-    assert raised.value.code == port.refuse(NAME, row, {"name": ME + ":third"}, set()).code == "in_use"
-    assert port.scan()[NAME] == row == {"name": ME, "heard": True}
-    logout()
-
-
-def name(declared):
-    port = IscsiInitiator()
-    row = port.scan()[NAME]
-    assert not port.same(NAME, row, declared)
-    port.put(NAME, row, port.merge(NAME, row, declared))
-    port.flush()
-    assert port.same(NAME, IscsiInitiator().scan()[NAME], declared)

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, octal, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 DATA = Path(__file__).resolve().parents[4] / "data"
@@ -208,7 +208,7 @@ def test_lengths_are_of_bytes() -> None:
     ],
 )
 def test_modes(value: Any, expected: int) -> None:
-    assert names.mode(value) == expected
+    assert octal.mode(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_modes(value: Any, expected: int) -> None:
     ["", "75", "0o750", "888", "u=rwx", "10000", "000750", "-750", "7 5 0", "٧٥٠", None, 1.5, True, -1, 0o10000],
 )
 def test_wrong_modes(wrong: Any) -> None:
-    assert "is not an octal mode" in refused(names.mode, wrong, "mode").message
+    assert "is not an octal mode" in refused(octal.mode, wrong, "mode").message
     with pytest.raises(StorageError) as caught:
-        names.mode(wrong)
+        octal.mode(wrong)
     assert caught.value.details["option"] == "mode"
