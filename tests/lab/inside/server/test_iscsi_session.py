@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import functools
 import glob
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_session, iscsi_target
-from ansible_collections.bulkhead.storage.tests.support import quotas
+from ansible_collections.bulkhead.storage.tests.support import crash, quotas
 from ansible_collections.bulkhead.storage.tests.support.quotas import sh, until
 
+crash.DEADLINE = 300.0  # an emulated guest on a busy host
 MIB = 1 << 20
 IQN, LONGER = "iqn.2026-01.org.example:vol1", "iqn.2026-01.org.example:vol10"
 ME = "iqn.1993-08.org.debian:01:server"
@@ -101,6 +105,7 @@ def size(device):
 def initiator():
     with open("/etc/iscsi/initiatorname.iscsi", "w", encoding="ascii") as stream:
         stream.write("InitiatorName=%s\n" % ME)
+    crash.prepare(modules=False)
     sh(["systemctl", "restart", "iscsid"])
     with quotas.own_catalogue():
         yield
@@ -435,3 +440,78 @@ def test_a_portal_of_ipv6():
         both(portals=["[fd00:77::13]"], state="absent")
     finally:
         sh(["ip", "address", "del", "fd00:77::13/64", "dev", "lo"])
+
+
+def test_a_password_is_nowhere_but_where_it_must_be():
+    """In no argument of a program, no answer, no journal; in the record, which only root reads."""
+    words = ["canary-%s" % os.urandom(8).hex() for _each in range(3)]
+    chap = {"username": "user", "password": words[0], "mutual_username": "t", "mutual_password": words[1]}
+    serve(chap=chap)
+    sh(["rm", "-rf", "/var/lib/bulkhead/journal"])
+    code = (
+        "import json, sys\n"
+        "from ansible_collections.bulkhead.storage.tests.support import quotas\n"
+        "print(json.dumps(quotas.converge([], **json.loads(sys.stdin.read()))))\n"
+    )
+    log = "/run/lab-strace"
+    argv = ["strace", "-f", "-qq", "-s", "9999", "-v", "-e", "trace=execve,openat,rename", "-o", log]
+    entry = {**ONE, "chap": chap}
+    planted = [sys.executable, "-c", "import subprocess; subprocess.run(['true', %r])" % words[2]]
+    subprocess.run([*argv, *planted], check=True, timeout=60)
+    with open(log, encoding="utf-8", errors="replace") as stream:
+        assert words[2] in stream.read(), "what is on a command line would be seen"
+    for each in (entry, {**entry, "wait": 29}, {"target": IQN, "state": "absent"}):
+        text = json.dumps({"iscsi_sessions": [each]}).encode()
+        done = subprocess.run(
+            [*argv, sys.executable, "-c", code], input=text, check=True, capture_output=True, timeout=300
+        )
+        assert codes(json.loads(done.stdout)) == [], done.stdout
+        assert not any(word.encode() in done.stdout + done.stderr for word in words)
+        with open(log, encoding="utf-8", errors="replace") as stream:
+            traced = stream.read()
+        assert "iscsi" in traced and not any(word in traced for word in words)
+        places = ["/var/lib/bulkhead", "/var/lib/iscsi", "/etc", "/tmp", "/run", "/var/log"]
+        files = sh(["grep", "-rlE", "|".join(words), *places, "--exclude=saveconfig.json"], False).split()
+        assert files == ([] if "state" in each else ["%s/%s/%s" % (NODES, IQN, HERE.replace(":", ","))])
+        assert all(os.stat(path).st_mode & 0o777 == 0o600 for path in files)
+    assert not any(word in sh(["journalctl", "-b", "--no-pager", "-q"]) for word in words[:2])
+
+
+def test_killed_anywhere_the_next_run_converges():
+    """SIGKILL when a program starts or ends, or a file is written; then it is logged in, or nothing is left."""
+    serve()
+    both()
+    both(state="absent")
+    empty = picture()
+    step = 1 if "BULKHEAD_SOAK" in os.environ else 9
+    tried = {}
+    for name, entry, other in (("in", {}, {"state": "absent"}), ("out", {"state": "absent"}, {})):
+        number = step
+        while True:
+            assert codes(converge(**other)) == []
+            count = 0
+
+            def decide(call, last=number):
+                nonlocal count
+                if call.own or call.name in ("execve", "exit_group"):
+                    count += 1
+                    if count == last:
+                        return crash.Kill(caller=not call.own)
+                return None
+
+            ended = crash.forked(functools.partial(_told, entry), decide, within=False)
+            if ended.result is not None:
+                break
+            assert ended.status == -9, ended.output
+            done = converge(**entry)
+            assert codes(done) == [], (name, number, done)
+            assert picture() == empty if name == "out" else sessions() == [(IQN, HERE)], (name, number)
+            quiet(**entry)
+            number += step
+        tried[name] = number // step - 1
+    print("killed", tried)
+    assert min(tried.values()) >= (20 if step == 1 else 1), tried
+
+
+def _told(entry):
+    print(json.dumps(converge(**entry), default=repr))
