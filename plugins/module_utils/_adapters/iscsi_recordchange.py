@@ -34,8 +34,9 @@ def refusal(target: str, before: Any, after: Any) -> StorageError | None:
     """``missing_tool``, or ``invalid`` for what a record cannot hold."""
     if "_files" in after:
         return None
+    after = _settled(after)
     startup, portals = after.get("startup"), set(after.get("portals") or ())
-    if startup is not None and startup not in _STARTUPS and not isinstance(startup, tuple):
+    if startup is not None and startup not in _STARTUPS:
         return StorageError("invalid", "startup %.40r is none" % (startup,), option="startup")
     if not portals:
         return StorageError("invalid", "a record of iSCSI has a portal", option="portals")
