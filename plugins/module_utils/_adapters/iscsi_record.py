@@ -105,7 +105,7 @@ class IscsiRecord:
         found = contents(folder(self.nodes(), target)) if self.nodes() else None
         if found is None:
             return None
-        records, left = found
+        records, left = found[0], found[1]
         whole = [record for _path, record in sorted(records.items()) if record.whole]
         said = [fields(record.text) for record in whole]
         row: dict[str, Any] = {"portals": tuple(sorted({record.portal for record in whole}))}

@@ -42,8 +42,9 @@ def codes(answer):
     return [error["code"] for error in answer["refused"] + answer["errors"]]
 
 
-def serve(target=IQN, luns=((0, 64),), chap=CHAP, **more):
+def serve(target=IQN, luns=((0, 64),), **more):
     """A target of this guest, with images of so many MiB."""
+    chap = more.pop("chap", CHAP)
     luns = [{"lun": n, "file": "%s/%s-%d.img" % (IMAGES, target[-5:], n), "size": "%dMiB" % size} for n, size in luns]
     entry = {"target": target, "luns": luns, "portals": [HERE, ALSO], "initiators": [{"iqn": ME, "chap": chap}]}
     made = quotas.converge([], iscsi_targets=[{**entry, **more}])

@@ -447,10 +447,10 @@ def test_every_kind_is_gone_with_its_session(ground: Ground, name: str) -> None:
 
 def test_luks_on_a_lun_and_what_is_in_it(ground: Ground) -> None:
     """Three doors, one behind the other."""
-    ground.lies = lambda spot: {
+    ground.lies = {
         ("luks", DISK): ("iscsi_session", IQN), ("mapping", "/dev/mapper/v"): ("luks", DISK),
         ("superblock", "/dev/mapper/v"): ("mapping", "/dev/mapper/v"),
-    }.get(spot)  # fmt: skip
+    }.get  # fmt: skip
     ground.ports["mapping"].door = "unknown"
     document = {
         "luks_devices": [{"device": LUN, "name": "v", "key_file": "/k"}],
