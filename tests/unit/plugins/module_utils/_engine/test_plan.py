@@ -866,6 +866,25 @@ def test_only_what_lies_beneath_a_fresh_mount_is_hidden_by_it(ground: Ground) ->
     assert made == [("mount", "/m"), ("node", "/m/x"), ("mount", "/s/x")]
 
 
+def test_a_door_knows_whether_it_was_open(ground: Ground) -> None:
+    """What is mounted and only changes hides nothing; one that nobody sees counts as shut."""
+    seen = []
+
+    def opens(target: Any, before: Any, after: Any) -> Any:
+        seen.append((target, before, after))
+        return None if before else "unknown"
+
+    ground.ports["mount"].opens = opens
+    ground.rows["mount", "/m"], ground.rows["node", "/m"] = {"x": 2}, DIRECTORY
+    one = unit("one", ("mount", "/m", {"x": 1}), provides=(("path", "/m"),))
+    two = unit("two", ("mount", "/m/y", {"x": 3}), needs=(("path", "/m/y"),))
+    found = planned(ground, one, two)
+    assert seen == [("/m", {"x": 2}, {"x": 1}), ("/m/y", None, {"x": 3})] and not found.conditional
+    del ground.rows["mount", "/m"], seen[:]
+    found = planned(ground, one, two)
+    assert seen == [("/m", None, {"x": 1}), ("/m/y", None, {"x": 3})] and found.conditional
+
+
 def test_what_a_fresh_mount_hides_is_not_there_for_who_stands_on_it(ground: Ground) -> None:
     ground.rows.update({("node", path): DIRECTORY for path in ("/m", "/m/lib", "/s", "/s/x")})
     ground.ports["mount"].opens = lambda target, before, after: "empty" if target == "/m" else None
