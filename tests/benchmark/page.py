@@ -82,7 +82,7 @@ What stands between the figures and the goals that are not reached:
 
 def written(found: Found) -> str:
     parts = [_HEAD % {"date": found["date"], **found["machine"]}, _goals(found), _plays(found), _module(found)]
-    parts += [_loops(found), _guest(found), _thin(found), _jobs(found), _floor(found), _mitogen(found)]
+    parts += [_loops(found), _guest(found), _thin(found), _jobs(found), _network(found), _floor(found), _mitogen(found)]
     return "\n".join(part for part in parts if part).rstrip("\n") + "\n"
 
 
@@ -297,6 +297,31 @@ is blank (8 MiB read before mkfs), what is begun written down and synced, and fs
 """
     words = told["count"], told["lvm"], told["kernel"], told["load"], told["programs"]
     return _title("Thin volumes in a guest") + text.lstrip().format(*words) + "\n" + table(rows)
+
+
+def _network(found: Found) -> str:
+    told = found.get("network")
+    if not told:
+        return ""
+    rows = [["What", "N", "", "wall", "CPU"]]
+    words = {"nfs4": ("mounts of NFS", "their loop"), "ext4": ("LUNs, ext4 and mount", "their loops")}
+    for kind, (what, loops) in words.items():
+        for name, part in (("first", "firsts"), ("no-op", "quiet")):
+            runs = told[kind][part]
+            for way, which in (("``layout``", "ours"), (loops, "theirs")):
+                cells = [seconds(middle(runs, which, cost)) for cost in ("wall", "cpu")]
+                rows.append(["%s, %s" % (what, way), str(told["count"]), name, *cells])
+            rows.append(
+                ["*times layout*", "", name, *(times(ratio(runs, "theirs", "ours", c)) for c in ("wall", "cpu"))]
+            )
+    text = """
+An emulated guest, Linux {}, and another one that serves it (``tests/benchmark/network.py``), each way from a guest that
+was just restored and LUNs that are blank, N as it stands there. Their loops are ``ansible.posix.mount``, for LUNs after
+``community.general.open_iscsi`` and ``community.general.filesystem``. CPU is that of the controller and of the emulator
+of the client; wall time is also what others did on the same host (load {:.1f}).
+"""
+    title = _title("NFS and iSCSI in a guest")
+    return title + text.lstrip().format(told["kernel"], told["load"]) + "\n" + table(rows)
 
 
 def looped(told: Found, what: str) -> float:

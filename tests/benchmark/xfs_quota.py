@@ -75,11 +75,11 @@ class Plays:
         self.env = costs.clean({**more, "ANSIBLE_GATHERING": "explicit"})
         self.playbook = os.path.join(os.path.dirname(sys.executable), "ansible-playbook")
 
-    def run(self, task: dict[str, Any], *more: str) -> tuple[float, int]:
+    def run(self, task: dict[str, Any], *more: str, host: str = "alpha") -> tuple[float, int]:
         """(seconds of the whole play, how many of its tasks changed something); more in ``cost`` and ``text``."""
         path = self.work + "/play.json"
         with open(path, "w", encoding="utf-8") as stream:
-            json.dump([{"hosts": "alpha", "gather_facts": False, "tasks": [task]}], stream)
+            json.dump([{"hosts": host, "gather_facts": False, "tasks": [task]}], stream)
         start = time.monotonic()
         self.cost, self.text = costs.child([self.playbook, "-i", self.inventory, path, *more], self.env)
         found = re.search(rb"changed=(\d+)", self.text)

@@ -268,3 +268,13 @@ def test_the_page_is_the_one_of_the_newest_figures() -> None:
     if kept:
         assert benchmark.newest() == kept[-1]
         assert benchmark.PAGE.read_text(encoding="utf-8") == page.written(benchmark.kept())
+
+
+def test_network_storage_of_a_guest_is_told_as_ratios() -> None:
+    cost = {"wall": 2.0, "cpu": 1.0}
+    runs = [{"ours": cost, "theirs": {"wall": 30.0, "cpu": 8.0}}]
+    kinds = {"firsts": runs, "quiet": runs}
+    told = {"kernel": "6.12", "load": 0.5, "count": 20, "nfs4": kinds, "ext4": kinds}
+    text = page.written({**found(), "network": told})
+    assert text.count("| *times layout*") == 4 and text.count("15.0x") == text.count("8.00x") == 4
+    assert "benchmark/network.py" not in page.written(found())
