@@ -108,6 +108,7 @@ def play(folder: Path, *more: str) -> dict[str, dict[str, Any]]:
     (folder / "play.json").write_text(json.dumps(plays), encoding="utf-8")
     status, text = lab.ansible(folder, ["ansible-playbook", "play.json", *more])
     assert status == 0, text
+    assert PASSWORD not in text
     return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*-*")}
 
 
@@ -117,7 +118,7 @@ def test_one_play_builds_a_server_and_two_clients(guests: dict[str, lab.Guest], 
     server.run(["systemctl", "enable", "rtslib-fb-targetctl.service"])  # as the role has it, where it may install
     foreseen = play(tmp_path, "--check")
     assert not server.run(["ls", "/srv"]).stdout and "/mnt" not in guests["alpha"].run(["findmnt"]).stdout
-    made = play(tmp_path)
+    made = play(tmp_path, "-vvvv", "--diff")
     digests = [{name: answer["plan_digest"] for name, answer in answers.items()} for answers in (made, foreseen)]
     assert digests[0] == digests[1] and len(digests[0]) == 6
     assert all(answer["changed"] for answer in made.values())

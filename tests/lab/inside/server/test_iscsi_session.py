@@ -310,6 +310,37 @@ def test_several_portals_are_one_disk():
         sh(["systemctl", "stop", "multipathd.socket", "multipathd.service"])
 
 
+def test_one_of_two_portals_is_cut():
+    """Told as it is; what stands on the disk goes on by the other path, and the path comes back by itself."""
+    serve()
+    sh(["systemctl", "start", "multipathd.service"])
+    try:
+        both(portals=[HERE, ALSO])
+        (disk,) = shown()["devices"]
+        sh(["mkfs.ext4", "-q", disk["path"]])
+        os.makedirs("/run/there", exist_ok=True)
+        sh(["mount", disk["path"], "/run/there"])
+        os.rmdir("/sys/kernel/config/target/iscsi/%s/tpgt_1/np/%s" % (IQN, ALSO))
+        sh(["ss", "-K", "dst", "127.0.0.1", "dport", "=", "3260"])
+        assert until(lambda: states() != ["LOGGED_IN"] * 2, 30)
+        start = time.monotonic()
+        done = converge(portals=[HERE, ALSO])
+        assert codes(done) == ["unreachable"] and time.monotonic() - start < 20, done
+        with open("/run/there/x", "w", encoding="ascii") as stream:
+            stream.write("kept")
+        sh(["sync", "-f", "/run/there/x"])
+        serve()
+        assert until(lambda: states() == ["LOGGED_IN"] * 2, 60)
+        quiet(portals=[HERE, ALSO])
+        with open("/run/there/x", encoding="ascii") as stream:
+            assert stream.read() == "kept"
+        sh(["umount", "/run/there"])
+        both(portals=[HERE, ALSO], state="absent")
+    finally:
+        sh(["umount", "/run/there"], check=False)
+        sh(["systemctl", "stop", "multipathd.socket", "multipathd.service"])
+
+
 def test_a_target_that_falls_silent():
     """Whoever reads such a disk waits for two minutes. What stands on it is declared, and nobody waits so long."""
     serve()
