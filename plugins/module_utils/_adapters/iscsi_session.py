@@ -100,7 +100,7 @@ class IscsiSession:
             names = [name for name in names if said.get(name, 0) is not None]
             if not names:  # it is no longer served
                 continue
-            maps = [self._map(name) for name in names]
+            maps = [self.map_of(name) for name in names]
             name = maps[0] or names[0]
             multipath = bool(maps[0]) and len(set(maps)) == 1
             dev = read("%s/block/%s/dev" % (self.root, name))
@@ -132,7 +132,7 @@ class IscsiSession:
                 "unreachable", "a LUN does not answer: %s" % error.strerror, "see to the target"
             ) from error
 
-    def _map(self, name: str) -> str:
+    def map_of(self, name: str) -> str:
         """``dm-N`` where a disk is a path of a multipath map."""
         for holder in _names("%s/block/%s/holders" % (self.root, name)):
             if read("%s/block/%s/dm/uuid" % (self.root, holder)).startswith("mpath-"):

@@ -8,6 +8,7 @@ iscsiadm(8) logs in with the secrets of its record, so that none is on a command
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -42,8 +43,7 @@ def refuse(port: Any, target: str, before: Any, after: Any, gone: Any) -> Storag
         text = "%s has %d portals, and no multipathd runs" % (target, len(after["portals"]))
         hint = "start multipathd.service, without it each path would be a disk of its own; or name one portal"
         return StorageError("unsupported", text, hint)
-    leaving = after is None or not set(before["portals"] if before else ()) <= set(after["portals"])
-    return _used(before, gone) if before is not None and leaving else None
+    return _losing(port, before, after["portals"] if after is not None else (), gone) if before is not None else None
 
 
 def _multipathd() -> bool:
@@ -51,14 +51,18 @@ def _multipathd() -> bool:
         return any(line.rstrip().endswith(" " + MULTIPATHD) for line in stream)
 
 
-def _used(row: dict[str, Any], gone: Any) -> StorageError | None:
-    """Does somebody use a LUN? It would lose its disk."""
+def _losing(port: Any, row: dict[str, Any], stay: Any, gone: Any) -> StorageError | None:
+    """Would a disk that somebody uses go with its last path? Those of a portal that is down count too."""
+    leaving = [each for each in row["_sessions"].values() if each["portal"] not in stay]
+    alive = set(row["portals"]).intersection(stay)
+    if not leaving or (alive and all(lun["multipath"] for lun in row["luns"].values())):
+        return None
     look = Sysfs()
-    for lun in row["luns"].values():
-        for name in [lun["_map"]] if lun["_map"] else lun["_names"]:
-            path = "/dev/" + name
+    for number, names in disks(leaving).items():
+        for name in names:
+            path = "/dev/" + (port.map_of(name) or name)
             users = [known_as(user) for user in look.in_use(path, look.resolve(path))]
-            error = blank.in_use(lun["path"] or path, blank.staying(users, gone))
+            error = blank.in_use(row["luns"].get(number, {}).get("path") or path, blank.staying(users, gone))
             if error is not None:
                 return error
     return None
@@ -70,24 +74,40 @@ def put(port: Any, target: str, before: Any, after: Any) -> None:
         raise StorageError("moved", "the sessions of %s changed since they were read" % target, "run it again")
     declared = port.declared.get(target) or {}
     until = time.monotonic() + declared.get("_wait", 30.0)
+    if after is not None:
+        _admit(target, now, after, declared)
     if now is not None:
         stay = set(after["portals"]) if after is not None else set()
-        for number, session in now["_sessions"].items():
+        error = _losing(port, now, stay, ())
+        if error is not None:
+            raise error
+        for number, session in list(now["_sessions"].items()):
             if session["portal"] not in stay:
-                error = _used(now, ()) if after is None or not now["multipath"] else None
-                if error is not None:
-                    raise error
                 _logout(port, target, number, now, until)
     if after is None:
         return
     here = _row(port, target)
-    _admit(target, here, after, declared)
-    for portal in after["portals"]:
-        if here is None or portal not in {each["portal"] for each in here["_sessions"].values()}:
-            _login(port, target, portal, until)
-    if here is not None and any(here[word] != after[word] for word, _file in AUTH):
-        _renew(port, target, after, here, until)
-    _settled(port, target, after, declared, until)
+    known = {each["portal"] for each in here["_sessions"].values()} if here is not None else set()
+    try:
+        for portal in after["portals"]:
+            if portal not in known:
+                _login(port, target, portal, until)
+        if here is not None and any(here[word] != after[word] for word, _file in AUTH):
+            _renew(port, target, after, here, until)
+        _settled(port, target, after, declared, until)
+    except StorageError:
+        _left(port, target, known)
+        raise
+
+
+def _left(port: Any, target: str, known: set[str]) -> None:
+    """Sessions of a put that failed go again: a second path that is no map would be a second name of the same disk."""
+    with contextlib.suppress(StorageError, OSError):  # it failed already, and that is told
+        now = _row(port, target)
+        until = time.monotonic() + _PORTAL_SECONDS
+        for number, session in list(now["_sessions"].items()) if now and not _losing(port, now, known, ()) else ():
+            if session["portal"] not in known:
+                _logout(port, target, number, now, until)
 
 
 def _row(port: Any, target: str) -> Any:
@@ -196,8 +216,7 @@ def _look_anew(port: Any, now: dict[str, Any]) -> None:
     """LUNs that came, sizes that changed, and paths that belong together."""
     run = port.run or program.execute
     for session in now["_sessions"].values():
-        host = next(part for part in os.path.realpath(session["at"]).split("/") if part.startswith("host"))
-        _write("/sys/class/scsi_host/%s/scan" % host, "- - -")
+        _write("/sys/class/scsi_host/%s/scan" % _host(session), "- - -")
     for lun in now["luns"].values():
         for name in lun["_names"] if lun["_capacity"] not in (None, lun["size"]) else ():
             _write("/sys/block/%s/device/rescan" % name, "1")
@@ -207,6 +226,10 @@ def _look_anew(port: Any, now: dict[str, Any]) -> None:
             run(["multipath", "-a", "/dev/" + lun["_names"][0]])  # one that it waits for two paths of
             for name in lun["_names"]:
                 run(["multipathd", "add", "path", name])
+
+
+def _host(session: dict[str, Any]) -> str:
+    return next((part for part in os.path.realpath(session["at"]).split("/") if part.startswith("host")), "")
 
 
 def _write(path: str, text: str) -> None:
@@ -264,21 +287,22 @@ def _renew(port: Any, target: str, after: Any, here: dict[str, Any], until: floa
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import iscsi_netlink
 
     if any(here[word] is not None and after[word] is None for word, _file in AUTH):
-        error = _used(here, ())  # one that stands cannot be rid of a secret
+        error = _losing(port, here, (), ())  # one that stands cannot be rid of a secret
         if error is not None:
             raise error
-        for number in here["_sessions"]:
+        for number in list(here["_sessions"]):
             _logout(port, target, number, here, until)
         for portal in after["portals"]:
             _login(port, target, portal, until)
         return
-    handle = int(read("/sys/class/iscsi_transport/tcp/handle") or 0)
-    for number in here["_sessions"]:
+    for number, session in here["_sessions"].items():
+        driver = read("/sys/class/scsi_host/%s/proc_name" % _host(session))  # iscsi_tcp, iscsi_iser, or its own name
+        handle = read("/sys/class/iscsi_transport/%s/handle" % driver.replace("iscsi_", "", 1))
         for word, _file in AUTH:
             value = after[word]
             text = "" if value is None else value.reveal() if "password" in word else value
             if here[word] != value and text:
-                iscsi_netlink.tell(handle, int(number), word, text)
+                iscsi_netlink.tell(int(handle or 0), int(number), word, text)
     _code, _out, err = (port.run or program.execute)(["systemctl", "try-restart", "iscsid.service"])
     if _code:
         raise StorageError("failed", "iscsid does not start anew: %.300s" % err.decode("utf-8", "replace").strip())

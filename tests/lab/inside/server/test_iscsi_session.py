@@ -214,6 +214,7 @@ def test_portals_that_do_not_answer():
 
 def test_luns_come_and_grow_and_go():
     serve()
+    refused("not_found", luns=[0, 5], wait=3)
     both()
     refused("not_found", luns=[0, 5], wait=3)
     serve(luns=((0, 64), (5, 32)))
@@ -241,6 +242,7 @@ def test_what_is_in_use_stays():
         for state in ("disconnected", "absent"):
             for check in (True, False):
                 assert codes(converge(check, state=state)) == ["in_use"]
+        assert codes(converge(portals=[ALSO])) == ["in_use"], "the one path would go"
         assert sessions() == [(IQN, HERE)]
     finally:
         sh(["umount", "/run/there"])
@@ -310,6 +312,27 @@ def test_several_portals_are_one_disk():
         sh(["systemctl", "stop", "multipathd.socket", "multipathd.service"])
 
 
+def test_a_second_path_to_a_disk_in_use():
+    """It cannot become part of a map, and a second name of the same bytes is not left behind."""
+    serve()
+    both()
+    sh(["mkfs.ext4", "-q", by_id()])
+    os.makedirs("/run/there", exist_ok=True)
+    sh(["mount", by_id(), "/run/there"])
+    sh(["systemctl", "start", "multipathd.service"])
+    try:
+        before = picture()
+        assert codes(converge(portals=[HERE, ALSO], wait=3)) == ["unsupported"]
+        assert picture() == before or sessions() == [(IQN, HERE)]
+        with open("/run/there/x", "w", encoding="ascii") as stream:
+            stream.write("kept")
+        sh(["sync", "-f", "/run/there/x"])
+    finally:
+        sh(["umount", "/run/there"])
+        sh(["systemctl", "stop", "multipathd.socket", "multipathd.service"])
+    quiet()
+
+
 def test_one_of_two_portals_is_cut():
     """Told as it is; what stands on the disk goes on by the other path, and the path comes back by itself."""
     serve()
@@ -363,6 +386,8 @@ def test_a_target_that_falls_silent():
             assert time.monotonic() - start < 20
             assert until(lambda: states() != ["LOGGED_IN"], 20)
         assert children() == before
+        for check in (True, False):
+            assert codes(converge(check, state="absent")) == ["in_use"], "also when nobody answers"
     finally:
         sh(["tc", "qdisc", "del", "dev", "lo", "root"])
     assert until(lambda: states() == ["LOGGED_IN"], 60)
