@@ -17,7 +17,7 @@ import subprocess
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import acl, fstab, mountinfo, mounts, node
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, octal, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import mount_options, tmpfs
 from ansible_collections.bulkhead.storage.tests.support import namespace
 
@@ -149,7 +149,7 @@ def test_options_of_mounts_come_back_as_words(arena: str) -> None:
         again, _kept = mount_options.parse([w for w in shown if "=" not in w], "tmpfs")
         assert {key: again.get(key, False) for key in fields} == fields, (words, shown)
         assert (size.parse(own["size"]), int(own["nr_inodes"])) == (-(-room // 4096) * 4096, inodes)
-        assert names.mode(own["mode"]) == mode == os.stat(path).st_mode & 0o7777
+        assert octal.mode(own["mode"]) == mode == os.stat(path).st_mode & 0o7777
         flags = set(_findmnt(path))
         assert {w for w in words if w in ("ro", "noexec", "nodiratime", "noatime")} <= flags, (words, flags)
         namespace._call("umount2", path.encode(), 0)
