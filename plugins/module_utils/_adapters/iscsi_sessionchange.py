@@ -195,18 +195,18 @@ def _lacks(port: Any, target: str, now: Any, after: Any, declared: dict[str, Any
         return StorageError("unreachable", text, "see the journal of iscsid.service")
     if not all(read(each["at"] + "/target_state") in ("SCANNED", "") for each in now["_sessions"].values()):
         return StorageError("timeout", "the LUNs of %s are still being looked for" % target, "give it a longer wait")
-    lacking = port.lacking(now, declared)
+    lacking = [lun for lun in declared.get("_luns", ()) if lun not in now["luns"]]
     if lacking:
         here = "it has " + (", ".join(now["luns"]) or "none")
         text = "%s shows no LUN %s to this host, %s" % (target, ", ".join(lacking), here)
         return StorageError("not_found", text, "see the LUNs of the target, and who may see them")
+    if after.get("multipath") and not now["multipath"]:
+        text = "the paths of %s are no map of multipathd" % target
+        return StorageError("unsupported", text, "is a disk of it in use? See multipath -v3, and blacklist there")
     unnamed = [number for number, lun in now["luns"].items() if not lun["path"]]
     if unnamed:
         text = "LUN %s of %s has no name in /dev/disk/by-id" % (", ".join(unnamed), target)
         return StorageError("unstable_device", text, "it tells no identification (VPD page 83)")
-    if after.get("multipath") and not now["multipath"]:
-        text = "the paths of %s are no map of multipathd" % target
-        return StorageError("unsupported", text, "see multipath -v3, and blacklist in multipath.conf")
     if not now["current"]:
         return StorageError("timeout", "the size of a LUN of %s is not what it says" % target, "see the kernel's log")
     return None
@@ -248,13 +248,12 @@ def _logout(port: Any, target: str, number: str, now: dict[str, Any], until: flo
     """What was written is on the disk first, and a map goes before its last path."""
     session = now["_sessions"][number]
     run = port.run or program.execute
-    last = len(now["_sessions"]) == 1
+    names = {name for each in disks([session]).values() for name in each}
     if session["state"] == "LOGGED_IN":
-        names = [name for each in disks([session]).values() for name in each]
-        child.Child(lambda: _synced(names), 30.0).answer()
-    for lun in now["luns"].values() if last or len(now["portals"]) == 1 else ():
-        if lun["_map"]:
-            run(["multipath", "-f", read("/sys/block/%s/dm/name" % lun["_map"])])
+        child.Child(lambda: _synced(sorted(names)), 30.0).answer()
+    for made in {port.map_of(name) for name in names} - {""}:
+        if names.issuperset(os.listdir("/sys/block/%s/slaves" % made)):
+            run(["multipath", "-f", read("/sys/block/%s/dm/name" % made)])
     said = b""
     while os.path.exists(session["at"]):
         code, _out, said = _run(port, ["iscsiadm", "-m", "session", "-r", number, "--logout"], until)
