@@ -81,6 +81,10 @@ def test_a_target_comes_back_with_a_boot(server: lab.Guest, tmp_path: Path) -> N
     role = Role(tmp_path)
     server.run(["systemctl", "unmask", "modprobe@configfs.service"])  # which the lab leaves out to be up sooner
     server.run(["systemctl", "enable", SERVICE])
+    # It restores what it can, once, and the lab's short boot is done before udev has named every disk.
+    settled = "[Unit]\\nWants=systemd-udev-settle.service\\nAfter=systemd-udev-settle.service\\n"
+    folder = "/etc/systemd/system/%s.d" % SERVICE
+    server.run(["sh", "-c", "mkdir %s && printf '%s' >%s/disks.conf" % (folder, settled, folder)])
     server.run(["mkdir", "-m", "0700", "/srv/images"])
     wanted: dict[str, Any] = {
         "iscsi_server_install": False,
