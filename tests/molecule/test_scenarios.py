@@ -61,6 +61,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
                 lab.lab("down", *guests(scenario))
 
 
+# Plays of the site for which no scenario has a host; their roles are played by tests/lab.
+ELSEWHERE = {"Servers of NFS", "Servers of iSCSI"}
+
+
 def test_each_scenario_has_its_own_guests() -> None:
     names = [name for scenario in SCENARIOS for name in guests(scenario)]
     assert SCENARIOS == ["default", "job_host", "tenant"] and len(set(names)) == len(names)
@@ -76,4 +80,6 @@ def test_scenario(runs: dict[str, Run], scenario: str) -> None:
     assert status == 0, text
     # molecule calls a step successful that it skipped, or that has no playbook
     assert re.findall(r"\[%s > (\w+)\] Executed: Successful" % scenario, text) == STEPS, text
-    assert "failed=0" in text and "skipping: no hosts matched" not in text, text
+    skipped = re.findall(r"PLAY \[([^\]\n]*)\] \*+\s+skipping: no hosts matched", text)
+    assert text.count("skipping: no hosts matched") == len(skipped) and ELSEWHERE.issuperset(skipped), text
+    assert "failed=0" in text
