@@ -193,7 +193,7 @@ def resource(name: str) -> Any:
 def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data}
-    makers.update(mount=_network if "nfs_mounts" in names else _mount)
+    makers.update(mount=_network if {"nfs_mounts", "pools"}.intersection(names) else _mount)
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     makers.update(snapshot=_snapshot, clock=_clock, content=_content)
     ports = Ports(makers)

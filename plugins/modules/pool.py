@@ -295,16 +295,12 @@ errors_total:
   sample: 1
 """
 
-from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
+from ansible_collections.bulkhead.storage.plugins.module_utils import _ports, _shell
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
 
 def main() -> None:
-    _shell.run(pool, {"node": Node, "record": Record, "fsinfo": FsInfo, **lvm2late.makers()})
+    _shell.run(pool, _ports.pool())
 
 
 if __name__ == "__main__":

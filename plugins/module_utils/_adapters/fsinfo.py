@@ -1,6 +1,9 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Port ``fsinfo``: what the filesystem beneath a path can do. Facts only, read once per call."""
+"""Port ``fsinfo``: what the filesystem beneath a path can do. Facts only, read once per call.
+
+``total_bytes`` and ``own`` may be declared of a directory that its NFS server holds to a size: a proof, never made so.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE
 
@@ -35,7 +38,10 @@ class FsInfo:
                 try:
                     fd, _there = walk.nearest(path)
                     try:
-                        found[path] = _facts(fd, rows[mountinfo.mount_id(fd)])
+                        row = rows[mountinfo.mount_id(fd)]
+                        found[path] = _facts(fd, row)
+                        if row.fstype == "nfs4":
+                            found[path].update(_served(walk, fd, row))
                     finally:
                         os.close(fd)
                 except StorageError as error:
@@ -43,6 +49,21 @@ class FsInfo:
                 except (KeyError, OSError) as error:
                     found[path] = StorageError("unreadable", "%s: %s" % (path, error), "its mount changes right now")
         return found
+
+    def same(self, target: str, now: dict[str, Any], declared: dict[str, Any]) -> bool:
+        """NFS counts in blocks, which may be of 1 MiB, and rounds up."""
+        block = now.get("block_bytes", 1)
+        blocks = -(-declared["total_bytes"] // block)
+        return bool(now["total_bytes"] == blocks * block and (now.get("own") or not declared.get("own")))
+
+    def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
+        if before["total_bytes"] == after["total_bytes"]:
+            text = "the server's limit of %s is that of its whole export, and other volumes would share it" % target
+            return StorageError("not_enforced", text, "give each directory a project quota of its own on the server")
+        has, wants = size.human(before["total_bytes"]), size.human(after["total_bytes"])
+        text = "the server shows %s for %s, so nothing holds it to %s" % (has, target, wants)
+        hint = "give the directory a project quota (hard) of that size on the server: quota with the paths it charges"
+        return StorageError("not_enforced", text, hint, total_bytes=before["total_bytes"])
 
     def put(self, target: str, before: Any, after: Any) -> None:
         raise StorageError("unsupported", "%s: what a filesystem can do is a fact, not a wish" % target)
@@ -78,6 +99,15 @@ def _facts(fd: int, row: Mount) -> dict[str, Any]:
         "total_bytes": space.f_blocks * space.f_frsize,
         "loop": os.path.exists("/dev/loop-control"),
     }
+
+
+def _served(walk: Walk, fd: int, row: Mount) -> dict[str, Any]:
+    """``own``: is the limit another one than that of all that is mounted there?"""
+    here, top = os.fstatvfs(fd), walk.open(row.path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return {"block_bytes": here.f_frsize, "own": os.fstatvfs(top).f_blocks != here.f_blocks}
+    finally:
+        os.close(top)
 
 
 def _enforced(fd: int, fstype: str) -> bool:

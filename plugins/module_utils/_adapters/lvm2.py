@@ -127,7 +127,18 @@ def _pv(row: dict[str, str], group: str) -> dict[str, Any]:
     except FileNotFoundError:  # it went, and is told as missing
         rdev = 0
     sizes = {field: int(row["pv_" + field] or 0) for field in ("size", "free", "used")}
-    return {"name": row["pv_name"], "rdev": rdev, "vg": group, "twice": bool(row["pv_duplicate"]), **sizes}
+    told = {"rdev": rdev, "vg": group, "twice": bool(row["pv_duplicate"]), "remote": _remote(rdev)}
+    return {"name": row["pv_name"], **told, **sizes}
+
+
+def _remote(rdev: int) -> bool:
+    """Is it, or all that it stands on, a disk of an iSCSI session?"""
+    place = os.path.realpath("/sys/dev/block/%d:%d" % (os.major(rdev), os.minor(rdev)))
+    if "/session" not in place and "/virtual/" not in place:
+        return False
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import remote_disk
+
+    return bool(remote_disk.disks(place))
 
 
 def lv_row(row: dict[str, str]) -> dict[str, Any]:

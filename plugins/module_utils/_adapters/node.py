@@ -169,6 +169,8 @@ class Node:
 
     def vanishes(self, target: str, value: Value, gone: set[Any]) -> bool:
         """Only what was made for the sake of something beneath it, and is empty once ``gone`` is gone."""
+        if value.get("_mounted") and ("mount", target) not in gone:
+            return False  # what is mounted there stays, and with it the directory beneath
         ours = value.get("_implied") and "_entries" in value and "_link" not in value
         return bool(ours and value["type"] == "directory" and not self.left(target, value, gone))
 

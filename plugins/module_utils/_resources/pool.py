@@ -17,7 +17,9 @@ JOBS = "/run/bulkhead-jobs"  # what is mounted for jobs
 DEFAULT = {"backend": "auto", "path": BASE + "/volumes"}
 SNAPSHOTS = ".snapshots"  # their folder in a pool; no namespace begins with a dot
 ENFORCED = {"directory": "project_quota", "btrfs": "qgroup", "loop": "block", "lvm": "block", "memory": "tmpfs"}
-LATER = ("nfs", "iscsi", "ceph_rbd", "cephfs")
+ENFORCED.update(nfs="project_quota", iscsi="block")
+GROUPS = ("lvm", "iscsi")  # their volumes are logical volumes
+LATER = ("ceph_rbd", "cephfs")
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "backend": {
@@ -56,7 +58,7 @@ def label(p: dict[str, Any]) -> str:
 
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     wanted: list[tuple[str, Any]] = [("record", ("pool", names.identifier(p["name"])))]
-    if p["state"] == "present" and p["backend"] == "lvm" and (p["config"] or {}).get("vg"):
+    if p["state"] == "present" and p["backend"] in GROUPS and (p["config"] or {}).get("vg"):
         wanted.append(("vg", p["config"]["vg"]))
     elif p["state"] == "present" and p["backend"] != "memory" and _path(p):
         wanted.append(("fsinfo", names.path(_path(p), "config.path")))
@@ -74,6 +76,10 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     row = declared(p, look, record)
     cells = [Cell("record", where, row)]
     needs: tuple[Any, ...] = ()
+    if row["backend"] == "nfs":
+        made = _nfs().mounted(row, look)
+        cells += [*base(row["path"]), *made.cells]
+        return made._replace(key=(KIND, name), cells=tuple(cells), provides=(("pool", name), *made.provides))
     if row["path"]:
         cells += base(row["path"])
         cells.append(Cell("node", row["path"], {"type": "directory", "owner": "0", "group": "0", "mode": 0o711}))
@@ -100,6 +106,9 @@ def _absent(p: dict[str, Any], look: Any, record: Any) -> Unit:
         text = "the pool holds %d volumes: %s" % (record["_volume_count"] - len(going), ", ".join(held[:10]))
         raise StorageError("in_use", text, "remove the volumes first", volumes=held)
     cells = [Cell("record", ("pool", name), None)]
+    if record["backend"] == "nfs":
+        made = _nfs().mounted(record, look, gone=True)
+        return made._replace(key=(KIND, name), cells=(*cells, *made.cells), provides=(*provides, *made.provides))
     if record["path"] and record["path"] != DEFAULT["path"]:
         cells.append(Cell("node", record["path"], None))
     return Unit((KIND, name), tuple(cells), (("path", record["path"]),) if record["path"] else (), provides)
@@ -138,8 +147,10 @@ def declared(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
             text = "nothing holds a directory in %s to a size" % path
             raise StorageError("not_enforced", text, "use auto, or mount XFS or ext4 with prjquota", option="backend")
     row: dict[str, Any] = {"backend": backend, "path": path}
-    if backend == "lvm" and (record is None or record["backend"] == "lvm"):
+    if backend in GROUPS and (record is None or record["backend"] == backend):
         row.update(_lvm().place(p, look, record))
+    if backend == "nfs" and (record is None or record["backend"] == backend):
+        row.update(_nfs().place(p, record))
     if record and record["backend"] != backend:
         raise StorageError(
             "conflict", "the pool is a %s pool already" % record["backend"], "make a new pool and move volumes"
@@ -194,7 +205,8 @@ def covering(path: str, look: Any) -> Any:
 
 
 def _path(p: dict[str, Any]) -> str:
-    own = "%s/pools/%s" % (BASE, p["name"]) if p["backend"] == "lvm" else ""  # where its volumes are mounted
+    mounts = p["backend"] in (*GROUPS, "nfs")  # its volumes, or its export
+    own = "%s/pools/%s" % (BASE, p["name"]) if mounts else ""
     return (p.get("config") or {}).get("path") or (DEFAULT["path"] if p["name"] == "default" else own)
 
 
@@ -202,6 +214,12 @@ def _lvm() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_lvm
 
     return pool_lvm
+
+
+def _nfs() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_nfs
+
+    return pool_nfs
 
 
 def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
@@ -215,7 +233,7 @@ def describe(name: str, row: Any, fsinfo: Any, groups: Any = ()) -> dict[str, An
     info = {} if lost else info
     total, free = info.get("total_bytes"), info.get("free_bytes")
     used = total - free if total is not None and free is not None else None
-    if row.get("backend") == "lvm":
+    if row.get("backend") in GROUPS:
         total, used = _lvm().room(row, dict(groups))
     return {
         "name": name,

@@ -19,7 +19,8 @@ def place(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
 
     config = p.get("config") or {}
     if not config.get("vg"):
-        raise StorageError("invalid", "config.vg is required for backend lvm", "the volume group", option="config")
+        text = "config.vg is required for backend %s" % p["backend"]
+        raise StorageError("invalid", text, "the volume group", option="config")
     vg = volume_group.name_of(config["vg"], "config.vg")
     thin = volume_group.name_of(config["thin_pool"], "config.thin_pool") if config.get("thin_pool") else ""
     for field, now in (("vg", vg), ("thin_pool", thin)):
@@ -32,10 +33,22 @@ def place(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
     if group is None and not beside:
         text = "there is no volume group %s" % vg
         raise StorageError("not_found", text, "make it with volume_group, or declare it beside", option="config")
+    if p["backend"] == "iscsi":
+        _on_luns(vg, group, beside)
     if thin:
         _thin(vg, thin, group, [each for each in beside.get("thin_pools") or () if each["state"] != "absent"])
     extent = group["extent"] if group else volume_group.EXTENT
     return {"vg": vg, "thin_pool": thin, "extent": (record or {}).get("extent", extent)}
+
+
+def _on_luns(vg: str, group: Any, beside: dict[str, Any]) -> None:
+    """``conflict`` where a group has a disk of this host: with it, not all of the pool is where its name says."""
+    local = [pv["name"] for pv in group["pvs"] if not pv["remote"]] if group else []
+    local += [] if group else [pv for pv in beside["pvs"] if not isinstance(pv, dict)]
+    if local:
+        text = "%s of volume group %s is no LUN of an iSCSI target" % (", ".join(local), vg)
+        hint = "make the group of {iscsi: <iqn>, lun: <n>}, or use backend: lvm"
+        raise StorageError("conflict", text, hint, option="config", devices=local)
 
 
 def _thin(vg: str, name: str, group: Any, beside: list[dict[str, Any]]) -> None:

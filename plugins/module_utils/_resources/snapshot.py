@@ -79,7 +79,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
 
 def place(row: dict[str, Any]) -> tuple[str, Any]:
     """The spot that it stands on."""
-    return ("vg", row["path"].split("/")[2]) if row["backend"] == "lvm" else ("above", row["path"])
+    return ("vg", row["path"].split("/")[2]) if row["backend"] in pool.GROUPS else ("above", row["path"])
 
 
 def _lvm() -> Any:
@@ -128,7 +128,10 @@ def recorded(name: str, whose: str, volume: dict[str, Any], look: Any) -> dict[s
     if backend == "memory":
         text = "volume %s is in memory: it has no snapshots" % whose
         raise StorageError("unsupported", text, "copy its files, or use a volume of a pool")
-    if backend == "lvm":
+    if backend == "nfs":
+        text = "volume %s is a directory of an NFS server: no server limits a copy of it" % whose
+        raise StorageError("unsupported", text, "make snapshots on the server, or copy its files")
+    if backend in pool.GROUPS:
         more = _lvm().recorded("%s/%s" % (whose, name), volume, look)
         return {"pool": volume["pool"], "backend": backend, "size": volume["size"], **more}
     home = volume["path"][: -len("/" + whose)]
@@ -141,7 +144,7 @@ def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> l
     """Its record stands at the bottom, so that whatever exists is always known."""
     if gone:
         return [Cell("record", (KIND, key), None), Cell(_port(row), row["path"], None)]
-    if row["backend"] == "lvm":
+    if row["backend"] in pool.GROUPS:
         found: list[Cell] = _lvm().body(key, row)
         return found
     made = {"type": TYPES[row["backend"]], "read_only": True}
@@ -153,7 +156,7 @@ def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> l
 
 
 def _port(row: dict[str, Any]) -> str:
-    return "lv" if row.get("backend") == "lvm" else KIND
+    return "lv" if row.get("backend") in pool.GROUPS else KIND
 
 
 # -- what is shown -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ KIND, LIST = "volume", "volumes"
 MEMORY = pool.BASE + "/memory"
 # The least a backend can hold: a page of tmpfs, a file, an ext4 with its journal.
 MINIMUM = {"memory": 4096, "directory": 4096, "btrfs": 65536}
-FORMATTED = ("loop", "lvm")  # they have a filesystem of their own, and are mounted while attached
+FORMATTED = ("loop", *pool.GROUPS)  # they have a filesystem of their own, and are mounted while attached
 IMAGE = {"ext4": 1 << 20, "xfs": 300 << 20, "btrfs": 109 << 20}
 _SOURCE = {
     "type": {"type": "str", "choices": ["empty", "clone", "snapshot", "image", "url"], "default": "empty"},
@@ -71,6 +71,12 @@ def _lvm() -> Any:
     return volume_lvm
 
 
+def _nfs() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_nfs
+
+    return volume_nfs
+
+
 def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
     names.identifier(p["namespace"], "namespace")
     names.identifier(p["name"])
@@ -106,6 +112,8 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     origin = [_words().clonable(p, row, look)] if record is None and _clones(p) else []
     cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
     cells += _body(p, record or row, row, key)
+    if row["backend"] == "nfs":
+        cells += _nfs().proven(key, row, look, p["state"] == "absent")
     cells += _attachments(row, before, after, p)
     needs = [("pool", row["pool"])] + [("above", row["path"])] * bool(row["path"])
     if "device" in row:
@@ -143,9 +151,9 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         if place["backend"] == "memory":
             raise StorageError("unsupported", "pool %s holds memory volumes only" % home, "say type: memory")
     backend = old.get("backend") or place["backend"]
-    if kind == "block" and backend != "lvm":
+    if kind == "block" and backend not in pool.GROUPS:
         text = "volumes of type block are not supported yet by backend %s" % backend
-        raise StorageError("unsupported", text, "use a pool with backend: lvm, or type: filesystem")
+        raise StorageError("unsupported", text, "use a pool with backend: lvm or iscsi, or type: filesystem")
     bytes_ = _size(p, old, place, backend)
     if old and bytes_ < old["size"] and backend in ("btrfs", "directory"):
         _words().fits(bytes_, ("project", old["path"]), look)
@@ -164,7 +172,7 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     }
     for option in ("owner", "group"):
         row[option] = p[option] if p[option] is not None else old.get(option, "0")
-    if backend == "lvm":
+    if backend in pool.GROUPS:
         row.update(_lvm().recorded(p, old, place, row, look))
     if backend in FORMATTED and kind != "block":
         row["fstype"] = _fixed(p, old, "fstype", "ext4")
@@ -177,7 +185,7 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         raise StorageError("unsupported", "backend %s has no thick provisioning" % backend, "leave it out")
     if kind != "memory" and bytes_ > old.get("size", 0):
         _words().room(p, place, home, look, record is None)
-        if backend == "lvm":
+        if backend in pool.GROUPS:
             _lvm().roomy(row, bytes_ - old.get("size", 0), look)
     if record is None and backend in ("directory", "btrfs") and pool.choose(place["path"], look) != backend:
         text = "pool %s lies where the size of a %s volume cannot be enforced" % (home, backend)
@@ -293,7 +301,7 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     if pool.DEFAULT["path"] != path and names.within(path, pool.DEFAULT["path"]):
         cells.append(Cell("node", pool.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
     source = _words().source(p, row) if not gone and _clones(p) else {}
-    if row["backend"] == "lvm":
+    if row["backend"] in pool.GROUPS:
         return [*cells, *_lvm().body(row, source, gone)]
     if row["backend"] == "loop":
         image = path + ".img"
@@ -306,6 +314,8 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     kind = "subvolume" if row["backend"] == "btrfs" else "directory"
     body = {"type": kind, "owner": row["owner"], "group": row["group"], "mode": row["mode"], **source}
     cells.append(Cell("data", path, None if gone else body))
+    if row["backend"] == "nfs":
+        return cells
     cells.append(Cell("quota", ("project", path), None if gone else {"hard": row["size"]}))
     return cells
 
@@ -378,7 +388,10 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
     usage = limit if limit else mount
     if "device" in row:
         usage = _lvm().usage(row, rows.get("lv", {}))
-    enforced = {"loop": "block", "lvm": "block", "memory": "tmpfs"}.get(row.get("backend", ""))
+    if row.get("backend") == "nfs":
+        usage = _nfs().usage(rows.get("fsinfo", {}).get(path))
+    backend = row.get("backend", "")
+    enforced = None if backend in ("directory", "btrfs") else pool.ENFORCED.get(backend)
     status = ("in_use" if holders else "ready") if row else "absent"
     if any(not rows.get("mount", {}).get(place) for place in _places(row)):
         status = "error"  # as after a reboot: whoever has it would write into the bare directory

@@ -33,14 +33,12 @@ def room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: 
     most, ratio = place.get("max_volumes_per_namespace"), place.get("overcommit")
     if not most and not ratio:
         return
-    there = look.memo.get(("room", home))
-    if there is None:
-        there = look.memo["room", home] = _promised(home, look)
+    there = sizes(home, look)
     count = sum(1 for key in there if key.startswith(p["namespace"] + "/")) if fresh and most else 0
     if most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
         raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
-    if ratio and place["backend"] == "lvm":
+    if ratio and place["backend"] in pool.GROUPS:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_lvm
 
         pool_lvm.promised(place, sum(there.values()), ratio, look)
@@ -54,8 +52,15 @@ def room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: 
         raise StorageError("limit_exceeded", text, "the pool's overcommit is %s" % ratio, overcommit=ratio)
 
 
+def sizes(home: str, look: Any) -> dict[str, int]:
+    """The bytes of all volumes of a pool, recorded and declared, by their keys."""
+    there: Any = look.memo.get(("room", home))
+    if there is None:
+        there = look.memo["room", home] = _promised(home, look)
+    return dict(there)
+
+
 def _promised(home: str, look: Any) -> dict[str, int]:
-    """The bytes of all volumes of a pool, recorded and declared."""
     rows = look.everything("record")
     there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
     for (kind, key), other in look.declared.items():
@@ -90,7 +95,7 @@ def origin(p: dict[str, Any]) -> tuple[str, str]:
 def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
     kind, key = origin(p)
-    if row["backend"] == "lvm":
+    if row["backend"] in pool.GROUPS:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_lvm
 
         return volume_lvm.source(row, kind, key)
@@ -105,6 +110,9 @@ def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> tuple[str, str]:
     """What to copy, which is recorded or (a volume) declared beside, and can be copied whole."""
     kind, key = spot = origin(p)
+    if row["backend"] == "nfs":
+        text = "a volume on NFS is a directory that its server has limited: nothing is copied into it"
+        raise StorageError("unsupported", text, "leave source out, and copy the files")
     if spot == (volume.KIND, volume.label(p)):
         raise StorageError("invalid", "volume %s cannot be cloned from itself" % key, "name another", option="source")
     record = look.look("record", [spot]).get(spot)
@@ -122,7 +130,7 @@ def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> tuple[str, st
         had, asked = size.human(found["size"]), size.human(row["size"])
         text = "%s %s has %s, its clone would have %s" % (kind, key, had, asked)
         raise StorageError("would_shrink", text, "declare a size that holds all of it")
-    if row["backend"] == "lvm":
+    if row["backend"] in pool.GROUPS:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_lvm
 
         volume_lvm.clonable(p, row, kind, key, found)
@@ -155,7 +163,7 @@ def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
         if kind == "volume" and _matches(p, namespace, name, row):
             picked.append((namespace, name, row))
     body = {row["path"] + (".img" if row["backend"] == "loop" else "") for _s, _n, row in picked if row["path"]}
-    body -= {row["path"] for _s, _n, row in picked if row["backend"] in ("memory", "lvm")}
+    body -= {row["path"] for _s, _n, row in picked if row["backend"] in ("memory", *pool.GROUPS)}
     devices = {row["device"] for _s, _n, row in picked if "device" in row}
     limits = [("project", row["path"]) for _s, _n, row in picked if row["backend"] in ("btrfs", "directory")]
     mounts = {row["path"] for _s, _n, row in picked} | {
@@ -164,6 +172,8 @@ def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
     there = ports["node"].scan(body)
     rows = {"quota": ports["quota"].scan(limits), "mount": ports["mount"].scan(mounts - {""})}
     rows["lv"] = ports["lv"].scan(devices) if devices else {}
+    served = {row["path"] for _s, _n, row in picked if row["backend"] == "nfs"}
+    rows["fsinfo"] = ports["fsinfo"].scan(served) if served else {}
     bad = {
         target for found in (*rows.values(), there) for target, row in found.items() if isinstance(row, StorageError)
     }

@@ -256,7 +256,7 @@ class CaseGroup(Seen, Group):
 
     def filled(self, target: Any, row: Rows) -> Rows | None:
         thin = {"pool": True, "size": 1 << 30, "data_percent": 0.0, "tags": (), "active": True}
-        plain = {"problem": None, "size": 10 << 30, "free": 10 << 30, "extent": 4 << 20, "lvs": {"thin": thin}}
+        plain = {"problem": None, "size": 10 << 30, "free": 10 << 30, "extent": 4 << 20, "lvs": {"thin": thin}, "pvs": []}
         return {"_group": {**plain, **row}}
 
 
@@ -440,7 +440,7 @@ def planned(case: Rows, kind: str, rows: Rows) -> Plan:
     document.setdefault(KINDS[kind], []).insert(0, case["declared"])
     common = {"allow_unstable_device": case.get("allow_unstable_device", False)}
     entries, errors = _kinds.entries(document, common, set())
-    world = World(ports(rows, kind == "nfs_mount"))
+    world = World(ports(rows, not {"nfs_mounts", "pools"}.isdisjoint(document) or kind == "pool"))
     units, errors = reconcile.declare(world, entries, errors)
     found = plan(units, world)
     found.errors[:0] = [error for error in errors if error not in found.errors]

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, pool_lvm
 
 
 def test_a_pool_whose_filesystem_answers_no_more_is_shown_in_error() -> None:
@@ -18,3 +20,13 @@ def test_a_pool_whose_filesystem_answers_no_more_is_shown_in_error() -> None:
     fine = pool.describe("p", row, {"/srv/p": {"total_bytes": 9, "free_bytes": 4}})
     assert (fine["phase"], fine["used_bytes"]) == ("ready", 5)
     assert pool.describe("p", None, {})["phase"] == "pending"
+
+
+def test_a_pool_of_iscsi_takes_no_group_of_disks_that_is_only_declared() -> None:
+    """Nothing tells of a path, before there is a group, whether it is a LUN: only what is named so is."""
+    local, lun = "/dev/disk/by-id/a", {"iscsi": "iqn.2026-01.org.example:a", "lun": 0}
+    beside = {"pvs": [lun, local]}
+    with pytest.raises(StorageError, match="by-id/a of volume group data is no LUN") as error:
+        pool_lvm._on_luns("data", None, beside)
+    assert (error.value.code, error.value.details["devices"]) == ("conflict", [local])
+    pool_lvm._on_luns("data", None, {"pvs": [lun]})
