@@ -53,8 +53,14 @@ def served(fstype: str) -> bool:
     return fstype.partition(".")[0] in _SERVED
 
 
-def _filesystem(row: Mount) -> str:
-    return row.dev + row.source * (row.fstype in NETWORK)  # exports share a number, and each is /
+def _place(row: Mount) -> tuple[str, str]:
+    """Which filesystem, and which directory of it. What a server shows is / in each row, and its source tells it."""
+    if row.fstype not in NETWORK:
+        return row.dev, row.root
+    server, _colon, path = row.source.partition(":/")
+    if row.fstype in ("nfs", "nfs4") and row.root == "/":
+        return row.dev + server, ("/" + path).rstrip("/") or "/"
+    return row.dev + row.source, row.root
 
 
 def mount_id(fd: int) -> int:
@@ -112,7 +118,7 @@ class Table:
             parent = row.parent if row.parent in self.by_id and row.parent != row.id else 0
             self._on[parent, row.path] = row
             self.children.setdefault(parent, []).append(row)
-            self._roots.setdefault((_filesystem(row), row.root), []).append(row)
+            self._roots.setdefault(_place(row), []).append(row)
 
     def over(self, path: str) -> Mount | None:
         """The mount that a lookup of a path ends in: the top-most of a stack."""
@@ -131,15 +137,15 @@ class Table:
 
     def first(self, row: Mount) -> bool:
         """True for the oldest mount of this directory of this filesystem; the others are its binds."""
-        return self._roots[_filesystem(row), row.root][0] is row
+        return self._roots[_place(row)][0] is row
 
     def sources(self, row: Mount) -> dict[str, tuple[int, bool]]:
         """Every path of the same directory: how many mounts lead to it, and does a lookup end there."""
-        key = _filesystem(row), row.root
+        key = _place(row)
         if key not in self._sources:
             found: dict[str, tuple[int, bool]] = {}
-            for base in [row.root, *ancestors(row.root)]:
-                rest = row.root[len(base.rstrip("/")) :].rstrip("/")
+            for base in [key[1], *ancestors(key[1])]:
+                rest = key[1][len(base.rstrip("/")) :].rstrip("/")
                 for other in self._roots.get((key[0], base), ()):
                     path = other.path.rstrip("/") + rest or "/"
                     count, seen = found.get(path, (0, False))
@@ -151,8 +157,7 @@ class Table:
         """Did a recursive bind bring ``child`` along? Then the same is mounted at that place of its source."""
         rest = child.path[len(row.path.rstrip("/")) :]
         twins = (self.at(path.rstrip("/") + rest) for path in self.sources(row) if path != row.path)
-        mine = _filesystem(child), child.root
-        return any(twin is not None and (_filesystem(twin), twin.root) == mine for twin in twins)
+        return any(twin is not None and _place(twin) == _place(child) for twin in twins)
 
     def beneath(self, path: str) -> list[str]:
         """Every mount point beneath a path, hidden ones too, in order."""

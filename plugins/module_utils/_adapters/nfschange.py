@@ -99,7 +99,8 @@ def unmount(target: str, at: int, name: bytes, number: int) -> None:
     try:
         Child(written, PATIENCE).answer()
     except OSError as exc:
-        if exc.errno != errno.ESTALE:  # it has answered, and does not know it any more
+        # It has answered: it does not know it any more, or had no room, of which whoever wrote was told.
+        if exc.errno not in (errno.ESTALE, errno.ENOSPC, errno.EDQUOT):
             text = "the server of %s does not answer: %s" % (target, exc.strerror)
             hint = "bring it back; umount --force gives up what was not written yet"
             raise StorageError("unreachable", text, hint, errno=exc.errno) from exc
