@@ -19,7 +19,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.journal
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lock import Lock
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, reconcile
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import Refusals, StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job, pool
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import job, pool_place
 
 AGAIN = 75  # sysexits.h, EX_TEMPFAIL: another run has the lock, and the next time comes
 
@@ -57,7 +57,7 @@ def wanted(ports: Any, idle: int | None, now: float) -> Iterator[dict[str, Any]]
         (holder, key)
         for key, row in volumes.items()
         for holder, how in row["attachments"].items()
-        if names.within(how["target"], names.join(pool.JOBS, holder))  # else nobody told us whose job it is
+        if names.within(how["target"], names.join(pool_place.JOBS, holder))  # else nobody told us whose job it is
     }
     found = ports["job"].scan(sorted({holder for holder, _key in held} | _folders()))
     over = [key for key, row in found.items() if isinstance(row, StorageError) or row["state"] in job.OVER]
@@ -90,7 +90,7 @@ def _named(key: str) -> dict[str, Any]:
 def _folders() -> set[str]:
     """Jobs of this boot whose output is still mounted, or was not unmounted to the end."""
     try:
-        return {name for name in os.listdir(pool.JOBS) if not name.startswith(".")}
+        return {name for name in os.listdir(pool_place.JOBS) if not name.startswith(".")}
     except FileNotFoundError:
         return set()
 

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ports that pools and volumes may ask, for the modules that have them. Each is loaded when it is asked."""
+"""The ports that a volume of any pool may ask, for the modules that have volumes. Each is loaded when it is asked."""
 
 from __future__ import annotations
 
@@ -9,32 +9,6 @@ from typing import Any, Callable
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
-
-
-def pool() -> dict[str, Callable[[], Any]]:
-    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
-
-    def mount() -> Any:
-        """Asked only of a pool of NFS, as are the next two."""
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nfs import NetworkMounts
-
-        return NetworkMounts()
-
-    def fstab() -> Any:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
-
-        if not lines:
-            lines.append(Fstab())  # systemd is told of both at once
-        return lines[0]
-
-    def unit() -> Any:
-        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
-
-        return Units(fstab())
-
-    lines: list[Any] = []
-    ports = {"node": Node, "record": Record, "fsinfo": FsInfo, "mount": mount, "fstab": fstab, "unit": unit}
-    return {**ports, **lvm2late.makers()}
 
 
 def volume() -> dict[str, Callable[[], Any]]:

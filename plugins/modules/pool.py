@@ -295,12 +295,37 @@ errors_total:
   sample: 1
 """
 
-from ansible_collections.bulkhead.storage.plugins.module_utils import _ports, _shell
+from typing import Any
+
+from ansible_collections.bulkhead.storage.plugins.module_utils import _shell
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsinfo import FsInfo
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
 
 
 def main() -> None:
-    _shell.run(pool, _ports.pool())
+    lines: list[Any] = []
+
+    def mount() -> Any:  # asked only of a pool on NFS, as are the next two
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nfs import NetworkMounts
+
+        return NetworkMounts()
+
+    def fstab() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fstab import Fstab
+
+        lines.extend([Fstab()] * (not lines))  # systemd is told of both at once
+        return lines[0]
+
+    def unit() -> Any:
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd_unit import Units
+
+        return Units(fstab())
+
+    ports: dict[str, Any] = {"node": Node, "record": Record, "fsinfo": FsInfo, **lvm2late.makers()}
+    _shell.run(pool, {**ports, "mount": mount, "fstab": fstab, "unit": unit})
 
 
 if __name__ == "__main__":

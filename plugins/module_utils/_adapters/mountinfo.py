@@ -54,13 +54,11 @@ def served(fstype: str) -> bool:
 
 
 def _place(row: Mount) -> tuple[str, str]:
-    """Which filesystem, and which directory of it. What a server shows is / in each row, and its source tells it."""
-    if row.fstype not in NETWORK:
-        return row.dev, row.root
-    server, _colon, path = row.source.partition(":/")
-    if row.fstype in ("nfs", "nfs4") and row.root == "/":
-        return row.dev + server, ("/" + path).rstrip("/") or "/"
-    return row.dev + row.source, row.root
+    """Which filesystem, and which directory of it: of NFS each row says /, and its source the directory."""
+    if row.fstype in ("nfs", "nfs4"):
+        server, _colon, path = row.source.partition(":/")
+        return row.dev + server, "/" + path.rstrip("/")
+    return row.dev + row.source * (row.fstype in NETWORK), row.root
 
 
 def mount_id(fd: int) -> int:

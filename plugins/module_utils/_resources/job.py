@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Entry, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_place
 
 KIND, LIST = "job", "jobs"
 OVER = ("done", "lost")
@@ -74,7 +74,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     key = names.identifier(p["id"], "id")
     record, over = _record(key, look), ended(p, look)
     spot = ("record", ("job", key))
-    output = names.join(pool.JOBS, key, "output")
+    output = names.join(pool_place.JOBS, key, "output")
     cells: list[Cell]
     if p["state"] == "absent":
         cells = [Cell(*spot, None), Cell("mount", output, None), Cell("job", key, None)]
@@ -101,7 +101,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     elif not spec:  # asked for by its id alone: it goes on as it was begun
         cells.append(Cell("job", key, {"state": state}))
     else:
-        cells += [pool.shelf(), Cell("mount", output, job_words.output(spec))]
+        cells += [pool_place.shelf(), Cell("mount", output, job_words.output(spec))]
         if spec["rootfs"] == "minimal":
             cells.append(Cell("rootfs", "minimal", {"intact": True}, True))
         else:
@@ -134,7 +134,7 @@ def ended(p: dict[str, Any], look: Any) -> bool:
 
 def place(key: str, name: str, namespace: str) -> str:
     """Where a volume is attached for a job."""
-    return names.join(pool.JOBS, key, namespace, name)
+    return names.join(pool_place.JOBS, key, namespace, name)
 
 
 def beside(entries: list[Entry], look: Any) -> list[Entry]:

@@ -13,19 +13,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._resources import
 FSTAB = "/etc/fstab"
 
 
-def place(p: dict[str, Any], record: Any) -> dict[str, str]:
-    """``server`` and ``export`` of a pool, which are for life."""
-    config = p.get("config") or {}
-    for option in ("server", "export"):
-        if not config.get(option):
-            text = "config.%s is required for backend nfs" % option
-            raise StorageError("invalid", text, "what nfs_mount takes", option="config")
-        if record and record[option] != config[option]:
-            text = "the pool has %s %s already" % (option, record[option])
-            raise StorageError("conflict", text, "make a new pool and move volumes", option="config")
-    return {option: config[option] for option in ("server", "export")}
-
-
 def mounted(row: dict[str, Any], look: Any, gone: bool = False) -> Unit:
     """Its mount, unless an ``nfs_mount`` is declared beside, with options of its own, that is the same one."""
     path = row["path"]

@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, snapshot
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_place, snapshot
 
 PREFIX = "before-restore-"
 
@@ -39,7 +39,7 @@ def unit(p: dict[str, Any], look: Any, whose: str) -> Unit:
         text = "snapshot %s of volume %s is there already" % (name, whose)
         raise StorageError("conflict", text, "say another restore_id", option="restore_id")
     before = there or {**snapshot.recorded(name, whose, volume, look), "of": mark}
-    if row["backend"] in pool.GROUPS:
+    if row["backend"] in pool_place.GROUPS:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import snapshot_lvm
 
         content = snapshot_lvm.restored(mark, row, before, volume)
@@ -61,7 +61,7 @@ def _possible(row: dict[str, Any], whose: str, volume: dict[str, Any], look: Any
     if row["backend"] == "directory":
         text = "a volume that is a directory is not restored yet: its files would be charged to no project"
         raise StorageError("unsupported", text, "copy from %s what you need" % row["path"])
-    if row["backend"] in ("loop", *pool.GROUPS) and row["size"] != volume["size"]:
+    if row["backend"] in ("loop", *pool_place.GROUPS) and row["size"] != volume["size"]:
         have, had = size.human(volume["size"]), size.human(row["size"])
         text = "volume %s has %s, and had %s when the snapshot was made" % (whose, have, had)
         raise StorageError("conflict", text, "give it that size again first", size_bytes=row["size"])

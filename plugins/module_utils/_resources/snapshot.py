@@ -9,7 +9,7 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_place
 
 KIND, LIST = "snapshot", "snapshots"
 TYPES = {"btrfs": "subvolume", "directory": "directory", "loop": "file"}
@@ -79,7 +79,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
 
 def place(row: dict[str, Any]) -> tuple[str, Any]:
     """The spot that it stands on."""
-    return ("vg", row["path"].split("/")[2]) if row["backend"] in pool.GROUPS else ("above", row["path"])
+    return ("vg", row["path"].split("/")[2]) if row["backend"] in pool_place.GROUPS else ("above", row["path"])
 
 
 def _lvm() -> Any:
@@ -131,11 +131,11 @@ def recorded(name: str, whose: str, volume: dict[str, Any], look: Any) -> dict[s
     if backend == "nfs":
         text = "volume %s is a directory of an NFS server: no server limits a copy of it" % whose
         raise StorageError("unsupported", text, "make snapshots on the server, or copy its files")
-    if backend in pool.GROUPS:
+    if backend in pool_place.GROUPS:
         more = _lvm().recorded("%s/%s" % (whose, name), volume, look)
         return {"pool": volume["pool"], "backend": backend, "size": volume["size"], **more}
     home = volume["path"][: -len("/" + whose)]
-    path = names.join(home, pool.SNAPSHOTS, whose, name) + (".img" if backend == "loop" else "")
+    path = names.join(home, pool_place.SNAPSHOTS, whose, name) + (".img" if backend == "loop" else "")
     row = {"pool": volume["pool"], "backend": backend, "path": path, "size": volume["size"]}
     return {**row, "fstype": volume["fstype"]} if backend == "loop" else row
 
@@ -144,19 +144,19 @@ def body(key: str, row: dict[str, Any], volume: dict[str, Any], gone: bool) -> l
     """Its record stands at the bottom, so that whatever exists is always known."""
     if gone:
         return [Cell("record", (KIND, key), None), Cell(_port(row), row["path"], None)]
-    if row["backend"] in pool.GROUPS:
+    if row["backend"] in pool_place.GROUPS:
         found: list[Cell] = _lvm().body(key, row)
         return found
     made = {"type": TYPES[row["backend"]], "read_only": True}
     made["source"] = volume["path"] + (".img" if row["backend"] == "loop" else "")
-    home = row["path"].partition("/%s/" % pool.SNAPSHOTS)[0]
+    home = row["path"].partition("/%s/" % pool_place.SNAPSHOTS)[0]
     root = {"type": "directory", "owner": "0", "group": "0", "mode": 0o700, "_implied": True}
-    folder = Cell("node", names.join(home, pool.SNAPSHOTS), root, True)
+    folder = Cell("node", names.join(home, pool_place.SNAPSHOTS), root, True)
     return [Cell("record", (KIND, key), row), folder, Cell(KIND, row["path"], made)]
 
 
 def _port(row: dict[str, Any]) -> str:
-    return "lv" if row.get("backend") in pool.GROUPS else KIND
+    return "lv" if row.get("backend") in pool_place.GROUPS else KIND
 
 
 # -- what is shown -------------------------------------------------------------------------------------------------

@@ -9,13 +9,13 @@ from typing import Any
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, octal, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, tmpfs
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_place, tmpfs
 
 KIND, LIST = "volume", "volumes"
-MEMORY = pool.BASE + "/memory"
+MEMORY = pool_place.BASE + "/memory"
 # The least a backend can hold: a page of tmpfs, a file, an ext4 with its journal.
 MINIMUM = {"memory": 4096, "directory": 4096, "btrfs": 65536}
-FORMATTED = ("loop", *pool.GROUPS)  # they have a filesystem of their own, and are mounted while attached
+FORMATTED = ("loop", *pool_place.GROUPS)  # they have a filesystem of their own, and are mounted while attached
 IMAGE = {"ext4": 1 << 20, "xfs": 300 << 20, "btrfs": 109 << 20}
 _SOURCE = {
     "type": {"type": "str", "choices": ["empty", "clone", "snapshot", "image", "url"], "default": "empty"},
@@ -147,11 +147,11 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     if kind == "memory" and _clones(p):
         raise StorageError("unsupported", "a memory volume begins empty", "leave source out", option="source")
     if kind != "memory":
-        place = pool.known(home, look)
+        place = pool_place.known(home, look)
         if place["backend"] == "memory":
             raise StorageError("unsupported", "pool %s holds memory volumes only" % home, "say type: memory")
     backend = old.get("backend") or place["backend"]
-    if kind == "block" and backend not in pool.GROUPS:
+    if kind == "block" and backend not in pool_place.GROUPS:
         text = "volumes of type block are not supported yet by backend %s" % backend
         raise StorageError("unsupported", text, "use a pool with backend: lvm or iscsi, or type: filesystem")
     bytes_ = _size(p, old, place, backend)
@@ -172,7 +172,7 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     }
     for option in ("owner", "group"):
         row[option] = p[option] if p[option] is not None else old.get(option, "0")
-    if backend in pool.GROUPS:
+    if backend in pool_place.GROUPS:
         row.update(_lvm().recorded(p, old, place, row, look))
     if backend in FORMATTED and kind != "block":
         row["fstype"] = _fixed(p, old, "fstype", "ext4")
@@ -185,9 +185,9 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         raise StorageError("unsupported", "backend %s has no thick provisioning" % backend, "leave it out")
     if kind != "memory" and bytes_ > old.get("size", 0):
         _words().room(p, place, home, look, record is None)
-        if backend in pool.GROUPS:
+        if backend in pool_place.GROUPS:
             _lvm().roomy(row, bytes_ - old.get("size", 0), look)
-    if record is None and backend in ("directory", "btrfs") and pool.choose(place["path"], look) != backend:
+    if record is None and backend in ("directory", "btrfs") and pool_place.choose(place["path"], look) != backend:
         text = "pool %s lies where the size of a %s volume cannot be enforced" % (home, backend)
         raise StorageError("not_enforced", text, "use a pool with backend: auto", pool=home)
     return row
@@ -297,11 +297,11 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     if row["backend"] == "memory":
         return []
     path, gone = row["path"], p["state"] == "absent"
-    cells = pool.base(path)
-    if pool.DEFAULT["path"] != path and names.within(path, pool.DEFAULT["path"]):
-        cells.append(Cell("node", pool.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
+    cells = pool_place.base(path)
+    if pool_place.DEFAULT["path"] != path and names.within(path, pool_place.DEFAULT["path"]):
+        cells.append(Cell("node", pool_place.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
     source = _words().source(p, row) if not gone and _clones(p) else {}
-    if row["backend"] in pool.GROUPS:
+    if row["backend"] in pool_place.GROUPS:
         return [*cells, *_lvm().body(row, source, gone)]
     if row["backend"] == "loop":
         image = path + ".img"
@@ -346,8 +346,8 @@ def _attachments(row: dict[str, Any], before: Any, after: Any, p: dict[str, Any]
             }
             own = tmpfs.bounds({**bounds, "noexec": False})[0]
     targets = sorted({held["target"] for held in after.values()} - {""})
-    if any(names.within(target, pool.JOBS) for target in targets):
-        cells.append(pool.shelf())
+    if any(names.within(target, pool_place.JOBS) for target in targets):
+        cells.append(pool_place.shelf())
     # Their folders first: they lie elsewhere than behind the mounts of this volume, which would hide them.
     cells += [Cell("node", target, {"type": "directory"}, True) for target in targets]
     if path and (memory or row["backend"] in FORMATTED):
@@ -391,7 +391,7 @@ def describe(namespace: str, name: str, row: Any, rows: Any) -> dict[str, Any]:
     if row.get("backend") == "nfs":
         usage = _nfs().usage(rows.get("fsinfo", {}).get(path))
     backend = row.get("backend", "")
-    enforced = None if backend in ("directory", "btrfs") else pool.ENFORCED.get(backend)
+    enforced = None if backend in ("directory", "btrfs") else pool_place.ENFORCED.get(backend)
     status = ("in_use" if holders else "ready") if row else "absent"
     if any(not rows.get("mount", {}).get(place) for place in _places(row)):
         status = "error"  # as after a reboot: whoever has it would write into the bare directory

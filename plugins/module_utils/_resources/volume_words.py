@@ -8,7 +8,7 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names, size
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool, volume
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_place, volume
 
 
 def resizable(fstype: str, bytes_: int, old: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ def room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: 
     if most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
         raise StorageError("limit_exceeded", text, "the pool allows %d" % most, max_volumes_per_namespace=most)
-    if ratio and place["backend"] in pool.GROUPS:
+    if ratio and place["backend"] in pool_place.GROUPS:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import pool_lvm
 
         pool_lvm.promised(place, sum(there.values()), ratio, look)
@@ -95,12 +95,12 @@ def origin(p: dict[str, Any]) -> tuple[str, str]:
 def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
     """A clone shares blocks inside one namespace only: across, nobody's bytes are charged to somebody else."""
     kind, key = origin(p)
-    if row["backend"] in pool.GROUPS:
+    if row["backend"] in pool_place.GROUPS:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_lvm
 
         return volume_lvm.source(row, kind, key)
     home = row["path"][: -len("/%s/%s" % (p["namespace"], p["name"]))]
-    home = names.join(home, pool.SNAPSHOTS) if kind == "snapshot" else home
+    home = names.join(home, pool_place.SNAPSHOTS) if kind == "snapshot" else home
     found: dict[str, Any] = {"source": names.join(home, key) + (".img" if row["backend"] == "loop" else "")}
     if key.partition("/")[0] != p["namespace"]:
         found["copy"] = True
@@ -130,7 +130,7 @@ def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> tuple[str, st
         had, asked = size.human(found["size"]), size.human(row["size"])
         text = "%s %s has %s, its clone would have %s" % (kind, key, had, asked)
         raise StorageError("would_shrink", text, "declare a size that holds all of it")
-    if row["backend"] in pool.GROUPS:
+    if row["backend"] in pool_place.GROUPS:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_lvm
 
         volume_lvm.clonable(p, row, kind, key, found)
@@ -163,7 +163,7 @@ def gather(p: dict[str, Any], ports: dict[str, Any]) -> dict[str, Any]:
         if kind == "volume" and _matches(p, namespace, name, row):
             picked.append((namespace, name, row))
     body = {row["path"] + (".img" if row["backend"] == "loop" else "") for _s, _n, row in picked if row["path"]}
-    body -= {row["path"] for _s, _n, row in picked if row["backend"] in ("memory", *pool.GROUPS)}
+    body -= {row["path"] for _s, _n, row in picked if row["backend"] in ("memory", *pool_place.GROUPS)}
     devices = {row["device"] for _s, _n, row in picked if "device" in row}
     limits = [("project", row["path"]) for _s, _n, row in picked if row["backend"] in ("btrfs", "directory")]
     mounts = {row["path"] for _s, _n, row in picked} | {

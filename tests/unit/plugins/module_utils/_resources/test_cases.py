@@ -256,7 +256,14 @@ class CaseGroup(Seen, Group):
 
     def filled(self, target: Any, row: Rows) -> Rows | None:
         thin = {"pool": True, "size": 1 << 30, "data_percent": 0.0, "tags": (), "active": True}
-        plain = {"problem": None, "size": 10 << 30, "free": 10 << 30, "extent": 4 << 20, "lvs": {"thin": thin}, "pvs": []}
+        plain = {
+            "problem": None,
+            "size": 10 << 30,
+            "free": 10 << 30,
+            "extent": 4 << 20,
+            "lvs": {"thin": thin},
+            "pvs": [],
+        }
         return {"_group": {**plain, **row}}
 
 
