@@ -36,9 +36,9 @@ class Budget(NamedTuple):
     shipped: float
 
 
-PRIMITIVE = Budget(1500, 30.0, 4780, 141.4)  # a new record also looks whether there is a unit
-COMPOSITE = Budget(4000, 76.0, 6285, 227.6)  # any of them may meet a pool of logical volumes, and the guard
-JOB = COMPOSITE._replace(shipped=255.2)  # volumes of any pool, and what runs it
+PRIMITIVE = Budget(1500, 30.0, 4805, 141.4)  # a new record also looks whether there is a unit
+COMPOSITE = Budget(4000, 76.0, 6285, 229.1)  # any of them may meet a pool of logical volumes, and the guard
+JOB = COMPOSITE._replace(shipped=256.6)  # volumes of any pool, and what runs it
 NETWORK = PRIMITIVE._replace(kib=36.0)  # asks servers too, with a deadline
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image")

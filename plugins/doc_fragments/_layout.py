@@ -1251,6 +1251,15 @@ options:
           - V(lvm) makes logical volumes in a volume group that is there already or declared
             beside it with M(bulkhead.storage.layout), thin ones where O(pools[].config.thin_pool)
             is given. They are mounted while attached.
+          - V(nfs) mounts an export, NFS 4.2 with what M(bulkhead.storage.nfs_mount) does unasked.
+            Its volumes are directories that the server holds to their size. For another version,
+            Kerberos or other options declare an M(bulkhead.storage.nfs_mount) of the same server
+            and export at O(pools[].config.path) beside it. Owner and mode of a volume are set
+            by root, so the server must not squash it (C(no_root_squash)), or have them so already.
+          - V(iscsi) is V(lvm) in a volume group all of whose devices are LUNs, as M(bulkhead.storage.layout)
+            makes it where C(pvs) names LUNs. A group with a disk of this host is a C(conflict).
+            Only one host may be let in to those LUNs, nothing here keeps two hosts from writing
+            to one group.
           - V(memory) is for memory volumes only and has no path.
           - V(auto) is V(btrfs) on Btrfs, V(directory) where project quota is enforced and V(loop)
             anywhere else. It is chosen once.
@@ -1278,25 +1287,28 @@ options:
                 root with mode 0711.
               - Required for V(directory), V(btrfs), V(loop) and V(auto), except for the pool
                 V(default).
-              - For V(lvm) the directory that volumes are mounted in. When it is not given,
-                the pool's own one in C(/var/lib/bulkhead/pools).
+              - For V(lvm) and V(iscsi) the directory that volumes are mounted in, for V(nfs)
+                where the export is mounted. When it is not given, the pool's own one in C(/var/lib/bulkhead/pools).
             type: path
           vg:
             description:
-              - The volume group. Required for backend V(lvm). It cannot be changed later.
+              - The volume group. Required for the backends V(lvm) and V(iscsi). It cannot be
+                changed later.
             type: str
           thin_pool:
             description:
-              - The thin pool of that group (backend V(lvm)). Without one all volumes are thick,
-                and none can be a clone or of type V(block). It cannot be changed later.
+              - The thin pool of that group (backends V(lvm) and V(iscsi)). Without one all
+                volumes are thick, and none can be a clone or of type V(block). It cannot be
+                changed later.
             type: str
           server:
             description:
-              - The server (backend V(nfs)).
+              - The server, a name or an address. Required for backend V(nfs). It cannot be
+                changed later.
             type: str
           export:
             description:
-              - The exported path (backend V(nfs)).
+              - The exported path. Required for backend V(nfs). It cannot be changed later.
             type: str
           cluster:
             description:

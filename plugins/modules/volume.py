@@ -18,11 +18,15 @@ description:
   - Whoever writes past the size gets an error from the kernel, C(ENOSPC) or C(EDQUOT).
 notes:
   - O(qos), O(encrypted=true) and an O(source.type) of V(image) or V(url) are not supported yet, nor is O(type=block)
-    but in a pool with the backend V(lvm). They are refused with C(unsupported).
+    but in a pool with the backend V(lvm) or V(iscsi). They are refused with C(unsupported).
   - An existing volume is compared on the options that are given only.
   - A memory volume exists while it is attached. Detaching it loses its content.
   - Where an image or a logical volume is mounted in its pool, nobody chose the path. It is refused with C(in_use) while
     anything else lies there, as after a boot when somebody wrote into the bare directory.
+  - In a pool with the backend V(nfs) the server must hold C(<export>/<namespace>/<name>) to the volume's size, which is
+    read with statfs(2), in the server's blocks and rounded up. Another limit, or none, is refused with
+    C(not_enforced), and a pool whose export is not mounted with C(not_found). When the limit is that of the whole
+    export, one volume of that size may be in it. Such volumes have no snapshots and are no clones (C(unsupported)).
 seealso:
   - module: bulkhead.storage.volume_info
   - module: bulkhead.storage.pool

@@ -443,6 +443,52 @@ def test_a_stack_on_luns_in_one_call():
     assert sessions() == [] and not os.path.ismount("/run/there")
 
 
+def test_a_pool_on_a_lun_in_one_call():
+    """Its volumes are logical volumes, and the disk that they lie on comes with the session."""
+    serve(luns=((0, 256),))
+    stack = {
+        "iscsi_sessions": [ONE],
+        "volume_groups": [
+            {"vg": "san", "pvs": [{"iscsi": IQN, "lun": 0}], "thin_pools": [{"name": "t", "size": "128MiB"}]}
+        ],
+        "pools": [{"name": "san", "backend": "iscsi", "config": {"vg": "san", "thin_pool": "t"}}],
+        "volumes": [
+            {"name": "a", "pool": "san", "size": "32MiB", "state": "attached", "target": "/run/volume"},
+            {"name": "b", "pool": "san", "size": "16MiB", "type": "block"},
+        ],
+    }
+    foreseen = quotas.converge([], True, **stack)
+    assert (codes(foreseen), sessions()) == ([], []), foreseen
+    done = quotas.converge([], **stack)
+    assert (codes(done), done["digest"]) == ([], foreseen["digest"]), done
+    assert size("/dev/san/v+default+b") == 16 * MIB
+    assert sh(["pvs", "--noheadings", "-o", "vg_name", by_id()]).strip() == "san"
+    space = os.statvfs("/run/volume")
+    assert 24 * MIB < space.f_blocks * space.f_frsize <= 32 * MIB
+    with open("/run/volume/kept", "w", encoding="ascii") as stream:
+        stream.write("kept")
+    for lists in stack, {"pools": stack["pools"]}, {"volumes": stack["volumes"]}:
+        assert quotas.converge([], **lists)["actions"] == []
+    assert codes(converge(state="absent")) == ["in_use"]
+    sh(["truncate", "-s", "64M", IMAGES + "/local.img"])
+    local = sh(["losetup", "--find", "--show", IMAGES + "/local.img"]).strip()
+    try:
+        sh(["vgcreate", "near", local])
+        near = {"name": "near", "backend": "iscsi", "config": {"vg": "near"}}
+        done = quotas.converge([], pools=[near])
+        assert codes(done) == ["conflict"] and local in str(done["refused"]), done
+        sh(["vgremove", "-f", "near"])
+    finally:
+        sh(["losetup", "-d", local])
+    volumes = [{**each, "state": "absent", "force": True, "target": None} for each in stack["volumes"]]
+    pool = {"name": "san", "state": "absent", "confirm": "san"}
+    done = quotas.converge([], volumes=volumes, pools=[pool])
+    assert codes(done) == [] and not os.path.ismount("/run/volume"), done
+    assert sh(["lvs", "--noheadings", "-o", "lv_name", "san"]).split() == ["t"]
+    sh(["vgremove", "-f", "san"])
+    both(state="absent")
+
+
 def test_a_lun_that_carries_something():
     serve()
     both()
