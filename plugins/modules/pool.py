@@ -45,8 +45,8 @@ options:
         M(bulkhead.storage.layout), thin ones where O(config.thin_pool) is given. They are mounted while attached.
       - V(nfs) mounts an export, NFS 4.2 with what M(bulkhead.storage.nfs_mount) does unasked. Its volumes are
         directories that the server holds to their size. For another version, Kerberos or other options declare an
-        M(bulkhead.storage.nfs_mount) of the same server and export at O(config.path) beside it. Owner and mode of a volume
-        are set by root, so the server must not squash it (C(no_root_squash)), or have them so already.
+        M(bulkhead.storage.nfs_mount) of the same server and export at O(config.path) beside it. Owner and mode of a
+        volume are set by root, so the server must not squash it (C(no_root_squash)), or have them so already.
       - V(iscsi) is V(lvm) in a volume group all of whose devices are LUNs, as M(bulkhead.storage.layout) makes it where
         C(pvs) names LUNs. A group with a disk of this host is a C(conflict). Only one host may be let in to those LUNs,
         nothing here keeps two hosts from writing to one group.
@@ -74,8 +74,8 @@ options:
         type: str
       thin_pool:
         description:
-          - The thin pool of that group (backends V(lvm) and V(iscsi)). Without one all volumes are thick, and none can be a clone or
-            of type V(block). It cannot be changed later.
+          - The thin pool of that group (backends V(lvm) and V(iscsi)). Without one all volumes are thick, and none can
+            be a clone or of type V(block). It cannot be changed later.
         type: str
       server:
         description:

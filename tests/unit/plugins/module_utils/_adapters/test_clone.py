@@ -320,6 +320,23 @@ def test_a4_nothing_past_a_foreign_mount_is_removed(arena: str, kind: str) -> No
     assert os.listdir(arena) == ["outside"]
 
 
+def test_what_an_nfs_client_keeps_is_cut_off_unless_it_is_somewhere_else_too(arena: str) -> None:
+    """Its name for a file that was removed, while that is open. A mount is as busy, and nothing of it is touched."""
+    os.mkdir(arena + "/top")
+    kept, away = write(arena + "/top/.nfs01", b"kept"), write(arena + "/away", b"away")
+    sh("mount", "--bind", away, kept)
+    error = refusal(lambda: remove(arena + "/top"))
+    assert error.code == "in_use" and "still open on this host" in error.message
+    assert Path(away).read_bytes() == b"away"
+    sh("umount", kept)
+    os.link(kept, arena + "/another")
+    clone._cut(os.open(kept, os.O_WRONLY))
+    assert Path(kept).read_bytes() == b"kept"
+    os.unlink(arena + "/another")
+    clone._cut(os.open(kept, os.O_WRONLY))
+    assert Path(kept).read_bytes() == b""
+
+
 def test_an_immutable_file_is_said(arena: str) -> None:
     with loop_device(image(arena + "/img", 16 << 20, "ext4")) as device:
         os.mkdir(arena + "/fs")

@@ -81,3 +81,33 @@ def test_facts_cannot_be_wished(arena):
         port.put(arena, None, {"reflink": True})
     assert caught.value.code == "unsupported"
     assert port.lowers(arena, {}, None) is False and port.risk(arena, {}, {}) == "reversible"
+
+
+SERVED = {"total_bytes": 16 << 20, "free_bytes": 0, "block_bytes": 1 << 20, "own": True}
+
+
+@pytest.mark.parametrize(
+    ("declared", "holds"),
+    [
+        ({"total_bytes": 16 << 20}, True),
+        ({"total_bytes": (15 << 20) + 1}, True),
+        ({"total_bytes": 15 << 20}, False),
+        ({"total_bytes": (16 << 20) + 1}, False),
+        ({"total_bytes": 16 << 20, "own": True}, True),
+    ],
+    ids=str,
+)
+def test_a_limit_is_rounded_up_to_blocks_of_the_server(declared, holds):
+    assert FsInfo().same("/pool/a", SERVED, declared) is holds
+
+
+def test_what_cannot_be_made_true_is_refused():
+    port, shared = FsInfo(), {**SERVED, "own": False}
+    assert not port.same("/pool/a", shared, {"total_bytes": 16 << 20, "own": True})
+    error = port.refuse("/pool/a", shared, {**shared, "own": True}, set())
+    assert error.code == "not_enforced" and "other volumes would share it" in error.message
+    error = port.refuse("/pool/a", SERVED, {**SERVED, "total_bytes": 8 << 20}, set())
+    assert (error.code, error.details) == ("not_enforced", {"total_bytes": 16 << 20})
+    assert "shows 16MiB for /pool/a, so nothing holds it to 8MiB" in error.message
+    with pytest.raises(StorageError, match="a fact, not a wish"):
+        port.put("/pool/a", SERVED, shared)

@@ -184,3 +184,22 @@ def test_sources_of_a_bind(arena):
     mount("-t", "tmpfs", "cover", arena + "/src")
     now = table()
     assert not now.sources(now.at(arena + "/dst"))[arena + "/src/in"][1], "the path leads elsewhere now"
+
+
+NFS = """\
+1 0 8:1 / / rw - ext4 /dev/sda rw
+2 1 0:40 / /m rw - nfs4 nas:/srv/out rw
+3 1 0:40 / /bind rw - nfs4 nas:/srv/out/a/b rw
+4 1 0:40 / /other rw - nfs4 nas:/srv/outer rw
+5 1 0:40 / /v6 rw - nfs4 [fd00::1]:/ rw
+6 1 0:41 / /ceph rw - ceph mon:6789:/x rw
+"""
+
+
+def test_which_directory_of_a_server_is_seen():
+    """Each row says that it is the root; a bind of a directory beneath a mount differs in its source only."""
+    now = Table(parse(NFS.encode()))
+    assert set(now.sources(now.at("/bind"))) == {"/bind", "/m/a/b"}
+    assert set(now.sources(now.at("/m"))) == {"/m"} and set(now.sources(now.at("/other"))) == {"/other"}
+    assert set(now.sources(now.at("/v6"))) == {"/v6"} and set(now.sources(now.at("/ceph"))) == {"/ceph"}
+    assert all(now.first(now.at(path)) for path in ("/m", "/bind", "/other", "/v6", "/ceph"))
