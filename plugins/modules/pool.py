@@ -149,6 +149,7 @@ EXAMPLES = r"""
     max_volume_size: 100GiB
     max_volumes_per_namespace: 20
 
+# needs: nfs
 - name: Volumes on an NFS server, which limits their directories
   bulkhead.storage.pool:
     name: far

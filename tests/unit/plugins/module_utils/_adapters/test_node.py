@@ -612,8 +612,8 @@ def test_beneath_a_mount_the_hidden_directory_counts(arena: str) -> None:
     seen = row(port, top)
     assert (seen["_entries"], seen["_mounted"], seen["_implied"]) == ((), True, True)
     assert port.refuse(top, seen, None, set()).code == "in_use"  # type: ignore[union-attr]
-    assert port.refuse(top, seen, None, {("mounts", top)}) is None
-    assert port.vanishes(top, seen, {("mounts", top)})
+    assert port.refuse(top, seen, None, {("mount", top)}) is None
+    assert port.vanishes(top, seen, {("mount", top)}) and not port.vanishes(top, seen, set()), "what is mounted stays"
     assert refusal(lambda: port.put(top, seen, None)).code == "in_use"
     subprocess.run(["umount", top], check=True)
     os.chmod(top, 0o711)  # what lies beneath has rights of its own
