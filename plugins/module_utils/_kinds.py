@@ -210,7 +210,7 @@ def ports(names: list[str]) -> Ports:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
         record = Record()
-        makers.update(record=lambda: record, superblock=lambda: _superblock(record))
+        makers.update(record=lambda: record, superblock=lambda: _superblock(record), copied=lambda: _copied(record))
         if set(names) != {"filesystems"}:
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import lvm2late
 
@@ -358,6 +358,12 @@ def _superblock(record: Any) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.program import execute
 
     return Superblock(execute, Intents(record))
+
+
+def _copied(record: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.copied import Copied
+
+    return Copied(record)
 
 
 def _luks() -> Any:

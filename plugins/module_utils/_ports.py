@@ -39,7 +39,13 @@ def volume() -> dict[str, Callable[[], Any]]:
 
         return Superblock(execute, Intents(record))
 
+    def copied() -> Any:
+        """Asked only of clones on NFS."""
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.copied import Copied
+
+        return Copied(record)
+
     ports = {"node": Node, "data": DataDir, "mount": mount, "mounted": MountedRoot, "fsinfo": fsinfo}
-    ports.update({"record": lambda: record, "superblock": superblock, **lvm2late.makers(record)})
+    ports.update({"record": lambda: record, "superblock": superblock, "copied": copied, **lvm2late.makers(record)})
     ports.update({"quota": lambda: limits("Quota"), "quota_enabled": lambda: limits("QuotaEnabled")})
     return ports

@@ -28,10 +28,20 @@ ON_SERVER = {
             "nofail": True,
         }
     ],
-    "trees": [{"root": "/srv/data/blue", "entries": [{"path": ".", "mode": "0770", "owner": "1001", "group": "1001"}]}],
-    "quotas": [{"path": "/srv/data/blue", "hard": "16MiB", "name": "blue"}],
+    "trees": [
+        {"root": "/srv/data/blue", "entries": [{"path": ".", "mode": "0770", "owner": "1001", "group": "1001"}]},
+        {"root": "/srv/data/volumes", "entries": [{"path": "default/" + name} for name in ("alpha", "beta")]},
+    ],
+    "quotas": [
+        {"path": "/srv/data/blue", "hard": "16MiB", "name": "blue"},
+        *({"path": "/srv/data/volumes/default/" + name, "hard": "8MiB", "name": name} for name in ("alpha", "beta")),
+    ],
     "nfs_exports": [
-        {"path": "/srv/data/blue", "clients": [{"host": "10.77.0.0/24", "options": ["rw", "mp=/srv/data"]}]}
+        {"path": "/srv/data/blue", "clients": [{"host": "10.77.0.0/24", "options": ["rw", "mp=/srv/data"]}]},
+        {
+            "path": "/srv/data/volumes",
+            "clients": [{"host": "10.77.0.0/24", "options": ["rw", "mp=/srv/data", "no_root_squash"]}],
+        },
     ],
 }
 MOUNTS = [{"path": "/mnt/blue", "server": SERVER, "export": "/srv/data/blue", "rsize": "1MiB", "wsize": "1MiB"}]
@@ -65,6 +75,10 @@ ON_CLIENT = {
     ],
     "trees": [{"root": "/mnt/more/blue", "entries": [{"path": ".", "mode": "0700", "owner": "1001"}]}],
     "quotas": [{"path": "/mnt/more/blue", "hard": "16MiB", "name": "blue"}],
+}
+VOLUMES = {
+    "pools": [{"name": "far", "backend": "nfs", "config": {"server": SERVER, "export": "/srv/data/volumes"}}],
+    "volumes": [{"name": "{{ inventory_hostname }}", "pool": "far", "size": "8MiB", "owner": "1001"}],
 }
 
 
@@ -101,6 +115,7 @@ def play(folder: Path, *more: str) -> dict[str, dict[str, Any]]:
     ]
     on_client = [{layout: {"nfs_mounts": MOUNTS, "return_resources": True}, "register": "mounted"}, kept("mounted")]
     on_client += [{layout: {**ON_CLIENT, "return_resources": True}, "register": "disks"}, kept("disks")]
+    on_client += [{layout: {**VOLUMES, "return_resources": True}, "register": "volumes"}, kept("volumes")]
     plays = [
         {"hosts": "server", "gather_facts": False, "tasks": on_server},
         {"hosts": "alpha:beta", "gather_facts": False, "tasks": on_client},
@@ -120,7 +135,7 @@ def test_one_play_builds_a_server_and_two_clients(guests: dict[str, lab.Guest], 
     assert not server.run(["ls", "/srv"]).stdout and "/mnt" not in guests["alpha"].run(["findmnt"]).stdout
     made = play(tmp_path, "-vvvv", "--diff")
     digests = [{name: answer["plan_digest"] for name, answer in answers.items()} for answers in (made, foreseen)]
-    assert digests[0] == digests[1] and len(digests[0]) == 6
+    assert digests[0] == digests[1] and len(digests[0]) == 8
     assert all(answer["changed"] for answer in made.values())
     (shown,) = made["alpha-mounted"]["resources"]["nfs_mounts"]
     assert (shown["server"], shown["export"], shown["persisted"]) == (SERVER, "/srv/data/blue", True)
@@ -138,6 +153,12 @@ def test_one_play_builds_a_server_and_two_clients(guests: dict[str, lab.Guest], 
     guests["alpha"].run([*as_blue, "rm /mnt/blue/much"])
 
     for name in ("alpha", "beta"):
+        (volume,) = made[name + "-volumes"]["resources"]["volumes"]
+        assert (volume["status"], volume["enforced_by"]) == ("ready", "project_quota")
+        much = "dd if=/dev/zero of=%s/much bs=1M count=16 conv=fsync" % volume["path"]
+        full = guests[name].run(["sh", "-c", much], check=False)
+        taken = server.run(["du", "-s", "--block-size=1", "/srv/data/volumes/default/" + name]).stdout.split()[0]
+        assert full.returncode and 4 << 20 < int(taken) <= 8 << 20
         (session,) = made[name + "-disks"]["resources"]["iscsi_sessions"]
         assert [(each["lun"], each["size_bytes"] >> 20) for each in session["devices"]] == [(0, 64), (1, 400)]
         guests[name].run(["sh", "-c", "echo of %s >/mnt/own/told && sync /mnt/own/told" % name])

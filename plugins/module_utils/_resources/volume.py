@@ -109,11 +109,13 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     else:
         row = recorded(p, record, look)
         after = row["attachments"]
-    origin = [_words().clonable(p, row, look)] if record is None and _clones(p) else []
+    origin = [_words().clonable(p, row, look)] if record is None and clones(p) else []
     cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
     cells += _body(p, record or row, row, key)
     if row["backend"] == "nfs":
         cells += _nfs().proven(key, row, look, p["state"] == "absent")
+        copied = _nfs().cloned(p, record, row, look) if p["state"] != "absent" else []
+        cells = [*copied[:1], *cells, *copied[1:]]  # what is begun is written down first
     cells += _attachments(row, before, after, p)
     needs = [("pool", row["pool"])] + [("above", row["path"])] * bool(row["path"])
     if "device" in row:
@@ -144,7 +146,7 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
     home = _fixed(p, old, "pool", "" if kind == "memory" else "default")
     if kind == "memory" and home:
         raise StorageError("invalid", "a memory volume has no pool", "leave pool out", option="pool")
-    if kind == "memory" and _clones(p):
+    if kind == "memory" and clones(p):
         raise StorageError("unsupported", "a memory volume begins empty", "leave source out", option="source")
     if kind != "memory":
         place = pool_place.known(home, look)
@@ -300,7 +302,7 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     cells = pool_place.base(path)
     if pool_place.DEFAULT["path"] != path and names.within(path, pool_place.DEFAULT["path"]):
         cells.append(Cell("node", pool_place.DEFAULT["path"], {"type": "directory", "mode": 0o711}, True))
-    source = _words().source(p, row) if not gone and _clones(p) else {}
+    source = _words().source(p, row) if not gone and clones(p) and row["backend"] != "nfs" else {}
     if row["backend"] in pool_place.GROUPS:
         return [*cells, *_lvm().body(row, source, gone)]
     if row["backend"] == "loop":
@@ -320,7 +322,7 @@ def _body(p: dict[str, Any], old: dict[str, Any], row: dict[str, Any], key: str)
     return cells
 
 
-def _clones(p: dict[str, Any]) -> bool:
+def clones(p: dict[str, Any]) -> bool:
     return bool((p["source"] or {}).get("type", "empty") != "empty")
 
 

@@ -12,20 +12,37 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume_words
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume, volume_words
 
 
 def proven(key: str, row: dict[str, Any], look: Any, gone: bool) -> list[Cell]:
     """``not_found`` where its pool is not mounted: whatever is in the bare directory is no volume."""
     home = row["path"][: -len("/" + key)]
     _mounted(row["pool"], home, look)
-    if gone:
-        return []
+    if gone:  # what was begun with it is no consent for whatever bears its name later
+        return [Cell("record", ("intent", row["path"]), None)]
     value: dict[str, Any] = {"total_bytes": row["size"]}
     others = volume_words.sizes(row["pool"], look)
     if any(other != key and size == row["size"] for other, size in others.items()):
         value["own"] = True  # the limit of the whole export may be the same, and would be shared
     return [Cell("fsinfo", row["path"], value)]
+
+
+def cloned(p: dict[str, Any], record: Any, row: dict[str, Any], look: Any) -> list[Cell]:
+    """What fills it, as its directory may be there already: of a new one, or one whose copy a killed run has begun."""
+    path = row["path"]
+    begun = look.look("record", [("intent", path)]).get(("intent", path)) or {}
+    if isinstance(begun, StorageError):
+        raise begun
+    source = begun.get("from")
+    if record is None:
+        source = volume_words.source(p, row)["source"] if volume.clones(p) else None
+    elif begun.get("phase") == "done":
+        source = None
+    if source is None:
+        return []
+    said = {"from": source}
+    return [Cell("record", ("intent", path), said), Cell("copied", path, {**said, "phase": "done"})]
 
 
 def _mounted(home: str, path: str, look: Any) -> None:

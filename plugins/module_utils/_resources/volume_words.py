@@ -110,9 +110,6 @@ def source(p: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 def clonable(p: dict[str, Any], row: dict[str, Any], look: Any) -> tuple[str, str]:
     """What to copy, which is recorded or (a volume) declared beside, and can be copied whole."""
     kind, key = spot = origin(p)
-    if row["backend"] == "nfs":
-        text = "a volume on NFS is a directory that its server has limited: nothing is copied into it"
-        raise StorageError("unsupported", text, "leave source out, and copy the files")
     if spot == (volume.KIND, volume.label(p)):
         raise StorageError("invalid", "volume %s cannot be cloned from itself" % key, "name another", option="source")
     record = look.look("record", [spot]).get(spot)

@@ -165,6 +165,33 @@ def test_the_limit_of_an_export_is_for_one_volume() -> None:
     good(converge(volumes=[{**one, "state": "absent"}]))
 
 
+def test_a_clone_is_a_copy_with_a_limit_of_its_own() -> None:
+    good(converge(pools=[POOL], volumes=[VOLUME]))
+    source = SHARE + "/out/default/a"
+    os.mkdir(source + "/folder")
+    for name in ("one", "folder/two"):
+        Path(source, name).write_bytes(os.urandom(100000))
+        os.chown(os.path.join(source, name), 7, 8)
+    os.symlink("/etc", source + "/link")
+    clone = {**VOLUME, "name": "b", "size": "24MiB", "source": {"type": "clone", "name": "a"}}
+    limited(SHARE + "/out/default/b", "24MiB")
+    Path(SHARE + "/out/default/b/theirs").touch()
+    assert codes(converge(volumes=[clone])) == ["not_blank"] and not shown(volume, "b")
+    os.unlink(SHARE + "/out/default/b/theirs")
+    foreseen = converge(True, volumes=[clone])
+    done = good(converge(volumes=[clone]))
+    assert done["digest"] == foreseen["digest"] and os.listdir(SHARE + "/out/default") == ["a", "b"]
+    find = ["find", ".", "-mindepth", "1", "-printf", "%P %y %m %U:%G %s %l %T@\\n"]
+    trees = ["cd %s/out/default/%s && %s | sort" % (SHARE, name, " ".join(map(repr, find))) for name in "ab"]
+    assert sh(["sh", "-c", trees[0]]) == sh(["sh", "-c", trees[1]])
+    sh(["diff", "-r", "--no-dereference", source, HOME + "/default/b"])
+    assert df(HOME + "/default/b") == 24 * MIB and os.stat(HOME + "/default/b").st_uid == 20001
+    os.unlink(HOME + "/default/b/one")
+    assert good(converge(volumes=[clone]))["actions"] == []
+    good(converge(volumes=[{**clone, "state": "absent"}]))
+    assert os.listdir(SHARE + "/out/default") == ["a"]
+
+
 def test_a_pool_that_is_not_mounted_has_no_volumes() -> None:
     wanted = {"pools": [POOL], "volumes": [VOLUME]}
     good(converge(**wanted))

@@ -31,6 +31,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_io import IoMax
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.copied import Copied
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exportfs import ExportTable
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exports import Exports
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck import Health
@@ -284,6 +285,11 @@ class CaseLvContent(Seen, LvContent):
         return {"restored": "", "sealed": True, "_open": False, **row}
 
 
+class CaseCopied(Seen, Copied):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"from": None, "phase": "copying", "_others": [], **row}
+
+
 class CaseFsInfo(Seen, FsInfo):
     """Of each path or its nearest row above it; a filesystem without quota where none is told."""
 
@@ -437,6 +443,7 @@ def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     made += [CaseLioBacking(), CaseLioTarget(), CaseLioSaved("/etc/target/saveconfig.json")]
     made += [CaseIscsiInitiator(), CaseIscsiRecord(), CaseIscsiSession()]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
+    made += [CaseCopied(None)]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
