@@ -18,7 +18,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 PATIENCE = 30.0  # seconds for a server to answer where nothing is declared
-_FRESH = 10.0  # seconds for which its answer is believed
+# Seconds for which it is believed that it answers, as who asks more of one that has just died waits for ever, and
+# that it does not, as each question then takes all the patience.
+_FRESH, _GONE = 0.5, 10.0
 # What is known of the root of a mount that its server does not know any more: that something is mounted there.
 FORGOTTEN: dict[str, Any] = {
     "type": "directory",
@@ -58,7 +60,7 @@ def judged(fd: int, path: str, trusted: bool) -> bool:
 def _reachable(fd: int, number: int, path: str) -> None:
     """``unreachable`` unless its server answers: whoever asks more of it would wait for ever."""
     when, error = answered.get(number, (0.0, None))
-    if not when or time.monotonic() - when > _FRESH:
+    if not when or time.monotonic() - when > (_GONE if error else _FRESH):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import child
 
         error = told(child.Child(lambda: os.fstatvfs(fd), PATIENCE), number, path)
