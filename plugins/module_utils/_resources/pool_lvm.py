@@ -34,17 +34,25 @@ def place(p: dict[str, Any], look: Any, record: Any) -> dict[str, Any]:
         text = "there is no volume group %s" % vg
         raise StorageError("not_found", text, "make it with volume_group, or declare it beside", option="config")
     if p["backend"] == "iscsi":
-        _on_luns(vg, group, beside)
+        _on_luns(vg, group, beside, look.declared)
     if thin:
         _thin(vg, thin, group, [each for each in beside.get("thin_pools") or () if each["state"] != "absent"])
     extent = group["extent"] if group else volume_group.EXTENT
     return {"vg": vg, "thin_pool": thin, "extent": (record or {}).get("extent", extent)}
 
 
-def _on_luns(vg: str, group: Any, beside: dict[str, Any]) -> None:
-    """``conflict`` where a group has a disk of this host: with it, not all of the pool is where its name says."""
-    local = [pv["name"] for pv in group["pvs"] if not pv["remote"]] if group else []
-    local += [] if group else [pv for pv in beside["pvs"] if not isinstance(pv, dict)]
+def _on_luns(vg: str, group: Any, beside: dict[str, Any], declared: Any) -> None:
+    """``conflict`` where a group has a disk of this host: with it, not all of the pool is where its name says.
+
+    Of a group that is yet to be made, only what is named as a LUN, or unlocked from one beside, is known to be one.
+    """
+    if group:
+        local = [pv["name"] for pv in group["pvs"] if not pv["remote"]]
+    else:
+        opened = {
+            "/dev/mapper/" + key: said["device"] for (kind, key), said in declared.items() if kind == "luks_device"
+        }
+        local = [pv for pv in beside["pvs"] if isinstance(pv, str) and isinstance(opened.get(pv, pv), str)]
     if local:
         text = "%s of volume group %s is no LUN of an iSCSI target" % (", ".join(local), vg)
         hint = "make the group of {iscsi: <iqn>, lun: <n>}, or use backend: lvm"

@@ -27,6 +27,15 @@ def test_a_pool_of_iscsi_takes_no_group_of_disks_that_is_only_declared() -> None
     local, lun = "/dev/disk/by-id/a", {"iscsi": "iqn.2026-01.org.example:a", "lun": 0}
     beside = {"pvs": [lun, local]}
     with pytest.raises(StorageError, match="by-id/a of volume group data is no LUN") as error:
-        pool_lvm._on_luns("data", None, beside)
+        pool_lvm._on_luns("data", None, beside, {})
     assert (error.value.code, error.value.details["devices"]) == ("conflict", [local])
-    pool_lvm._on_luns("data", None, {"pvs": [lun]})
+    pool_lvm._on_luns("data", None, {"pvs": [lun]}, {})
+
+
+def test_what_is_unlocked_from_a_lun_is_as_good_as_one() -> None:
+    beside = {"pvs": ["/dev/mapper/secret"]}
+    lun = {"iscsi": "iqn.2026-01.org.example:a", "lun": 0}
+    pool_lvm._on_luns("data", None, beside, {("luks_device", "secret"): {"device": lun}})
+    for declared in ({}, {("luks_device", "secret"): {"device": "/dev/sda"}}, {("luks_device", "x"): {"device": lun}}):
+        with pytest.raises(StorageError, match="/dev/mapper/secret of volume group data is no LUN"):
+            pool_lvm._on_luns("data", None, beside, declared)
