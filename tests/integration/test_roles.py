@@ -385,7 +385,7 @@ def test_the_drift_report_counts_all_and_tells_what_is_refused(host: None, tmp_p
     shown = int(re.findall(r"and (\d+) more", report.output)[0])
     assert 0 < shown < planned
 
-    wrong = [{**JOBS["job_host_pools"][0], "backend": "nfs", "config": {"server": "s", "export": "/e"}}]
+    wrong = [{**JOBS["job_host_pools"][0], "backend": "cephfs"}]
     given.update(TENANTS)
     unlike = {**given, "job_host_pools": wrong}
     report = played(tmp_path, "bulkhead.storage.drift_report", unlike, tmp_path / "none", *inventory)
