@@ -37,8 +37,8 @@ class Budget(NamedTuple):
 
 
 PRIMITIVE = Budget(1500, 30.0, 4805, 141.4)  # a new record also looks whether there is a unit
-COMPOSITE = Budget(4000, 76.0, 6285, 229.4)  # any of them may meet a pool of logical volumes, and the guard
-JOB = COMPOSITE._replace(shipped=259.5)  # volumes of any pool, and what runs it
+COMPOSITE = Budget(4000, 76.0, 6285, 229.6)  # any of them may meet a pool of logical volumes, and the guard
+JOB = COMPOSITE._replace(shipped=259.7)  # volumes of any pool, and what runs it
 NETWORK = PRIMITIVE._replace(kib=36.0)  # asks servers too, with a deadline
 DOCS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 COMPOSITES = ("volume", "pool", "snapshot", "image")
