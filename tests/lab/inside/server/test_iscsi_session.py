@@ -444,12 +444,16 @@ def test_a_stack_on_luns_in_one_call():
 
 
 def test_a_pool_on_a_lun_in_one_call():
-    """Its volumes are logical volumes, and the disk that they lie on comes with the session."""
-    serve(luns=((0, 256),))
+    """Its volumes are logical volumes, and the disk that they lie on comes with the session.
+
+    It is a disk of its own: LVM takes none that multipathd was told of, as other tests have those of theirs.
+    """
+    san = IQN[:-4] + "san"
+    serve(san, luns=((0, 256),))
     stack = {
-        "iscsi_sessions": [ONE],
+        "iscsi_sessions": [{**ONE, "target": san}],
         "volume_groups": [
-            {"vg": "san", "pvs": [{"iscsi": IQN, "lun": 0}], "thin_pools": [{"name": "t", "size": "128MiB"}]}
+            {"vg": "san", "pvs": [{"iscsi": san, "lun": 0}], "thin_pools": [{"name": "t", "size": "128MiB"}]}
         ],
         "pools": [{"name": "san", "backend": "iscsi", "config": {"vg": "san", "thin_pool": "t"}}],
         "volumes": [
@@ -462,14 +466,14 @@ def test_a_pool_on_a_lun_in_one_call():
     done = quotas.converge([], **stack)
     assert (codes(done), done["digest"]) == ([], foreseen["digest"]), done
     assert size("/dev/san/v+default+b") == 16 * MIB
-    assert sh(["pvs", "--noheadings", "-o", "vg_name", by_id()]).strip() == "san"
+    assert sh(["pvs", "--noheadings", "-o", "vg_name", by_id(san)]).strip() == "san"
     space = os.statvfs("/run/volume")
     assert 24 * MIB < space.f_blocks * space.f_frsize <= 32 * MIB
     with open("/run/volume/kept", "w", encoding="ascii") as stream:
         stream.write("kept")
     for lists in stack, {"pools": stack["pools"]}, {"volumes": stack["volumes"]}:
         assert quotas.converge([], **lists)["actions"] == []
-    assert codes(converge(state="absent")) == ["in_use"]
+    assert codes(converge(target=san, state="absent")) == ["in_use"]
     sh(["truncate", "-s", "64M", IMAGES + "/local.img"])
     local = sh(["losetup", "--find", "--show", IMAGES + "/local.img"]).strip()
     try:
@@ -486,7 +490,7 @@ def test_a_pool_on_a_lun_in_one_call():
     assert codes(done) == [] and not os.path.ismount("/run/volume"), done
     assert sh(["lvs", "--noheadings", "-o", "lv_name", "san"]).split() == ["t"]
     sh(["vgremove", "-f", "san"])
-    both(state="absent")
+    both(target=san, state="absent")
 
 
 def test_a_lun_that_carries_something():
