@@ -127,8 +127,8 @@ class Workshop:
 
     # tests
 
-    def pytest(self, folder: str, **extra: str) -> None:
-        """The tests of a folder, or of one file."""
+    def pytest(self, folder: str, *but: str, **extra: str) -> None:
+        """The tests of a folder, or of one file; ``but``: not those of a folder in it."""
         if not (trees.ROOT / folder).exists():
             raise Failed("%s does not exist: there is nothing to run" % folder)
         report = self.reports / (folder.replace("/", "-") + ".xml")
@@ -136,7 +136,8 @@ class Workshop:
         more = {"BULKHEAD_ANSIBLE_PLAYBOOKS": os.pathsep.join(map(str, programs))}
         more["BULKHEAD_TARGET_PYTHON"] = min(p for p in self.pythons.values() if p.version >= (3, 8)).path
         more.update(extra)
-        slow = ("--durations=12", "--durations-min=5")  # what takes the time is told with every run
+        slow: tuple[str, ...] = ("--durations=12", "--durations-min=5")  # what takes the time is told with every run
+        slow += tuple("--ignore=" + name for name in but)
         self.tool("pytest", folder, "--skip-gate", "--junit-xml", str(report), *slow, cwd=trees.ROOT, **more)
 
     def lab_image(self) -> None:
@@ -165,7 +166,7 @@ class Workshop:
 def steps(shop: Workshop) -> list[Step]:
     """All steps, cheap ones first; `targets` are the words of the command line that run them."""
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
-    cores, image = "environments of the cores", "lab image"
+    cores, image, inside = "environments of the cores", "lab image", "tests/lab/inside"
     return [
         Step(debian, shop.debian, "test unit integration benchmark soak lab-test"),
         Step(tools, shop.tools, "test lint unit integration benchmark soak format lab-test"),
@@ -182,7 +183,14 @@ def steps(shop: Workshop) -> list[Step]:
         Step(archive, shop.build, "test lint", (tools, tree), beside="texts"),
         Step("galaxy-importer", shop.importer, "test lint", (tools, archive), beside="texts"),
         Step(image, shop.lab_image, "test lab-test soak", (debian,), beside="guests"),
-        Step("lab tests", partial(shop.pytest, "tests/lab"), "test lab-test", (tools, debian, image), beside="guests"),
+        Step("lab, in guests", partial(shop.pytest, inside), "test lab-test", (tools, debian, image), beside="guests"),
+        Step(
+            "lab, from outside",
+            partial(shop.pytest, "tests/lab", inside),
+            "test lab-test",
+            (tools, debian, image),
+            beside="guests",
+        ),
         Step(
             "molecule", partial(shop.pytest, "tests/molecule"), "test lab-test", (tools, debian, image), beside="guests"
         ),

@@ -20,7 +20,7 @@ import interpreters
 import trees
 
 # Longer than any program takes; one that hangs fails instead of holding CI.
-DEADLINE = 85 * 60
+DEADLINE = 75 * 60
 
 
 @contextlib.contextmanager

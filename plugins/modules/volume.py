@@ -26,7 +26,7 @@ notes:
   - In a pool with the backend V(nfs) the server must hold C(<export>/<namespace>/<name>) to the volume's size, which is
     read with statfs(2), in the server's blocks and rounded up. Another limit, or none, is refused with
     C(not_enforced), and a pool whose export is not mounted with C(not_found). When the limit is that of the whole
-    export, one volume of that size may be in it. Such volumes have no snapshots (C(unsupported)). A clone is a copy,
+    export, it must be the only volume of the pool. Such volumes have no snapshots (C(unsupported)). A clone is a copy,
     and its directory must be empty (C(not_blank)).
 seealso:
   - module: bulkhead.storage.volume_info

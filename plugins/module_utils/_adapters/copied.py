@@ -3,7 +3,7 @@
 """What a directory that is there already, and empty, was filled with: a copy of another one, once.
 
 A row of the catalogue says how far it came, on disk before the deed: ``copying``, into a folder that only root enters;
-``moving``, from there to where it belongs; ``done``.
+``moving``, from there to where it belongs; ``done``. It is about one volume, not about whatever has its name later.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, Iterable
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import FORWARD
@@ -21,30 +22,41 @@ PART = ".bulkhead-copy"  # not of the shape of our other leftovers, which are sw
 
 
 class Copied:
-    """Port. Target: the directory. Declared: ``from``, the path of the other one, and ``phase``, which is ``done``.
-
-    Its row is the catalogue's, ``copying`` where that has none, with what else is in the directory (``_others``).
+    """Port. Target: the directory. Declared: ``from``, the path of the other one; ``phase``, which is ``done``; and
+    ``_volume``, the key of the volume. ``_others``: what else is in the directory, until its copy is moved.
     """
 
     name, behind = "copied", True
 
     def __init__(self, record: Any) -> None:
         self.record = record
+        self.said: dict[str, Value] = {}
+
+    def resolve(self, target: str, declared: Value) -> Value:
+        self.said[target] = declared
+        return {"from": declared["from"], "phase": declared["phase"]}
 
     def scan(self, targets: Iterable[str]) -> dict[str, Any]:
-        targets = list(targets)
-        known = self.record.scan([("intent", target) for target in targets])
+        whose = {target: ("volume", self.said[target]["_volume"]) for target in targets}
+        known = self.record.scan([*whose.values(), *(("intent", target) for target in whose)])
         found: dict[str, Any] = {}
-        for target in targets:
-            row = known.get(("intent", target), {})
+        for target, volume in whose.items():
+            begun = known.get(("intent", target), {})
+            if volume not in known or begun.get("of") != known[volume]["id"]:
+                begun = {}
+            phase = begun.get("phase", "copying")
             try:
-                others = look(target, PART if "phase" in row else "")
+                others = look(target, PART if begun else "") if phase == "copying" else []
             except StorageError as error:
                 if error.code != "not_found":
                     found[target] = error
                 continue
-            found[target] = {"from": row.get("from"), "phase": row.get("phase", "copying"), "_others": others}
+            found[target] = {"from": self.said[target]["from"], "phase": phase, "_others": others}
         return found
+
+    def note(self, target: str, phase: str) -> None:
+        volume = ("volume", self.said[target]["_volume"])
+        Intents(self.record).begin(target, phase=phase, of=self.record.scan([volume])[volume]["id"])
 
     def lowers(self, target: str, before: Any, after: Any) -> bool:
         return False
@@ -58,7 +70,7 @@ class Copied:
     def put(self, target: str, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import copiedchange
 
-        copiedchange.put(self.record, target, after)
+        copiedchange.put(self, target, after)
 
 
 def look(target: str, ours: str) -> list[str]:
@@ -74,7 +86,7 @@ def look(target: str, ours: str) -> list[str]:
 
 def refusal(target: str, row: Value) -> StorageError | None:
     """``not_blank`` where somebody else's files would be mixed with the copy."""
-    if row["phase"] != "copying" or not row["_others"]:
+    if not row["_others"]:
         return None
     text = "%s is to be a copy, and is not empty: %s" % (target, ", ".join(row["_others"][:10]))
     return StorageError("not_blank", text, "empty it, or leave source out", entries=row["_others"])

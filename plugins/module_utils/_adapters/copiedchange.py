@@ -9,15 +9,13 @@ import os
 from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import clone, copied
-from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Intents
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, openat2, refused
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 
 PART = os.fsencode(copied.PART)
 
 
-def put(record: Any, target: str, after: dict[str, Any]) -> None:
-    port, intents, source = copied.Copied(record), Intents(record), after["from"]
+def put(port: copied.Copied, target: str, after: dict[str, Any]) -> None:
     row = port.scan([target]).get(target)
     if not isinstance(row, dict):
         raise row or StorageError("not_found", "%s is not there" % target, "make the volume first")
@@ -30,13 +28,13 @@ def put(record: Any, target: str, after: dict[str, Any]) -> None:
         held.callback(os.close, here)
         try:
             if row["phase"] == "copying":
-                intents.begin(target, **{"from": source, "phase": "copying"})
-                _copy(walk, source, here, target)
-                intents.begin(target, **{"from": source, "phase": "moving"})
+                port.note(target, "copying")
+                _copy(walk, after["from"], here, target)
+                port.note(target, "moving")
             _move(here, target)
         except OSError as exc:
             raise refused(exc, target) from exc
-        intents.begin(target, **{"from": source, "phase": "done"})
+        port.note(target, "done")
 
 
 def _copy(walk: Walk, source: str, here: int, target: str) -> None:

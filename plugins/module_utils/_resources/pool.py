@@ -146,13 +146,8 @@ def gather(p: dict[str, Any], ports: Any) -> dict[str, Any]:
     volumes = [row for (kind, _key), row in records.items() if kind == "volume"]
     mine = [row for row in volumes if row.get("pool") == "default"]
     sizes = {"_volume_count": len(mine), "_provisioned": sum(row["size"] for row in mine)}
-    pools = {
-        "default": {
-            **pool_place.DEFAULT,
-            **sizes,
-            "backend": mine[0]["backend"] if mine else pool_place.DEFAULT["backend"],
-        }
-    }
+    ours = pool_place.DEFAULT
+    pools = {"default": {**ours, **sizes, "backend": mine[0]["backend"] if mine else ours["backend"]}}
     pools.update((key, row) for (kind, key), row in records.items() if kind == "pool")
     if p["name"] is not None:
         pools = {name: row for name, row in pools.items() if name == p["name"]}

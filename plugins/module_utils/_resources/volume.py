@@ -113,9 +113,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     cells = [Cell("record", ("volume", key), None if p["state"] == "absent" else row)]
     cells += _body(p, record or row, row, key)
     if row["backend"] == "nfs":
-        cells += _nfs().proven(key, row, look, p["state"] == "absent")
-        copied = _nfs().cloned(p, record, row, look) if p["state"] != "absent" else []
-        cells = [*copied[:1], *cells, *copied[1:]]  # what is begun is written down first
+        cells += _nfs().body(key, {**(record or {}), **row}, look, p["state"] == "absent")
     cells += _attachments(row, before, after, p)
     needs = [("pool", row["pool"])] + [("above", row["path"])] * bool(row["path"])
     if "device" in row:
@@ -176,6 +174,8 @@ def recorded(p: dict[str, Any], record: Any, look: Any) -> dict[str, Any]:
         row[option] = p[option] if p[option] is not None else old.get(option, "0")
     if backend in pool_place.GROUPS:
         row.update(_lvm().recorded(p, old, place, row, look))
+    if backend == "nfs" and not old and clones(p):
+        row["clone_of"] = _words().source(p, row)["source"]
     if backend in FORMATTED and kind != "block":
         row["fstype"] = _fixed(p, old, "fstype", "ext4")
         row["provisioning"] = _fixed(p, old, "provisioning", row.get("provisioning", "thin"))

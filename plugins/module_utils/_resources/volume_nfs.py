@@ -12,37 +12,38 @@ from typing import Any
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell
-from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume, volume_words
+from ansible_collections.bulkhead.storage.plugins.module_utils._resources import volume
 
 
-def proven(key: str, row: dict[str, Any], look: Any, gone: bool) -> list[Cell]:
-    """``not_found`` where its pool is not mounted: whatever is in the bare directory is no volume."""
-    home = row["path"][: -len("/" + key)]
-    _mounted(row["pool"], home, look)
-    if gone:  # what was begun with it is no consent for whatever bears its name later
-        return [Cell("record", ("intent", row["path"]), None)]
-    value: dict[str, Any] = {"total_bytes": row["size"]}
-    others = volume_words.sizes(row["pool"], look)
-    if any(other != key and size == row["size"] for other, size in others.items()):
-        value["own"] = True  # the limit of the whole export may be the same, and would be shared
-    return [Cell("fsinfo", row["path"], value)]
-
-
-def cloned(p: dict[str, Any], record: Any, row: dict[str, Any], look: Any) -> list[Cell]:
-    """What fills it, as its directory may be there already: of a new one, or one whose copy a killed run has begun."""
+def body(key: str, row: dict[str, Any], look: Any, gone: bool) -> list[Cell]:
+    """What stands on its directory: the proof, and what fills a clone. ``not_found`` where its pool is not mounted."""
     path = row["path"]
-    begun = look.look("record", [("intent", path)]).get(("intent", path)) or {}
-    if isinstance(begun, StorageError):
-        raise begun
-    source = begun.get("from")
-    if record is None:
-        source = volume_words.source(p, row)["source"] if volume.clones(p) else None
-    elif begun.get("phase") == "done":
-        source = None
-    if source is None:
-        return []
-    said = {"from": source}
-    return [Cell("record", ("intent", path), said), Cell("copied", path, {**said, "phase": "done"})]
+    _mounted(row["pool"], path[: -len("/" + key)], look)
+    if gone:
+        return [Cell("record", ("intent", path), None)]
+    value: dict[str, Any] = {"total_bytes": row["size"]}
+    held = _held(row["pool"], look)
+    if len(held) > (key in held):
+        value["own"] = True  # the limit of the whole export would be shared
+    cells = [Cell("fsinfo", path, value)]
+    if row.get("clone_of"):
+        cells.append(Cell("copied", path, {"from": row["clone_of"], "phase": "done", "_volume": key}))
+    return cells
+
+
+def _held(home: str, look: Any) -> set[str]:
+    """The volumes that a pool will hold; of very many, some."""
+    found: set[str] | None = look.memo.get(("held", home))
+    if found is None:
+        row = look.look("record", [("pool", home)]).get(("pool", home)) or {}
+        beside = {key: said for (kind, key), said in look.declared.items() if kind == volume.KIND}
+        found = {key for key in row.get("_volumes", ()) if (beside.get(key) or {}).get("state") != "absent"}
+        for key, said in beside.items():
+            lies = "" if said["type"] == "memory" else said["pool"] or "default"
+            if said["state"] not in ("absent", "detached") and lies == home:
+                found.add(key)
+        look.memo["held", home] = found
+    return found
 
 
 def _mounted(home: str, path: str, look: Any) -> None:

@@ -33,7 +33,9 @@ def room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: 
     most, ratio = place.get("max_volumes_per_namespace"), place.get("overcommit")
     if not most and not ratio:
         return
-    there = sizes(home, look)
+    there = look.memo.get(("room", home))
+    if there is None:
+        there = look.memo["room", home] = _promised(home, look)
     count = sum(1 for key in there if key.startswith(p["namespace"] + "/")) if fresh and most else 0
     if most and count > most:
         text = "namespace %s would hold %d volumes in pool %s" % (p["namespace"], count, home)
@@ -52,15 +54,8 @@ def room(p: dict[str, Any], place: dict[str, Any], home: str, look: Any, fresh: 
         raise StorageError("limit_exceeded", text, "the pool's overcommit is %s" % ratio, overcommit=ratio)
 
 
-def sizes(home: str, look: Any) -> dict[str, int]:
-    """The bytes of all volumes of a pool, recorded and declared, by their keys."""
-    there: Any = look.memo.get(("room", home))
-    if there is None:
-        there = look.memo["room", home] = _promised(home, look)
-    return dict(there)
-
-
 def _promised(home: str, look: Any) -> dict[str, int]:
+    """The bytes of all volumes of a pool, recorded and declared."""
     rows = look.everything("record")
     there = {k[1]: row["size"] for k, row in rows.items() if k[0] == "volume" and row.get("pool") == home}
     for (kind, key), other in look.declared.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -188,6 +189,20 @@ def test_a_clone_is_a_copy_with_a_limit_of_its_own() -> None:
     assert good(converge(volumes=[clone]))["actions"] == []
     good(converge(volumes=[{**clone, "state": "absent"}]))
     assert os.listdir(SHARE + "/out/default") == ["a"]
+
+
+def test_a_clone_that_fails_is_no_consent_for_another_volume_of_its_name() -> None:
+    good(converge(pools=[POOL], volumes=[VOLUME]))
+    Path(SHARE + "/out/default/a/kept").write_text("kept")
+    os.mknod(SHARE + "/out/default/a/zero", 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+    limited(SHARE + "/out/default/b", "24MiB")
+    plain = {**VOLUME, "name": "b", "size": "24MiB"}
+    failed = converge(volumes=[{**plain, "source": {"type": "clone", "name": "a"}}])
+    assert failed["errors"] and not shown(volume, "b"), failed
+    assert os.listdir(SHARE + "/out/default/b") == []
+    os.unlink(SHARE + "/out/default/a/zero")
+    good(converge(volumes=[plain]))
+    assert good(converge(volumes=[plain]))["actions"] == [] and os.listdir(HOME + "/default/b") == []
 
 
 def test_a_pool_that_is_not_mounted_has_no_volumes() -> None:

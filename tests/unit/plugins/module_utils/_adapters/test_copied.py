@@ -16,6 +16,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalog
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.tests.support import crash
 
+VOLUME = ("volume", "default/copy")
+
 
 def listing(top: str) -> list[str]:
     """Of all that is in it: kind, mode, owner, links, size, time, target and content."""
@@ -42,17 +44,23 @@ def case(arena: str) -> dict[str, Any]:
     os.chown(target, 20001, 20001)
     os.mkdir(arena + "/books", 0o700)
     record = Record(arena + "/books")
-    wanted = {"from": source, "phase": "done"}
-    return {"source": source, "target": target, "record": record, "wanted": wanted}
+    record.put(VOLUME, None, {"size": 1, "pool": "far"})
+    return {"source": source, "target": target, "record": record}
+
+
+def asked(case: dict[str, Any]) -> tuple[copied.Copied, dict[str, Any]]:
+    port = copied.Copied(case["record"])
+    declared = {"from": case["source"], "phase": "done", "_volume": VOLUME[1]}
+    return port, port.resolve(case["target"], declared)
 
 
 def put(case: dict[str, Any]) -> None:
-    port = copied.Copied(case["record"])
-    port.put(case["target"], port.scan([case["target"]])[case["target"]], case["wanted"])
+    port, wanted = asked(case)
+    port.put(case["target"], port.scan([case["target"]])[case["target"]], wanted)
 
 
 def seen(case: dict[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = copied.Copied(case["record"]).scan([case["target"]])[case["target"]]
+    row: dict[str, Any] = asked(case)[0].scan([case["target"]])[case["target"]]
     return row
 
 
@@ -64,19 +72,22 @@ def whole(case: dict[str, Any]) -> None:
 
 
 def test_a_copy_is_made_once(case: dict[str, Any]) -> None:
-    assert seen(case) == {"from": None, "phase": "copying", "_others": []}
+    assert seen(case) == {"from": case["source"], "phase": "copying", "_others": []}
     put(case)
     whole(case)
     os.unlink(case["target"] + "/one")
     assert seen(case)["phase"] == "done", "what becomes of it later is nobody's business"
-    assert copied.Copied(case["record"]).scan([case["target"] + "/no"]) == {}
+    assert seen(case)["_others"] == [], "nor looked at"
+    case["target"] += "/no"
+    port, _wanted = asked(case)
+    assert port.scan([case["target"]]) == {}
 
 
 def test_files_of_others_are_not_mixed_with_it(case: dict[str, Any]) -> None:
     mine = case["target"] + "/mine"
     os.mkdir(mine)
-    port = copied.Copied(case["record"])
-    error = port.refuse(case["target"], seen(case), case["wanted"], set())
+    port, wanted = asked(case)
+    error = port.refuse(case["target"], seen(case), wanted, set())
     assert error is not None and (error.code, error.details["entries"]) == ("not_blank", ["mine"])
     with pytest.raises(StorageError, match="not empty: mine"):
         put(case)
@@ -84,7 +95,7 @@ def test_files_of_others_are_not_mixed_with_it(case: dict[str, Any]) -> None:
     with pytest.raises(StorageError, match="not empty: .bulkhead-copy"):
         put(case)
     os.rmdir(case["target"] + "/" + copied.PART)
-    assert port.refuse(case["target"], seen(case), case["wanted"], set()) is None
+    assert port.refuse(case["target"], seen(case), wanted, set()) is None
 
 
 def test_what_cannot_be_copied_leaves_nothing(case: dict[str, Any]) -> None:
@@ -97,13 +108,28 @@ def test_what_cannot_be_copied_leaves_nothing(case: dict[str, Any]) -> None:
     whole(case)
 
 
+def test_what_was_begun_for_another_volume_of_its_name_counts_for_nothing(case: dict[str, Any]) -> None:
+    """That one failed and is forgotten; somebody has emptied the directory since, or has not."""
+    asked(case)[0].note(case["target"], "moving")
+    os.mkdir(case["target"] + "/" + copied.PART)
+    assert (seen(case)["phase"], seen(case)["_others"]) == ("moving", [])
+    case["record"].put(VOLUME, case["record"].scan([VOLUME])[VOLUME], None)
+    assert (seen(case)["phase"], seen(case)["_others"]) == ("copying", [copied.PART])
+    case["record"].put(VOLUME, None, {"size": 1, "pool": "far"})
+    with pytest.raises(StorageError, match="not empty: .bulkhead-copy"):
+        put(case)
+    os.rmdir(case["target"] + "/" + copied.PART)
+    put(case)
+    whole(case)
+
+
 def test_a_name_that_somebody_took_is_not_written_over(case: dict[str, Any]) -> None:
     part = case["target"] + "/" + copied.PART
     os.mkdir(part)
     for folder, text in ((part, "ours"), (case["target"], "theirs")):
         with open(folder + "/one", "w", encoding="ascii") as stream:
             stream.write(text)
-    Intents(case["record"]).begin(case["target"], **{"from": case["source"], "phase": "moving"})
+    asked(case)[0].note(case["target"], "moving")
     with pytest.raises(StorageError, match="has 'one' already") as error:
         put(case)
     assert error.value.code == "conflict"
