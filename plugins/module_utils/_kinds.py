@@ -190,13 +190,21 @@ def resource(name: str) -> Any:
     return volume
 
 
+def away(entries: list[Entry], options: Any, timeout: float) -> Any:
+    if not any(hasattr(entry.resource, "world") for entry in entries):
+        return options
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import worlds
+
+    return worlds.held(entries, options, timeout)
+
+
 def ports(names: list[str]) -> Ports:
     """What a declaration of the named lists may ask; what it does not ask is not loaded either."""
     makers: dict[str, Callable[[], Any]] = {"node": _node, "mounted": _mounted, "data": _data}
     makers.update(mount=_network if {"nfs_mounts", "pools"}.intersection(names) else _mount)
     makers.update(quota=_quota, quota_enabled=_quota_enabled, fsinfo=_fsinfo)
     makers.update(snapshot=_snapshot, clock=_clock, content=_content)
-    ports = Ports(makers)
+    ports = Ports(makers, away)
     makers.update(health=_health)
     makers.update(label=_label, fcontext=_fcontext, fstab=_fstab, unit=lambda: _unit(ports["fstab"]))
     makers.update(gpt=_gpt, partition=_partition, block=_block, udev_rule=_udev_rule)

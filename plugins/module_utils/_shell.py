@@ -40,13 +40,13 @@ class Module(AnsibleModule):
         raise SystemExit(1)  # it never comes back
 
 
-def run(resource: Any, ports: dict[str, Callable[[], Any]]) -> None:
+def run(resource: Any, ports: dict[str, Callable[[], Any]], away: Any = None) -> None:
     """A module of one kind: its options are one entry."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 
     module = Module(argument_spec={**COMMON, **resource.OPTIONS}, supports_check_mode=True, **resource.RULES)
     entry = Entry("%s (%s)" % (resource.KIND, resource.label(module.params)), resource, module.params)
-    reconcile_entries(module, [entry], Ports(ports), [])
+    reconcile_entries(module, [entry], Ports(ports, away), [])
 
 
 def reconcile_many(
@@ -81,22 +81,26 @@ def reconcile_entries(
     errors: list[StorageError],
     extra: Callable[[reconcile.Report], dict[str, Any]] | None = None,
 ) -> None:
-    """Plan, apply unless in check mode, and answer. ``errors`` were found while reading the options."""
+    """Plan, apply unless in check mode, and answer. ``errors``: of reading the options."""
     from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 
     for entry in entries:
         if hasattr(entry.resource, "warned"):
             entry.resource.warned(entry.params, module.warn)
     params = module.params
+    wait = params["lock_timeout"]
     options = reconcile.Options(
         check=module.check_mode,
         rollback=params["rollback"],
         workers=max(1, params["workers"]),
-        lock=lambda: _lock(params["lock_timeout"]),
-        still=lambda: _lock(params["lock_timeout"], shared=True),
+        lock=lambda: _lock(wait),
+        still=lambda: _lock(wait, shared=True),
         journal=lambda: _journal(module.warn),
         ready=lambda: _lock(0).unready(),
     )
+    away = getattr(ports, "away", None)
+    if away:
+        options = away(entries, options, wait)
     try:
         report = reconcile.fulfil(entries, errors, ports, options)
     except Refusals as refused:
@@ -128,7 +132,7 @@ def reconcile_entries(
 
 
 def seen(report: reconcile.Report) -> dict[str, Any]:
-    """What ``show`` is told: rows of each port, what changed beneath a path, what was done about a target."""
+    """What ``show`` is told: rows of each port, what changed beneath a path, what was done."""
     rows = {**report.rows, "changed": lambda ports, root: [], "done": {}}
     if report.listed:
         from ansible_collections.bulkhead.storage.plugins.module_utils._engine import listing

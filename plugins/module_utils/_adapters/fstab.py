@@ -20,7 +20,7 @@ DEFAULTS = {"fstype": "auto", "options": "defaults", "dump": 0, "passno": 0}
 
 
 class Line(NamedTuple):
-    """An active line: where it stands in the file, the mount point it decodes to, and its value or what is wrong."""
+    """An active line: where it stands in the file, its mount point, and its value or what is wrong."""
 
     number: int
     path: str

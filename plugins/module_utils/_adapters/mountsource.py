@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a mount comes from besides tmpfs: a block device, a file (loop), another path (bind). Mounting it: mounttree."""
+"""What a mount comes from besides tmpfs: a block device, a file (loop), another path (bind)."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ class Options(NamedTuple):
     rollback: bool = True
     workers: int = 4
     lock: Callable[[], ContextManager[Any]] | None = None
-    still: Callable[[], ContextManager[Any]] | None = None  # while nobody has the lock; changes nothing itself
+    still: Callable[[], ContextManager[Any]] | None = None  # while nobody has the lock
     journal: Callable[[], Any] | None = None
-    ready: Callable[[], list[StorageError]] | None = None  # why nothing could begin, whatever the plan
+    ready: Callable[[], list[StorageError]] | None = None  # why nothing could begin
 
 
 class Report(NamedTuple):

@@ -19,10 +19,10 @@ Placed = Tuple[Any, Any, List[Wanted]]  # a declared spot (None for an implied c
 
 
 class Ports(Mapping[str, Any]):
-    """Ports by name, each made when it is first asked for: what nobody asks is never loaded."""
+    """Ports by name, each made when first asked for. ``away``: see ``_adapters/worlds.py``."""
 
-    def __init__(self, makers: dict[str, Callable[[], Any]]) -> None:
-        self.makers = makers
+    def __init__(self, makers: dict[str, Callable[[], Any]], away: Any = None) -> None:
+        self.makers, self.away = makers, away
         self.made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -96,7 +96,7 @@ class Plan(NamedTuple):
 
 
 def compare(units: list[Unit], world: World) -> Plan:
-    """Declared and implied cells against the world: a plan, which is pure but for the scans. Same input, same plan."""
+    """Declared and implied cells against the world: a plan, pure but for the scans."""
     collecting = gc.isenabled()
     gc.disable()  # a large plan makes no garbage, only much for the collector to walk over, which doubles the time
     try:
@@ -114,7 +114,7 @@ def compare(units: list[Unit], world: World) -> Plan:
 class Gathering:
     """Every cell of the units, declared and implied, and what the world shows of them.
 
-    What a port ``proves`` is not asked for as long as its own rows are as declared: what is mounted has a mount point.
+    What a port ``proves`` is not asked for while its own rows are as declared: what is mounted has a mount point.
     """
 
     def __init__(self, units: list[Unit], world: World) -> None:
