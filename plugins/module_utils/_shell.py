@@ -87,8 +87,7 @@ def reconcile_entries(
     for entry in entries:
         if hasattr(entry.resource, "warned"):
             entry.resource.warned(entry.params, module.warn)
-    params = module.params
-    wait = params["lock_timeout"]
+    params, wait, away = module.params, module.params["lock_timeout"], getattr(ports, "away", None)
     options = reconcile.Options(
         check=module.check_mode,
         rollback=params["rollback"],
@@ -98,9 +97,7 @@ def reconcile_entries(
         journal=lambda: _journal(module.warn),
         ready=lambda: _lock(0).unready(),
     )
-    away = getattr(ports, "away", None)
-    if away:
-        options = away(entries, options, wait)
+    options = away(entries, options, wait) if away else options
     try:
         report = reconcile.fulfil(entries, errors, ports, options)
     except Refusals as refused:
