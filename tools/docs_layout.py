@@ -80,7 +80,7 @@ def text() -> str:
     options = yaml.safe_load(_GENERIC)
     kinds = _kinds()
     for name in kinds.LISTS:
-        options[name] = _list(name, kinds.resource(name).KIND)
+        options[name] = _list(name, kinds.resource(name))
     shown = yaml.dump({"options": options}, sort_keys=False, width=90, allow_unicode=True, Dumper=_Indented)
     return _HEAD + shown + '"""\n'
 
@@ -92,9 +92,14 @@ def _kinds() -> Any:
     return _kinds
 
 
-def _list(name: str, kind: str) -> dict[str, Any]:
+def _list(name: str, resource: Any) -> dict[str, Any]:
+    kind = resource.KIND
     documentation = _documentation(kind)
     own = documentation["options"]
+    for option, spec in resource.OPTIONS.items():
+        if option not in own:  # another collection documents it, and the module refers to that
+            said = {"description": ["As O(bulkhead.storage.%s#module:%s)." % (kind, option)]}
+            own[option] = {**said, **{key: spec[key] for key in ("type", "aliases", "default") if key in spec}}
     what = documentation["short_description"]
     about = "Entries take the options of M(bulkhead.storage.%s). %s." % (kind, what)
     suboptions = {option: _moved(said, name, set(own)) for option, said in own.items()}

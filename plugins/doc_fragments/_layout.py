@@ -2170,4 +2170,216 @@ options:
           - finished
           - absent
         default: started
+  ebs_volumes:
+    description:
+      - Entries take the options of M(bulkhead.storage.ebs_volume). Volumes of Amazon EBS, and
+        the instances that have them.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The tag C(Name). Several volumes of that name in the zone are a C(conflict), which
+            names them.
+          - With O(ebs_volumes[].volume_id) it is the name that the volume gets.
+          - One of O(ebs_volumes[].name) and O(ebs_volumes[].volume_id) is required.
+        type: str
+      volume_id:
+        description:
+          - The id of a volume that is there, otherwise C(not_found).
+        type: str
+        aliases:
+          - id
+      availability_zone:
+        description:
+          - The zone. Required to make a volume. Volumes of one name in several zones are told
+            apart by it.
+          - One that the region does not have is C(not_found).
+        type: str
+        aliases:
+          - zone
+      size:
+        description:
+          - The size, such as V(100GiB), rounded up to whole GiB. Required to make a volume,
+            unless O(ebs_volumes[].snapshot_id) is given.
+          - A larger one grows the volume, its partitions and filesystems stay as they are.
+            A smaller one is C(would_shrink).
+        type: str
+      volume_type:
+        description:
+          - The type. A new volume is V(io2) with O(ebs_volumes[].multi_attach), otherwise V(gp3).
+          - In GiB, V(gp3) has 1 to 65536, V(gp2) 1 to 16384, V(io2) 4 to 65536, V(io1) 4 to
+            16384, V(st1) and V(sc1) 125 to 16384, V(standard) 1 to 1024.
+        type: str
+        choices:
+          - gp3
+          - gp2
+          - io2
+          - io1
+          - st1
+          - sc1
+          - standard
+      iops:
+        description:
+          - Operations a second. Required to make a volume of type V(io2) (100 to 256000, at
+            most 1000 for each GiB) or V(io1) (100 to 64000, at most 50 for each GiB). Of V(gp3)
+            3000 to 80000, at most 500 for each GiB, and 3000 for a new one. Other types take
+            none.
+        type: int
+      throughput:
+        description:
+          - MiB a second of a volume of type V(gp3), 125 to 2000, and 125 for a new one. Other
+            types take none.
+        type: int
+      multi_attach:
+        description:
+          - Whether several instances can have it, at most 16 and all of them in its zone and
+            built on the Nitro System. A new volume has V(false).
+          - Takes the type V(io2) or V(io1). Of V(io2) it can be switched on while no instance
+            has the volume, and off while at most one has it, otherwise C(in_use). Of V(io1)
+            it stays as it was made.
+        type: bool
+      encrypted:
+        description:
+          - Whether it is encrypted. A new volume is. Another value than that of a volume that
+            is there is a C(conflict).
+        type: bool
+      kms_key_id:
+        description:
+          - The id, the ARN or the alias of the KMS key. A new volume has the account's default
+            key. Another key than that of a volume that is there is a C(conflict). An alias
+            is not compared.
+        type: str
+      snapshot_id:
+        description:
+          - The snapshot that a new volume is made of. Another one than that of a volume that
+            is there is a C(conflict).
+        type: str
+        aliases:
+          - snapshot
+      tags:
+        description:
+          - Tags with their values. What begins with C(aws:) is Amazon's and is left alone.
+        type: dict
+        aliases:
+          - resource_tags
+      purge_tags:
+        description:
+          - Whether tags that O(ebs_volumes[].tags) does not name are removed, where O(ebs_volumes[].tags)
+            is given. The tag C(Name) stays.
+        type: bool
+        default: true
+      attachments:
+        description:
+          - The instances that shall have it. Without this option attachments stay as they are.
+          - Each has to be V(running) or V(stopped), and in the zone of the volume.
+        type: list
+        elements: dict
+        suboptions:
+          instance_id:
+            description:
+              - The instance. One that is not there is C(not_found).
+            type: str
+            required: true
+          device:
+            description:
+              - The name that EC2 shall know the disk by there, such as V(/dev/sdf). Otherwise
+                the first free one of C(/dev/sdf) to C(/dev/sdz). One that another volume has
+                is a C(conflict), that of the root device C(protected).
+              - On the instance the disk has another name. Find it by RV(resource.by_id).
+            type: str
+      attachments_mode:
+        description:
+          - V(exact) makes O(ebs_volumes[].attachments) all that have it. V(add) attaches those,
+            V(remove) detaches those, and others stay.
+          - A root device is C(protected) from being detached.
+        type: str
+        choices:
+          - exact
+          - add
+          - remove
+        default: exact
+      force_detach:
+        description:
+          - Whether to detach without the instance, which loses what it has not written yet,
+            and may leave a filesystem that has to be repaired. For instances that have failed.
+            It cannot be undone.
+        type: bool
+        default: false
+      wait_timeout:
+        description:
+          - How many seconds each change is waited for, 1 to 86400, then C(timeout). The next
+            run goes on from there.
+          - A modification takes effect within minutes, and then optimizes for up to 24 hours,
+            which nobody waits for unless something is to be modified again. EC2 refuses that
+            until then, and more than a few within 24 hours (C(limit_exceeded)).
+        type: int
+        default: 300
+      state:
+        description:
+          - V(absent) deletes the volume with its content. While an instance has it that is
+            C(in_use), unless O(ebs_volumes[].attachments) says to detach it, such as V([]).
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+      access_key:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:access_key).
+        type: str
+        aliases:
+          - aws_access_key_id
+          - aws_access_key
+      secret_key:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:secret_key).
+        type: str
+        aliases:
+          - aws_secret_access_key
+          - aws_secret_key
+      session_token:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:session_token).
+        type: str
+        aliases:
+          - aws_session_token
+      profile:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:profile).
+        type: str
+        aliases:
+          - aws_profile
+      region:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:region).
+        type: str
+        aliases:
+          - aws_region
+      endpoint_url:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:endpoint_url).
+        type: str
+        aliases:
+          - aws_endpoint_url
+      aws_ca_bundle:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:aws_ca_bundle).
+        type: path
+      validate_certs:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:validate_certs).
+        type: bool
+        default: true
+      aws_config:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:aws_config).
+        type: dict
+      debug_botocore_endpoint_logs:
+        description:
+          - As O(bulkhead.storage.ebs_volume#module:debug_botocore_endpoint_logs).
+        type: bool
+        default: false
 """

@@ -24,6 +24,7 @@ LISTS = (
     "nfs_exports",
     "iscsi_targets",
     "jobs",
+    "ebs_volumes",
 )  # fmt: skip
 # What names devices: by path, or as a LUN of a session.
 DEVICES = {
@@ -181,6 +182,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_target
 
         return iscsi_target
+    if name == "ebs_volumes":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ebs_volume
+
+        return ebs_volume
     if name == "iscsi_sessions":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_session
 
@@ -214,6 +219,7 @@ def ports(names: list[str]) -> Ports:
     makers.update(job=_job, rootfs=_rootfs)
     makers.update(lio_backing=_lio_backing, lio_target=_lio_target, lio_saved=_lio_saved)
     makers.update(iscsi_initiator=_iscsi_initiator, iscsi_record=_iscsi_record, iscsi_session=_iscsi_session)
+    makers.update(ec2_volume=_ec2_volume, ec2_attachment=lambda: _ec2_attachment(ports["ec2_volume"]))
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -439,6 +445,18 @@ def _lio_saved() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.lio_saved import LioSaved
 
     return LioSaved()
+
+
+def _ec2_volume() -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ec2 import Volumes
+
+    return Volumes()
+
+
+def _ec2_attachment(volumes: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ec2 import Attachments
+
+    return Attachments(volumes)
 
 
 def _iscsi_initiator() -> Any:
