@@ -768,6 +768,16 @@ def test_a_program_is_led_here_by_its_environment(quick: ec2.EC2) -> None:
     assert done.stdout.decode().strip() in quick.volumes()
 
 
+def test_it_is_gone_after_its_block(running: ec2.EC2) -> None:
+    with ec2.double() as own:
+        assert own.port != running.port
+        with pytest.raises(ValueError, match="i-nowhere"):
+            own.instance_state("i-nowhere", "stopped")
+    with pytest.raises(ConnectionRefusedError):
+        own.settings()
+    assert os.waitpid(-1, os.WNOHANG) == (0, 0)  # the other one runs, and no dead one is left
+
+
 def test_it_ends_with_who_started_it() -> None:
     program = (
         "import os, signal\n"

@@ -120,7 +120,10 @@ def refuse(name: str, *values: Any) -> EC2ClientError:
 
 @dataclass
 class Behaviour:
-    """What tests set (POST /_double/settings). Counts are of Describe calls that have the volume in their scope."""
+    """What tests set (POST /_double/settings). Counts are of Describe calls that have the volume in their scope.
+
+    Such are DescribeVolumes and DescribeInstances; for a modification DescribeVolumesModifications too.
+    """
 
     creating: int = 2
     attaching: int = 2

@@ -141,7 +141,6 @@ def terminate(self: Any) -> None:
     for volume in list(self.ec2_backend.volumes.values()):
         for attachment in [a for a in volume.attached if a.instance is self]:
             if attachment.delete_on_termination and len(volume.attached) == 1:
-                attachment.begin("detaching", 0)
                 self.ec2_backend.forget_volume(volume)
             else:
                 volume.keep("attachments", behaviour.attachment_lag, seen_attachments(volume))

@@ -19,6 +19,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
     REVERSIBLE,
     UNKNOWN,
     Secret,
+    merged,
     met,
     state_of,
 )
@@ -231,6 +232,13 @@ class Volumes:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import ec2change
 
         return ec2change.listed(self.connect(to, 300), p)
+
+    def merge(self, target: Any, row: Any, declared: Any) -> Any:
+        """A new type chooses its own figures."""
+        made = merged(row, declared)
+        if row and made["type"] != row["type"]:
+            made.update((name, UNKNOWN) for name in ("iops", "throughput") if declared[name] is UNKNOWN)
+        return made
 
     def lowers(self, target: Any, before: Any, after: Any) -> bool:
         return after is None

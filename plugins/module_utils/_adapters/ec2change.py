@@ -7,7 +7,6 @@ The states: Amazon EBS user guide, "EBS volume lifecycle" and "Request EBS volum
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from typing import Any, Callable
@@ -16,9 +15,6 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ec2 imp
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, met, state_of
 
-_RUN = (
-    uuid.uuid4().hex
-)  # with what is asked for it makes the client token: random per run, one however often it is sent
 DEVICES = ["/dev/sd" + letter for letter in "fghijklmnopqrstuvwxyz"]  # those before are for the instance's own
 _SOON, _LATE = 0.3, 5.0  # seconds between two looks, first and in the end
 _LASTING = ("denied", "missing_tool", "invalid")  # no later look would tell more
@@ -47,7 +43,8 @@ class Change:
             if time.monotonic() + pause > self.deadline:
                 text = "%s: after %d s still not %s" % (self.target, self.wait, what)
                 text += " (%s)" % trouble.message if trouble is not None else ""
-                raise StorageError("timeout", text, "run it again to go on waiting, or raise wait_timeout")
+                more = trouble.details if trouble is not None else {}
+                raise StorageError("timeout", text, "run it again to go on waiting, or raise wait_timeout", **more)
             time.sleep(pause)
             pause = min(pause * 1.5, _LATE)
 
@@ -96,7 +93,7 @@ class Change:
         }
         said = {name: value for name, value in said.items() if value not in (None, UNKNOWN)}
         tags = [{"Key": key, "Value": value} for key, value in sorted(after["tags"].items())]
-        token = hashlib.sha256(("%s %s %r" % (_RUN, self.target, sorted(said.items()))).encode()).hexdigest()
+        token = uuid.uuid4().hex  # the same however often botocore sends it, and never again
         marks = [{"ResourceType": "volume", "Tags": tags}]
         made = self.link("create_volume", ClientToken=token, TagSpecifications=marks, **said)
         mine = self.port.made[self.target] = made["VolumeId"]
@@ -180,8 +177,8 @@ class Change:
         self.until("free of its instances", lambda: not (self.row() or {"_attachments": ()})["_attachments"])
         try:
             self.link("delete_volume", VolumeId=volume)
-        except StorageError as error:
-            if error.details.get("api_code") != "InvalidVolume.NotFound":  # else the first answer was lost
+        except StorageError:
+            if self.row() is not None:  # else its answer was lost
                 raise
         self.port.made.pop(self.target, None)
         self.until("deleted", lambda: self.row() is None)
@@ -248,7 +245,8 @@ class Change:
             try:
                 self.link("detach_volume", **said)
             except StorageError:
-                if instance in (self.row() or {"_attachments": {}})["_attachments"]:
+                left = (self.row() or {"_attachments": {}})["_attachments"].get(instance)
+                if left is not None and left["_state"] in ("attached", "attaching"):  # else its answer was lost
                     raise
 
         def gone() -> bool:

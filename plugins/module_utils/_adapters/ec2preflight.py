@@ -61,7 +61,10 @@ def _creation(link: Any, after: dict[str, Any]) -> StorageError | None:
         try:
             (found,) = link("describe_snapshots", SnapshotIds=[after["snapshot_id"]])["Snapshots"]
         except StorageError as error:
-            return error
+            if error.code != "not_found":
+                return error
+            text = "there is no snapshot %s here" % after["snapshot_id"]
+            return StorageError("not_found", text, "see region", option="snapshot_id")
         least = found["VolumeSize"] * GIB
         if after["size"] is not UNKNOWN and after["size"] < least:
             text = "%s holds a volume of %d GiB, which fits into none smaller" % (found["SnapshotId"], least // GIB)

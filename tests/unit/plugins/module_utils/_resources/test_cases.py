@@ -32,6 +32,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.copied import Copied
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ec2 import Attachments, Volumes
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exportfs import ExportTable
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.exports import Exports
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.fsck import Health
@@ -69,7 +70,7 @@ FILES = sorted(HERE.glob("*/*.yml"))
 KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree": "trees"}
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
 KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs", iscsi_target="iscsi_targets")
-KINDS.update(nfs_export="nfs_exports", nfs_mount="nfs_mounts", iscsi_session="iscsi_sessions")
+KINDS.update(ebs_volume="ebs_volumes", nfs_export="nfs_exports", nfs_mount="nfs_mounts", iscsi_session="iscsi_sessions")
 Rows = Dict[str, Any]
 
 
@@ -349,6 +350,37 @@ class CaseExportTable(Seen, ExportTable):
         """Likewise."""
 
 
+class CaseVolumes(Seen, Volumes):
+    """What only EC2 can tell of a new volume is asked by tests/integration/test_ebs_volume.py."""
+
+    def scan(self, targets: Any = None) -> Any:
+        found = super().scan(targets)
+        self.rows = dict(found)
+        return found
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = {"size": 10 << 30, "type": "gp3", "iops": 3000, "throughput": 125, "multi_attach": False}
+        plain.update(encrypted=True, kms_key_id="arn:aws:kms:us-east-1:1:key/k", snapshot_id=None, zone="us-east-1a")
+        seen = {"tags": {"Name": "data"}, "_id": "vol-0000000a", "_state": "available", "_born": ""}
+        held = [text.split(" ") for text in self.world.get("ec2_attachment", {})]
+        mine = {each[1]: {"device": "/dev/sdf", "_state": "attached"} for each in held if each[0] == str(target)}
+        return {**plain, **seen, **row, "_attachments": mine}
+
+    def refuse(self, target: Any, before: Any, after: Any, gone: Any) -> Any:
+        return super().refuse(target, before, after, gone) if before is not None else None
+
+
+class CaseAttachments(Seen, Attachments):
+    def __init__(self) -> None:
+        super().__init__(Volumes())
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"device": "/dev/sdf", "_state": "attached", **row}
+
+    def refuse(self, target: Any, before: Any, after: Any, gone: Any) -> None:
+        """The instances of a case are as they have to be."""
+
+
 class CaseJob(Seen, Job):
     def refuse(self, target: str, before: Any, after: Any, gone: Any) -> None:
         """The host of a case has what a job needs."""
@@ -438,7 +470,7 @@ def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), mounts, CaseFstab(), CaseRecord(), CaseFsInfo()]
     made += [CaseUnits(made[4]), CaseLabels(), CaseFileContexts(), CaseSnapshots(), CaseClock()]
     made += [CaseKept(), CaseDropins(), CaseIoMax()]
-    made += [CaseExports(), CaseExportTable()]
+    made += [CaseExports(), CaseExportTable(), CaseVolumes(), CaseAttachments()]
     made += [CaseJob(lambda argv: (1, b"", b"no case runs a program")), CaseRootFs(lambda argv: (1, b"", b""))]
     made += [CaseLioBacking(), CaseLioTarget(), CaseLioSaved("/etc/target/saveconfig.json")]
     made += [CaseIscsiInitiator(), CaseIscsiRecord(), CaseIscsiSession()]
