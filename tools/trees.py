@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("BULKHEAD_CACHE") or ROOT / ".cache").resolve()
 PLACE = Path("ansible_collections", "bulkhead", "storage")
 
-DEPENDENCIES = ("amazon",)  # namespaces that galaxy.yml asks for
+DEPENDENCIES = ("amazon/aws",)  # what galaxy.yml asks for
 
 # Other collections of the same environment stay importable beside ours.
 _BESIDE = "__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n"
@@ -81,5 +81,7 @@ def copied(root: Path = ROOT, cache: Path = CACHE) -> Path:
     subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(place)], check=True)
     for name in DEPENDENCIES:  # whose documentation ours refers to
         for other in cache.glob("venv-test/lib/python3*/site-packages/ansible_collections/" + name):
-            (top / "ansible_collections" / name).symlink_to(other)
+            beside = top / "ansible_collections" / name
+            shutil.copytree(other, beside, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+            subprocess.run(["git", "init", "--quiet", "--initial-branch=main", str(beside)], check=True)
     return place

@@ -126,7 +126,7 @@ options:
           - The name that EC2 shall know the disk by there, such as V(/dev/sdf). Otherwise the first free one of
             C(/dev/sdf) to C(/dev/sdz). One that another volume has is a C(conflict), that of the root device
             C(protected).
-          - On the instance the disk has another name. Find it by RV(resource.by_id).
+          - On the instance the disk has another name. Find it by C(by_id) of the result.
         type: str
   attachments_mode:
     description:

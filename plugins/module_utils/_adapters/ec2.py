@@ -179,6 +179,7 @@ class Volumes:
         self.links: dict[str, Any] = {}
         self.declared: dict[str, Any] = {}
         self.made: dict[str, str] = {}  # ids of what this run made: seen by them where the name is not found yet
+        self.tried: set[str] = set()  # what this run was to make, whatever became of it
         self.rows: dict[str, Any] = {}
         self.unread: set[str] = set()  # volumes that were looked at, but not yet for their attachments
         self.guard = threading.Lock()

@@ -93,6 +93,7 @@ class Change:
         }
         said = {name: value for name, value in said.items() if value not in (None, UNKNOWN)}
         tags = [{"Key": key, "Value": value} for key, value in sorted(after["tags"].items())]
+        self.port.tried.add(self.target)
         token = uuid.uuid4().hex  # the same however often botocore sends it, and never again
         marks = [{"ResourceType": "volume", "Tags": tags}]
         made = self.link("create_volume", ClientToken=token, TagSpecifications=marks, **said)
@@ -117,8 +118,7 @@ class Change:
         first = min(rows, key=lambda row: (row["_born"], row["_id"]), default=None)
         if first is None or first["_id"] == mine:
             return
-        self.link("delete_volume", VolumeId=mine)
-        del self.port.made[self.target]
+        self.link("delete_volume", VolumeId=mine)  # it stays in ``made``: the other one is not ours to undo
         text = "another run made %s (%s) at the same moment" % (self.target, first["_id"])
         raise StorageError("moved", text, "run it again: it finds that one", final=1)
 
@@ -174,6 +174,9 @@ class Change:
 
     def delete(self, row: dict[str, Any]) -> None:
         volume = row["_id"]
+        if self.target in self.port.tried and self.port.made.get(self.target) != volume:
+            text = "nothing tells whether %s was made by this run: the answer was lost" % volume
+            raise StorageError("moved", text, "the next run takes it as it is")
         self.until("free of its instances", lambda: not (self.row() or {"_attachments": ()})["_attachments"])
         try:
             self.link("delete_volume", VolumeId=volume)
