@@ -24,7 +24,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds, _s
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import ec2 as ec2_adapter
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Ports
 from ansible_collections.bulkhead.storage.plugins.modules import ebs_volume as documented
-from ansible_collections.bulkhead.storage.tests.support import ec2, module
+from ansible_collections.bulkhead.storage.tests.support import ec2, module, playing
 
 ZONE, OTHER = ec2.REGION + "a", ec2.REGION + "b"
 GIB = 1 << 30
@@ -635,3 +635,49 @@ class TestMany:
         left = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "run").rglob("*"))
         assert left == ["run/bulkhead-1000", "run/bulkhead-1000/ec2:%2fdata.lock"]
         assert (tmp_path / "run" / left[1][4:]).read_bytes() == b""
+
+
+class TestSecrets:
+    """Keys of AWS are in no argument of a program, no file, no answer and no output, however much of it there is."""
+
+    def test_what_is_run_written_and_answered(self, cloud: ec2.EC2, tmp_path: Path) -> None:
+        words = ["canary-%s" % os.urandom(8).hex() for _each in range(3)]
+        program, log = tmp_path / "python", tmp_path / "log"
+        calls = "execve,openat,rename,renameat2,unlink,write,pwrite64,writev"
+        argv = ["strace", "-f", "-qq", "-s", "65535", "-v", "-e", "trace=" + calls, "-o", str(log)]
+        program.write_text('#!/bin/sh\nexec %s %s "$@"\n' % (" ".join(argv), sys.executable))
+        program.chmod(0o755)
+        planted = "import subprocess; subprocess.run(['true', %r])" % words[2]
+        subprocess.run([*argv, sys.executable, "-c", planted], check=True, timeout=60)
+        assert words[2] in log.read_text(errors="replace"), "what is on a command line would be seen"
+        (one,) = cloud.instances()
+        keys = {"access_key": "testing-access-key", "secret_key": words[0], "session_token": words[1]}
+        whole = {**PLAIN, **keys, "attachments": [{"instance_id": one}]}
+        for options in (whole, {**whole, "size": "20GiB"}, {**whole, "size": "1GiB"}, {**whole, "volume_id": "x"}):
+            done = module.run("ebs_volume", options, diff=True, python=str(program), environment=where(cloud))
+            text = json.dumps(done.result["resource"] if done.rc == 0 else done.result) + done.stderr
+            text += json.dumps([done.result.get("actions"), done.result.get("diff")])
+            traced = log.read_text(errors="replace")
+            assert "openat" in traced and not any(word in text for word in words[:2])
+            lines = [line for line in traced.splitlines() if any(word in line for word in words[:2])]
+            assert lines == []
+        assert len(cloud.volumes()) == 2 and cloud.calls("AttachVolume")[0]["outcome"] == "ok"
+
+    def test_what_a_play_shows(self, cloud: ec2.EC2, tmp_path: Path) -> None:
+        words = ["canary-%s" % os.urandom(8).hex() for _each in range(2)]
+        keys = {"access_key": "testing-access-key", "secret_key": words[0], "session_token": words[1]}
+        there = {"region": ec2.REGION, "endpoint_url": cloud.url, **keys}
+        tasks: list[Any] = [
+            {"bulkhead.storage.ebs_volume": {**PLAIN, **there}},
+            {"bulkhead.storage.layout": {"ebs_volumes": [{**PLAIN, "name": "other", **there}]}},
+            {"bulkhead.storage.ebs_volume_info": there},
+            {"bulkhead.storage.ebs_volume": {**PLAIN, **there, "size": "1GiB"}, "ignore_errors": True},
+        ]
+        play = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
+        (tmp_path / "play.yml").write_text(json.dumps(play))
+        done = playing.run(str(tmp_path / "play.yml"), "-vvvv", "--diff", cwd=str(tmp_path))
+        text = done.stdout.decode()
+        assert done.returncode == 0 and "changed=2" in text and "would_shrink" in text, text[-3000:]
+        assert not any(word in text for word in words), [line for line in text.splitlines() if "canary" in line][:3]
+        found = subprocess.run(["grep", "-rl", words[0], str(tmp_path)], check=False, capture_output=True, text=True)
+        assert found.stdout.split() == [str(tmp_path / "play.yml")]
