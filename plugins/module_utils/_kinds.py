@@ -24,6 +24,7 @@ LISTS = (
     "nfs_exports",
     "iscsi_targets",
     "jobs",
+    "ceph_pools",
 )  # fmt: skip
 # What names devices: by path, or as a LUN of a session.
 DEVICES = {
@@ -181,6 +182,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_target
 
         return iscsi_target
+    if name == "ceph_pools":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ceph_pool
+
+        return ceph_pool
     if name == "iscsi_sessions":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_session
 
@@ -214,6 +219,11 @@ def ports(names: list[str]) -> Ports:
     makers.update(job=_job, rootfs=_rootfs)
     makers.update(lio_backing=_lio_backing, lio_target=_lio_target, lio_saved=_lio_saved)
     makers.update(iscsi_initiator=_iscsi_initiator, iscsi_record=_iscsi_record, iscsi_session=_iscsi_session)
+    if {"ceph_pools", "ceph_users"}.intersection(names):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rados import Clusters
+
+        clusters = Clusters()
+        makers.update(ceph_pool=lambda: _ceph_pool(clusters), ceph_namespace=lambda: _ceph_namespace(clusters))
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -457,3 +467,15 @@ def _iscsi_session() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_session import IscsiSession
 
     return IscsiSession()
+
+
+def _ceph_pool(clusters: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_pool import Pools
+
+    return Pools(clusters)
+
+
+def _ceph_namespace(clusters: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rbd_namespace import Namespaces
+
+    return Namespaces(clusters)
