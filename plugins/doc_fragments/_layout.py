@@ -2360,4 +2360,86 @@ options:
             where they did before, and are asked no more.
         type: int
         default: 30
+  ceph_users:
+    description:
+      - Entries take the options of M(bulkhead.storage.ceph_user). A user of a Ceph cluster,
+        what it may do, and the file with its key.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The user, V(blue) or V(client.blue). At most 128 of letters, digits and C(_ . -
+            @).
+          - Daemons of the cluster, C(client.admin), C(client.bootstrap-*) and O(ceph_users[].user)
+            are C(protected).
+        type: str
+        required: true
+      caps:
+        description:
+          - What it may do, a text for each of V(mon), V(osd), V(mgr) and V(mds). Required when
+            O(ceph_users[].state=present).
+          - This is all that it may do, what it was given beside that is taken back.
+          - Space, quotes and the order of clauses mean nothing. What the cluster cannot read
+            is C(invalid), and then nothing has changed.
+          - A C(namespace=) without a C(pool=) would hold in every pool that has a namespace
+            of that name, which is C(invalid).
+        type: dict
+      keyring_path:
+        description:
+          - A file on the host where this runs, with the key of this user and nothing else.
+            It belongs to who runs this and has the mode 0600 from the beginning. Other content,
+            owner or mode is changed.
+          - Its directory must exist, or be made by another entry of the same M(bulkhead.storage.layout),
+            else it is C(not_found). A symbolic link is C(unsafe_path).
+          - A file with the key of another user, or anything else in it, is a C(conflict), also
+            with O(ceph_users[].state=absent).
+          - No file is written, looked at or removed where this is not given.
+        type: path
+      state:
+        description:
+          - V(absent) removes the user, and the file if O(ceph_users[].keyring_path) is given.
+            Who is connected stays so for a while.
+          - A user of the same name that is made later has another key.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+      cluster:
+        description:
+          - The name of the cluster. Files that are not named are looked for under it.
+          - Tells the clusters of one M(bulkhead.storage.layout) apart. Runs on one host wait
+            for each other by it.
+        type: str
+        default: ceph
+      conf:
+        description:
+          - Its configuration, which says where the monitors are. C(/etc/ceph/<cluster>.conf)
+            where this is not given.
+          - It must be there (C(not_found)), and belong to root, C(ceph) or who runs this and
+            be writable by nobody else (C(unsafe_path)).
+        type: path
+      user:
+        description:
+          - The user to connect as, V(bulkhead) or V(client.bulkhead). Required, C(client.admin)
+            is never assumed.
+          - It needs the capability C(mon "allow rwx"), and can then give itself and others
+            any other.
+        type: str
+      keyring:
+        description:
+          - The file with the key of O(ceph_users[].user), held to the same rules as O(ceph_users[].conf).
+            Where this is not given, it is the first of what O(ceph_users[].conf) names, by
+            default C(/etc/ceph/<cluster>.client.<user>.keyring).
+        type: path
+      timeout:
+        description:
+          - Seconds for a whole look at the cluster, and for each thing that is changed, from
+            1 to 3600. Monitors that do not answer for so long are C(unreachable), or C(timeout)
+            where they did before, and are asked no more.
+        type: int
+        default: 30
 """

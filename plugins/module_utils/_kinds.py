@@ -24,7 +24,7 @@ LISTS = (
     "nfs_exports",
     "iscsi_targets",
     "jobs",
-    "ceph_pools",
+    "ceph_pools", "ceph_users",
 )  # fmt: skip
 # What names devices: by path, or as a LUN of a session.
 DEVICES = {
@@ -186,6 +186,10 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ceph_pool
 
         return ceph_pool
+    if name == "ceph_users":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ceph_user
+
+        return ceph_user
     if name == "iscsi_sessions":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_session
 
@@ -224,6 +228,7 @@ def ports(names: list[str]) -> Ports:
 
         clusters = Clusters()
         makers.update(ceph_pool=lambda: _ceph_pool(clusters), ceph_namespace=lambda: _ceph_namespace(clusters))
+        makers.update(ceph_auth=lambda: _ceph_auth(clusters), ceph_keyring=lambda: _ceph_keyring(ports["ceph_auth"]))
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -479,3 +484,15 @@ def _ceph_namespace(clusters: Any) -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rbd_namespace import Namespaces
 
     return Namespaces(clusters)
+
+
+def _ceph_auth(clusters: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_auth import Auth
+
+    return Auth(clusters)
+
+
+def _ceph_keyring(auth: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_keyring import Keyrings
+
+    return Keyrings(auth)

@@ -20,8 +20,8 @@ description:
 notes:
   - The sources are the pages Pools, Placement Groups, Erasure code, CRUSH Maps and User Management of the Ceph
     documentation, and the source of Ceph 16.2. Tried with 16.2.
-  - Asks through Python's C(rados) of any of the target's Pythons (Debian and Ubuntu C(python3-rados), RHEL
-    C(python3-rados)), else through C(ceph) and C(rbd). With none of them it is C(missing_tool).
+  - Asks through Python's C(rados) of any Python that has it (the package C(python3-rados)), else through C(ceph) and
+    C(rbd). With none of them it is C(missing_tool).
   - Needs no privileges on the host where it runs, and keeps nothing there.
   - See R(the guide, ansible_collections.bulkhead.storage.docsite.guide_ceph).
 seealso:

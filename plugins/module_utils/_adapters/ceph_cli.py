@@ -50,6 +50,8 @@ class Program:
             return self._late()
         text = err.decode("utf-8", "replace").strip()
         said = _CONNECTING.search(text)
+        if status and text == "timed out":
+            return self._late()
         if status and said:
             raise unreached(self.access, int(said.group(1)), said.group(2))
         self.reached = True

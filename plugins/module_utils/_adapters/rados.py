@@ -91,10 +91,15 @@ class Session:
         self.clusters, self.access, self.until = clusters, access, until
 
     def ask(self, *commands: Command, to: str = "mon") -> list[Answer]:
-        """Answers of the monitors, the manager (``mgr``), or RBD. Asked side by side; the first error is raised.
+        """Answers of the monitors, the manager (``mgr``), or RBD. Asked side by side; the first error is raised."""
+        answers = self.each(commands, to)
+        for answer in answers:
+            if isinstance(answer, StorageError):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Answer)]
 
-        Monitors that do not answer are asked nothing more in this run.
-        """
+    def each(self, commands: Sequence[Command], to: str = "mon") -> list[Answer | StorageError]:
+        """Likewise, each with its own error. Monitors that do not answer at all are asked no more in this run."""
         connection = self.clusters.connection(self.access, self.until)
         try:
             said: list[Said] = connection.ask(to, commands, self.until)
@@ -108,10 +113,19 @@ class Session:
             if to == "mon":
                 self.clusters.lost(self.access, late)
             raise late
-        for number, _out, text in said:
-            if number:
-                raise refused(number, text)
-        return [Answer(json.loads(out) if out.strip() else None, text) for _number, out, text in said]
+        return [
+            self._refused(command, number, text) if number else Answer(json.loads(out) if out.strip() else None, text)
+            for command, (number, out, text) in zip(commands, said)
+        ]
+
+    def _refused(self, command: Command, number: int, text: str) -> StorageError:
+        what = command.get("prefix") or "rbd namespace %s" % command["verb"]
+        doing = "the cluster %s answers to %s" % (self.access["cluster"], what)
+        said = text.strip() or os.strerror(number)
+        if number in _CODES:
+            return StorageError(_CODES[number], "%s: %s" % (doing, said), errno=number)
+        hint = "see the capabilities of %s" % self.access["user"] if number in (errno.EACCES, errno.EPERM) else ""
+        return failure(OSError(number, said), doing, hint)
 
     def more(self, seconds: float) -> Session:
         return Session(self.clusters, self.access, time.monotonic() + seconds)
@@ -208,14 +222,6 @@ class Connection:
     def _ended(self) -> None:
         for waiting in list(self.asked.values()):
             waiting.put({"errno": errno.ECONNRESET, "out": "", "text": "the process that asks it has ended"})
-
-
-def refused(number: int, text: str) -> StorageError:
-    """``text``: the cluster's own."""
-    said = text.strip() or os.strerror(number)
-    if number in _CODES:
-        return StorageError(_CODES[number], "the cluster answers: %s" % said, errno=number)
-    return failure(OSError(number, said), "the cluster answers")
 
 
 def unreached(access: Access, number: int, text: str) -> StorageError:
