@@ -63,7 +63,7 @@ os.write(out, ("\\nEXECUTED " + json.dumps(names) + "\\n").encode())
 
 
 def budget(module: str) -> Budget:
-    if module in ("nfs_mount", "iscsi_session"):
+    if module in ("nfs_mount", "iscsi_session", "ceph_pool", "ceph_user"):
         return NETWORK
     return JOB if module == "job" else COMPOSITE if module in COMPOSITES else PRIMITIVE
 

@@ -2382,4 +2382,276 @@ options:
           - As O(bulkhead.storage.ebs_volume#module:debug_botocore_endpoint_logs).
         type: bool
         default: false
+  ceph_pools:
+    description:
+      - Entries take the options of M(bulkhead.storage.ceph_pool). A pool of a Ceph cluster.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The pool. At most 128 of letters, digits and C(_ . -), not beginning with C(-).
+        type: str
+        required: true
+      type:
+        description:
+          - How it keeps what it holds safe, V(replicated) for whole copies, V(erasure) for
+            parts. A new pool is V(replicated), or V(erasure) where O(ceph_pools[].ec_profile)
+            is given.
+          - Cannot be changed, that is a C(conflict).
+        type: str
+        choices:
+          - replicated
+          - erasure
+      size:
+        description:
+          - How many copies there are, from 1 to 10. A new pool has the cluster's C(osd_pool_default_size),
+            commonly 3. Not for O(ceph_pools[].type=erasure).
+          - More copies than O(ceph_pools[].crush_rule) finds places for are C(limit_exceeded).
+          - With another size the cluster would choose another O(ceph_pools[].min_size) too.
+            It is set back to what it was.
+          - V(1) also takes O(ceph_pools[].confirm), and the cluster refuses it to an existing
+            pool (C(denied)) unless C(mon_allow_pool_size_one) is set. A lost disk is lost data
+            then.
+        type: int
+      min_size:
+        description:
+          - With fewer copies than these nothing is read or written. From 1 to O(ceph_pools[].size),
+            for O(ceph_pools[].type=erasure) from C(k) to C(k+m) of the profile. A new pool
+            has what the cluster chooses, commonly O(ceph_pools[].size) less half of it, or
+            C(k+1).
+        type: int
+      pg_num:
+        description:
+          - The number of placement groups, a power of two from 1 to 65536. A new pool has the
+            cluster's C(osd_pool_default_pg_num), commonly 32.
+          - While O(ceph_pools[].autoscale) is V(on), declared or not, this is only what a new
+            pool begins with.
+          - On an existing pool it is what the cluster goes towards by and by.
+          - More than C(mon_max_pg_per_osd) allows for are C(limit_exceeded).
+        type: int
+      autoscale:
+        description:
+          - Whether the cluster chooses the number of placement groups, or only warns. A new
+            pool has the cluster's C(osd_pool_default_pg_autoscale_mode), commonly V(on).
+        type: str
+        choices:
+          - 'on'
+          - 'off'
+          - warn
+      crush_rule:
+        description:
+          - The name of the rule that says where copies or parts lie. It must exist (C(not_found))
+            and be for the O(ceph_pools[].type).
+          - A new pool has the cluster's default. One of O(ceph_pools[].type=erasure) has a
+            rule of its own name, which the cluster makes as the profile says, and which stays
+            when the pool goes.
+        type: str
+      ec_profile:
+        description:
+          - The name of a profile of erasure coding, which must exist (C(not_found)). A new
+            pool of O(ceph_pools[].type=erasure) has C(default). Cannot be changed, that is
+            a C(conflict).
+        type: str
+      ec_overwrites:
+        description:
+          - Whether objects of a pool of O(ceph_pools[].type=erasure) may be overwritten in
+            part, which RBD and CephFS need. Made as V(false). It cannot be taken back, that
+            is a C(conflict).
+        type: bool
+      application:
+        description:
+          - What uses the pool, such as V(rbd), V(cephfs) or V(rgw). These are all, one that
+            is not listed goes, but not one that has settings in the pool (C(in_use)).
+          - A new pool has none, of which C(ceph health) warns.
+        type: list
+        elements: str
+      quota_bytes:
+        description:
+          - Bytes that it may hold, not counting copies, such as V(100GiB), or V(none). At least
+            4096. A new pool has none.
+          - Clients notice a full pool some seconds later, so a little more may be written.
+        type: str
+      quota_objects:
+        description:
+          - Objects that it may hold, at least 1, or V(none). A new pool has none.
+        type: str
+      compression:
+        description:
+          - How BlueStore compresses what is written from now on. What is not given here stays
+            as it is, for a new pool as the OSDs are set.
+        type: dict
+        suboptions:
+          mode:
+            description:
+              - V(none), V(passive) where a client hints that it pays, V(aggressive) unless
+                it hints that it does not, or V(force).
+            type: str
+            choices:
+              - none
+              - passive
+              - aggressive
+              - force
+          algorithm:
+            description:
+              - With what.
+            type: str
+            choices:
+              - lz4
+              - snappy
+              - zlib
+              - zstd
+          required_ratio:
+            description:
+              - What is not smaller than this, as a part of what it was, is kept as it is. Above
+                0 and at most 1.
+            type: float
+      namespaces:
+        description:
+          - Namespaces of RBD that are to be there, named as pools are. Capabilities can be
+            bound to one, see M(bulkhead.storage.ceph_user).
+          - One that is not listed stays. They go with their pool.
+        type: list
+        elements: str
+      nodelete:
+        description:
+          - Whether the cluster refuses to remove it. Made as V(false). O(ceph_pools[].state=absent)
+            is C(protected) while it is set.
+        type: bool
+      confirm:
+        description:
+          - The name of the pool once more, as consent to O(ceph_pools[].state=absent), without
+            which it is C(would_destroy), or to O(ceph_pools[].size=1).
+        type: str
+      state:
+        description:
+          - V(absent) removes the pool and all that is in it. A pool that is not there is no
+            error.
+          - A pool of a filesystem or a cache tier is C(in_use), and the cluster's own are C(protected).
+          - C(denied) unless C(mon_allow_pool_delete) is set, which is the cluster's own matter,
+            and is not changed.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+      cluster:
+        description:
+          - The name of the cluster. Files that are not named are looked for under it.
+          - Tells the clusters of one M(bulkhead.storage.layout) apart. Runs on one host wait
+            for each other by it.
+        type: str
+        default: ceph
+      conf:
+        description:
+          - Its configuration, which says where the monitors are. C(/etc/ceph/<cluster>.conf)
+            where this is not given.
+          - It must be there (C(not_found)), and belong to root, C(ceph) or who runs this and
+            be writable by nobody else (C(unsafe_path)).
+        type: path
+      user:
+        description:
+          - The user to connect as, V(bulkhead) or V(client.bulkhead). Required, C(client.admin)
+            is never assumed.
+          - It needs the capabilities C(mon "allow rw"), and for O(ceph_pools[].namespaces)
+            C(osd "allow rwx pool=<name>") or C(osd "profile rbd pool=<name>"). With C(mgr "allow
+            r") a message can say which placement groups are late.
+        type: str
+      keyring:
+        description:
+          - The file with the key of O(ceph_pools[].user), held to the same rules as O(ceph_pools[].conf).
+            Where this is not given, it is the first of what O(ceph_pools[].conf) names, by
+            default C(/etc/ceph/<cluster>.client.<user>.keyring).
+        type: path
+      timeout:
+        description:
+          - Seconds for a whole look at the cluster, and for each thing that is changed, from
+            1 to 3600. Monitors that do not answer for so long are C(unreachable), or C(timeout)
+            where they did before, and are asked no more.
+        type: int
+        default: 30
+  ceph_users:
+    description:
+      - Entries take the options of M(bulkhead.storage.ceph_user). A user of a Ceph cluster,
+        what it may do, and the file with its key.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - The user, V(blue) or V(client.blue). At most 128 of letters, digits and C(_ . -
+            @).
+          - Daemons of the cluster, C(client.admin), C(client.bootstrap-*) and O(ceph_users[].user)
+            are C(protected).
+        type: str
+        required: true
+      caps:
+        description:
+          - What it may do, a text for each of V(mon), V(osd), V(mgr) and V(mds). Required when
+            O(ceph_users[].state=present).
+          - This is all that it may do, what it was given beside that is taken back.
+          - Space, quotes and the order of clauses mean nothing. What the cluster cannot read
+            is C(invalid), and then nothing has changed.
+          - A C(namespace=) without a C(pool=) would hold in every pool that has a namespace
+            of that name, which is C(invalid).
+        type: dict
+      keyring_path:
+        description:
+          - A file on the host where this runs, with the key of this user and nothing else.
+            It belongs to who runs this and has the mode 0600 from the beginning. Other content,
+            owner or mode is changed.
+          - Its directory must exist, or be made by another entry of the same M(bulkhead.storage.layout),
+            else it is C(not_found). A symbolic link is C(unsafe_path).
+          - A file with the key of another user, or anything else in it, is a C(conflict), also
+            with O(ceph_users[].state=absent).
+          - No file is written, looked at or removed where this is not given.
+        type: path
+      state:
+        description:
+          - V(absent) removes the user, and the file if O(ceph_users[].keyring_path) is given.
+            Who is connected stays so for a while.
+          - A user of the same name that is made later has another key.
+          - Where the task says O(state=absent), V(absent) for an entry that does not say its
+            own.
+        type: str
+        choices:
+          - present
+          - absent
+        default: present
+      cluster:
+        description:
+          - The name of the cluster. Files that are not named are looked for under it.
+          - Tells the clusters of one M(bulkhead.storage.layout) apart. Runs on one host wait
+            for each other by it.
+        type: str
+        default: ceph
+      conf:
+        description:
+          - Its configuration, which says where the monitors are. C(/etc/ceph/<cluster>.conf)
+            where this is not given.
+          - It must be there (C(not_found)), and belong to root, C(ceph) or who runs this and
+            be writable by nobody else (C(unsafe_path)).
+        type: path
+      user:
+        description:
+          - The user to connect as, V(bulkhead) or V(client.bulkhead). Required, C(client.admin)
+            is never assumed.
+          - It needs the capability C(mon "allow rwx"), and can then give itself and others
+            any other.
+        type: str
+      keyring:
+        description:
+          - The file with the key of O(ceph_users[].user), held to the same rules as O(ceph_users[].conf).
+            Where this is not given, it is the first of what O(ceph_users[].conf) names, by
+            default C(/etc/ceph/<cluster>.client.<user>.keyring).
+        type: path
+      timeout:
+        description:
+          - Seconds for a whole look at the cluster, and for each thing that is changed, from
+            1 to 3600. Monitors that do not answer for so long are C(unreachable), or C(timeout)
+            where they did before, and are asked no more.
+        type: int
+        default: 30
 """

@@ -25,6 +25,7 @@ LISTS = (
     "iscsi_targets",
     "jobs",
     "ebs_volumes",
+    "ceph_pools", "ceph_users",
 )  # fmt: skip
 # What names devices: by path, or as a LUN of a session.
 DEVICES = {
@@ -186,6 +187,14 @@ def resource(name: str) -> Any:
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ebs_volume
 
         return ebs_volume
+    if name == "ceph_pools":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ceph_pool
+
+        return ceph_pool
+    if name == "ceph_users":
+        from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ceph_user
+
+        return ceph_user
     if name == "iscsi_sessions":
         from ansible_collections.bulkhead.storage.plugins.module_utils._resources import iscsi_session
 
@@ -220,6 +229,12 @@ def ports(names: list[str]) -> Ports:
     makers.update(lio_backing=_lio_backing, lio_target=_lio_target, lio_saved=_lio_saved)
     makers.update(iscsi_initiator=_iscsi_initiator, iscsi_record=_iscsi_record, iscsi_session=_iscsi_session)
     makers.update(ec2_volume=_ec2_volume, ec2_attachment=lambda: _ec2_attachment(ports["ec2_volume"]))
+    if {"ceph_pools", "ceph_users"}.intersection(names):
+        from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rados import Clusters
+
+        clusters = Clusters()
+        makers.update(ceph_pool=lambda: _ceph_pool(clusters), ceph_namespace=lambda: _ceph_namespace(clusters))
+        makers.update(ceph_auth=lambda: _ceph_auth(clusters), ceph_keyring=lambda: _ceph_keyring(ports["ceph_auth"]))
     if {"pools", "volumes", "snapshots", "filesystems", "volume_groups", "jobs"}.intersection(names):
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
 
@@ -475,3 +490,27 @@ def _iscsi_session() -> Any:
     from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.iscsi_session import IscsiSession
 
     return IscsiSession()
+
+
+def _ceph_pool(clusters: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_pool import Pools
+
+    return Pools(clusters)
+
+
+def _ceph_namespace(clusters: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rbd_namespace import Namespaces
+
+    return Namespaces(clusters)
+
+
+def _ceph_auth(clusters: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_auth import Auth
+
+    return Auth(clusters)
+
+
+def _ceph_keyring(auth: Any) -> Any:
+    from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_keyring import Keyrings
+
+    return Keyrings(auth)

@@ -190,7 +190,7 @@ def test_states_last_so_many_looks(cloud: ec2.EC2, api: Any) -> None:
     new = reply["VolumeId"]
     assert reply["State"] == "creating"
     assert code(api.delete_volume, VolumeId=new) == modify(api, new, Size=2) == "IncorrectState"
-    assert [seen(api, new)["State"] for _ in range(3)] == ["creating"] * 3
+    assert [seen(api, new)["State"] for _each in range(3)] == ["creating"] * 3
     assert attach(api, new, instance) == "IncorrectState"  # nobody has seen it available
     assert seen(api, new)["State"] == "available"
 
@@ -200,14 +200,14 @@ def test_states_last_so_many_looks(cloud: ec2.EC2, api: Any) -> None:
 
     assert attach(api, new, instance) == "ok"
     assert detach(api, new, InstanceId=instance) == "IncorrectState"
-    assert [state() for _ in range(3)] == [("in-use", ["attaching"])] * 2 + [("in-use", ["attached"])]
+    assert [state() for _each in range(3)] == [("in-use", ["attaching"])] * 2 + [("in-use", ["attached"])]
     assert detach(api, new, InstanceId=instance) == "ok"
     assert detach(api, new, InstanceId=instance) == "IncorrectState"
     assert code(api.delete_volume, VolumeId=new) == "VolumeInUse"
-    assert [state() for _ in range(2)] == [("in-use", ["detaching"]), ("available", [])]
+    assert [state() for _each in range(2)] == [("in-use", ["detaching"]), ("available", [])]
     assert code(api.delete_volume, VolumeId=new) == "ok"
     assert code(api.delete_volume, VolumeId=new) == attach(api, new, instance) == "IncorrectState"
-    assert [state() for _ in range(2)] == [("deleting", [])] * 2
+    assert [state() for _each in range(2)] == [("deleting", [])] * 2
     assert code(api.describe_volumes, VolumeIds=[new]) == "InvalidVolume.NotFound"
     assert new not in cloud.volumes()
 
@@ -233,8 +233,8 @@ def test_by_default_nothing_is_done_at_the_first_look(cloud: ec2.EC2, api: Any) 
 def test_a_creation_may_fail(cloud: ec2.EC2, api: Any) -> None:
     cloud.settings(fail_creations=1, creating=1)
     bad, good = volume(api), volume(api)
-    assert [seen(api, bad)["State"] for _ in range(2)] == ["creating", "error"]
-    assert [seen(api, good)["State"] for _ in range(2)] == ["creating", "available"]
+    assert [seen(api, bad)["State"] for _each in range(2)] == ["creating", "error"]
+    assert [seen(api, good)["State"] for _each in range(2)] == ["creating", "available"]
     assert attach(api, bad, cloud.instances()[0]) == "IncorrectState"
     assert code(api.delete_volume, VolumeId=bad) == "ok"
 
@@ -347,12 +347,12 @@ def test_a_stuck_detach_ends_with_force_and_only_there(cloud: ec2.EC2, api: Any)
     cloud.settle()
     cloud.stick(one, shared)
     assert [detach(api, shared, InstanceId=i) for i in (one, other)] == ["ok", "ok"]
-    for _ in range(10):
+    for _each in range(10):
         seen(api, shared)
     cloud.settle()
     assert cloud.attached(shared) == {one: "detaching"}
     assert detach(api, shared, InstanceId=one, Force=True) == "ok"
-    states = [[a["State"] for a in seen(api, shared)["Attachments"]] for _ in range(3)]
+    states = [[a["State"] for a in seen(api, shared)["Attachments"]] for _each in range(3)]
     assert states == [["detaching"], ["detaching"], []]
 
 
@@ -387,7 +387,7 @@ def test_a_modification_passes_through_its_states(cloud: ec2.EC2, api: Any) -> N
     assert (reply["OriginalIops"], reply["TargetIops"], reply["TargetThroughput"]) == (3000, 4000, 125)
     assert modify(api, new, Size=30) == "IncorrectModificationState"
     assert attach(api, new, instance) == "IncorrectState"
-    assert [state() for _ in range(3)] == [("modifying", 0, 10)] * 2 + [("optimizing", 50, 20)]
+    assert [state() for _each in range(3)] == [("modifying", 0, 10)] * 2 + [("optimizing", 50, 20)]
     assert modify(api, new, Size=30) == "IncorrectModificationState"
     assert attach(api, new, instance) == "ok"
     assert state() == ("completed", 100, 20)
@@ -395,7 +395,7 @@ def test_a_modification_passes_through_its_states(cloud: ec2.EC2, api: Any) -> N
     assert [m["VolumeId"] for m in done["VolumesModifications"]] == [new]
     assert done["VolumesModifications"][0]["EndTime"]
     assert modify(api, new, Size=30) == "ok"
-    for _ in range(3):
+    for _each in range(3):
         seen(api, new)
     assert cloud.volumes()[new]["Size"] == 30  # a look at the volume moves time on as well
 
@@ -561,7 +561,7 @@ def test_filters(quick: ec2.EC2, api: Any) -> None:
 
 
 def test_pages(quick: ec2.EC2, api: Any) -> None:
-    ids = sorted(volume(api) for _ in range(12))
+    ids = sorted(volume(api) for _each in range(12))
     assert code(api.describe_volumes, MaxResults=4) == "InvalidParameterValue"
     assert code(api.describe_instances, MaxResults=4) == "InvalidParameterValue"
     assert code(api.describe_volumes, MaxResults=5, VolumeIds=ids) == "InvalidParameterCombination"
@@ -591,7 +591,7 @@ def test_attachments_and_tags_lag(quick: ec2.EC2, api: Any) -> None:
     attach(api, new, instance)
     api.create_tags(Resources=[new], Tags=[{"Key": "a", "Value": "b"}])
     assert quick.attached(new) == {instance: "attached"}
-    first, second, third = (seen(api, new) for _ in range(3))
+    first, second, third = (seen(api, new) for _each in range(3))
     assert [row["State"] for row in (first, second, third)] == ["available", "available", "in-use"]
     assert [len(row["Attachments"]) for row in (first, second, third)] == [0, 0, 1]
     assert ["Tags" in row for row in (first, second, third)] == [False, True, True]
@@ -599,7 +599,7 @@ def test_attachments_and_tags_lag(quick: ec2.EC2, api: Any) -> None:
     api.delete_tags(Resources=[new], Tags=[{"Key": "a"}])
     row = api.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
     assert new in [m["Ebs"]["VolumeId"] for m in row["BlockDeviceMappings"]]
-    assert [seen(api, new)["State"] for _ in range(2)] == ["in-use", "available"]
+    assert [seen(api, new)["State"] for _each in range(2)] == ["in-use", "available"]
     assert "Tags" not in seen(api, new)
 
 
@@ -635,7 +635,7 @@ def test_an_error_for_some_calls_only(quick: ec2.EC2, api: Any) -> None:
     quick.fault("DeleteVolume", "error", matching={"VolumeId": b}, **more)
     quick.fault("DescribeVolumes", "error", skip=1, **more)
     assert [code(api.delete_volume, VolumeId=v) for v in (a, b, b)] == ["ok", "VolumeLimitExceeded", "ok"]
-    assert [code(api.describe_volumes) for _ in range(3)] == ["ok", "VolumeLimitExceeded", "ok"]
+    assert [code(api.describe_volumes) for _each in range(3)] == ["ok", "VolumeLimitExceeded", "ok"]
     assert quick.faults() == []
     for wrong in ({"kind": "nonsense"}, {"kind": "lost", "nonsense": 1}):
         with pytest.raises(ValueError, match="nonsense"):
@@ -735,7 +735,7 @@ def test_50_clients_at_once(quick: ec2.EC2, api: Any) -> None:
     setup = quick.client(setup=True)
     shared = volume(setup)
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "Name", "Value": "v"}]}]
-    for _ in range(98):
+    for _each in range(98):
         volume(setup, TagSpecifications=tags)
     said: list[str] = []
     failed: list[BaseException] = []
@@ -747,7 +747,7 @@ def test_50_clients_at_once(quick: ec2.EC2, api: Any) -> None:
         except BaseException as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=ask) for _ in range(50)]
+    threads = [threading.Thread(target=ask) for _each in range(50)]
     began = time.monotonic()
     for thread in threads:
         thread.start()
@@ -787,7 +787,7 @@ def test_it_ends_with_who_started_it() -> None:
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, check=False)
     assert done.returncode == -signal.SIGKILL
     orphan = ec2.EC2(int(done.stdout))
     deadline = time.monotonic() + 10

@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ import trees  # noqa: E402
 
 sys.path.insert(0, str(trees.linked()))
 
-from ansible_collections.bulkhead.storage.tests.lab import guest, image, network  # noqa: E402
+from ansible_collections.bulkhead.storage.tests.lab import ceph, guest, image, network  # noqa: E402
 from ansible_collections.bulkhead.storage.tests.lab.places import (  # noqa: E402
     DISKS,
     INVENTORY,
@@ -108,6 +109,26 @@ def ssh(name: str, command: list[str]) -> None:
     os.execvp("ssh", ["ssh", "-F", str(RUN / "ssh_config"), name, *command])
 
 
+def with_ceph(command: list[str]) -> int:
+    """A Ceph cluster as long as a command runs: in the network of the guests, if there are any."""
+    ceph.require()
+    LAB.mkdir(parents=True, exist_ok=True)
+    folder = LAB / "ceph"
+    with environments.locked("lab/ceph"):
+        if folder.exists():  # of a killed run
+            shutil.rmtree(folder)
+        space = guest.namespace()
+        try:
+            with ceph.Cluster(folder, space) as cluster:
+                env = {**ceph.environment(), "CEPH_CONF": str(cluster.conf)}
+                argv = command or [os.environ.get("SHELL", "sh")]
+                ended = subprocess.run(cluster.bound(argv), env=env, check=False).returncode
+        finally:
+            os.close(space)
+        shutil.rmtree(folder)  # of one that failed it stays, to be read
+    return ended
+
+
 def status() -> None:
     for name in guest.GUESTS:
         pids = list(guest.processes(name))
@@ -128,13 +149,14 @@ def main() -> int:
         ("status", "which guests run"),
         ("inventory", "where the guests are, for Ansible"),
         ("down", "end guests (default: all, and remove their disks)"),
+        ("ceph", "a Ceph cluster as long as a command runs (default: a shell)"),
     ):
         options = verbs.add_parser(verb, help=tell, description=tell)
         if verb in ("up", "reset", "down"):
             options.add_argument("names", nargs="*", metavar="NAME")
         if verb in ("ssh", "connect", "reboot"):
             options.add_argument("name", metavar="NAME")
-        if verb == "ssh":
+        if verb in ("ssh", "ceph"):
             options.add_argument("command", nargs=argparse.REMAINDER)
     asked = parser.parse_args()
     try:
@@ -168,6 +190,8 @@ def perform(asked: argparse.Namespace) -> None:
         connect(asked.name)
     elif asked.verb == "status":
         status()
+    elif asked.verb == "ceph":
+        sys.exit(with_ceph(asked.command))
     elif asked.verb == "inventory":
         print(json.dumps(guest.inventory(), indent=2))
     else:

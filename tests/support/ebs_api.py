@@ -317,7 +317,7 @@ class Responses:
             missing = [v.id for v, row in seen if row is None]
             if ids and missing:
                 raise refuse("volume_unknown", missing[0])
-            return filtered([row for _, row in seen if row is not None], wanted, VOLUME_FILTERS)
+            return filtered([row for _id, row in seen if row is not None], wanted, VOLUME_FILTERS)
 
         return self.paged("Volumes", rows, self.page_size("VolumeIds", 5, 1000))
 

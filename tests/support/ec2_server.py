@@ -195,12 +195,12 @@ class Double:
         elif (method, what) == ("GET", "volumes"):
             return {volume.id: {"Region": region, **volume.row()} for region, volume in ebs_api.every_volume()}
         elif (method, what) == ("POST", "settle"):
-            for _, volume in ebs_api.every_volume():
+            for _id, volume in ebs_api.every_volume():
                 volume.settle()
         elif (method, what) == ("POST", "instance"):
             put_into(told["id"], told["state"])
         elif (method, what) == ("GET", "refusals"):
-            return {name: {"code": code, "sure": sure} for name, (code, sure, _) in ebs.REFUSALS.items()}
+            return {name: {"code": code, "sure": sure} for name, (code, sure, _why) in ebs.REFUSALS.items()}
         elif (method, what) == ("POST", "reset"):
             self.calls, self.faults = [], []
             ebs.behaviour.update(asdict(ebs.Behaviour()))

@@ -56,7 +56,7 @@ def test_a_call_costs_no_more_than_its_budget(host: None, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["io_limit", "iscsi_session", "iscsi_target", "job", "luks_device", "nfs_export", "nfs_mount", "volume_group"],
+    "ceph_pool ceph_user io_limit iscsi_session iscsi_target job luks_device nfs_export nfs_mount volume_group".split(),
 )
 def test_what_this_kernel_cannot_run_loads_no_more_than_its_budget(name: str) -> None:
     """A quiet call imports what stands at the top of its files, and the engine."""

@@ -33,6 +33,10 @@ NAMES = [path.stem for path in FILES]
 CHANGING = [name for name in NAMES if not name.endswith("_info")]
 ATTRIBUTES = {"check_mode", "diff_mode", "idempotent", "platform", "action_group"}
 NOBODYS = {"invocation", "diff", "failed", "warnings", "deprecations", "exception"}  # Ansible's own keys
+# How an example is refused where something is lacking. EC2 is asked by tests/integration/test_ebs_volume.py; a cluster
+# of Ceph is one that is told of in /etc/ceph.
+LACKING: dict[str, tuple[str, ...]] = {"": ("not_enforced", "unsupported", "missing_tool")}
+LACKING.update(ec2=("invalid",), ceph=("not_found",))
 FAST = {"name": "fast", "backend": "btrfs", "config": {"path": "/srv/pools/fast"}}
 WORKSPACE = {"name": "workspace", "namespace": "blue", "pool": "fast", "size": "1GiB", "labels": {"tier": "pro"}}
 # What must be there before the examples of a module make sense: the examples of others.
@@ -54,10 +58,6 @@ class Example(NamedTuple):
     name: str
     options: dict[str, Any]
     needs: str
-
-
-# How an example is refused where that is lacking. EC2 is asked by tests/integration/test_ebs_volume.py.
-LACKING: dict[str, tuple[str, ...]] = {"": ("not_enforced", "unsupported", "missing_tool"), "ec2": ("invalid",)}
 
 
 class Texts(NamedTuple):
@@ -336,6 +336,17 @@ class TestRefusals:
             ("ebs_volume", {"name": "a"}, "invalid"),
             ("ebs_volume", {"name": "a", "region": "us-east-1", "volume_id": "vol-1"}, "invalid"),
             ("ebs_volume", {"name": "a", "region": "us-east-1", "profile": "nobody"}, "not_found"),
+            ("ceph_pool", {"name": "a"}, "invalid"),
+            ("ceph_pool", {"name": "a/b", "user": "x"}, "invalid"),
+            ("ceph_pool", {"name": "a", "user": "x", "size": 2, "min_size": 3}, "invalid"),
+            ("ceph_pool", {"name": "a", "user": "x", "size": 1}, "would_destroy"),
+            ("ceph_pool", {"name": "a", "user": "x"}, "not_found"),
+            ("ceph_pool_info", {}, "invalid"),
+            ("ceph_pool_info", {"user": "x"}, "not_found"),
+            ("ceph_user", {"name": "a", "user": "x"}, "invalid"),
+            ("ceph_user", {"name": "a", "user": "x", "caps": {"osd": "allow rw namespace=b"}}, "invalid"),
+            ("ceph_user", {"name": "client.admin", "user": "x", "caps": {"mon": "allow r"}}, "protected"),
+            ("ceph_user", {"name": "a", "user": "x", "caps": {"mon": "allow r"}}, "not_found"),
             ("pool", {"name": "Fast", "backend": "loop", "config": {"path": "/srv/p"}}, "invalid"),
             ("volume", {"name": "data"}, "invalid"),
             ("volume", {"name": "data", "size": "1GiB", "pool": "none"}, "not_found"),

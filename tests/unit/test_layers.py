@@ -19,7 +19,7 @@ UTILS = OURS + "module_utils."
 STDLIB = set(sys.stdlib_module_names) if sys.version_info >= (3, 10) else set()
 
 # (files, what they may import: prefixes of ours or others' names, "stdlib" for the standard library)
-ADAPTERS = [UTILS + "_engine." + name for name in ("errors", "model", "names", "partition", "size")]
+ADAPTERS = [UTILS + "_engine." + name for name in ("caps", "errors", "model", "names", "partition", "size")]
 ADAPTERS += ["boto3", "botocore", "rados", "rbd", "cryptography"]
 MAY_IMPORT = [
     ("module_utils/_engine/", ["stdlib", UTILS + "_engine"]),

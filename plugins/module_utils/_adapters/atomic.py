@@ -20,8 +20,8 @@ _TEMPORARY = re.compile(rb"\.bulkhead-[0-9a-f]{16}")
 _SEALS = ("security.ima", "security.evm")  # signatures over the old content: the kernel makes new ones
 
 
-def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = "", sweep: bool = True) -> None:
-    """Make ``path`` hold exactly ``data``, with owner, mode, ACL and SELinux label of ``keep_from`` (default: itself).
+def replace(path: str, data: bytes, mode: int | None = None, keep_from: str | None = "", sweep: bool = True) -> None:
+    """Make ``path`` hold exactly ``data``, with owner, mode, ACL and SELinux label of ``keep_from`` ("": itself).
 
     ``mode`` overrides; a new file is 0644 without it. ``sweep`` away what killed runs left: once a run is enough.
     Raises ``unsafe_path`` for a link that leaves the folder.
@@ -36,7 +36,7 @@ def replace(path: str, data: bytes, mode: int | None = None, keep_from: str = ""
         name = _followed(at, name, path)
         if sweep:
             _sweep(at)
-        _write(at, name, data, mode, encode(keep_from) if keep_from else None)
+        _write(at, name, data, mode, b"" if keep_from is None else encode(keep_from) or name)
     except OSError as exc:
         hint = "is it immutable (lsattr)?" if exc.errno == errno.EPERM else ""
         raise failure(exc, "cannot replace %s" % path, hint) from exc
@@ -59,13 +59,13 @@ def _followed(at: int, name: bytes, path: str) -> bytes:
     raise StorageError("unsafe_path", "%s is a symbolic link that leaves its folder" % path, "name the file itself")
 
 
-def _write(at: int, name: bytes, data: bytes, mode: int | None, keep_from: bytes | None) -> None:
+def _write(at: int, name: bytes, data: bytes, mode: int | None, keep_from: bytes) -> None:
     temporary = b".bulkhead-" + os.urandom(8).hex().encode()
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # says: not stale
         try:
-            old = os.open(keep_from or name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            old = os.open(keep_from, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
         except FileNotFoundError:
             os.fchmod(fd, 0o644 if mode is None else mode)
         else:
@@ -102,13 +102,13 @@ def _dress(old: int, new: int, mode: int | None) -> None:
 
 
 def _sweep(at: int) -> None:
-    """Remove what a killed run left: our pattern, root's regular file, and no living writer holds its lock."""
+    """Remove what a killed run left: our pattern, our own regular file, and no living writer holds its lock."""
     for entry in os.listdir(at):
         if not _TEMPORARY.fullmatch(os.fsencode(entry)):
             continue
         with contextlib.suppress(FileNotFoundError, BlockingIOError):
             about = os.lstat(entry, dir_fd=at)
-            if not stat.S_ISREG(about.st_mode) or about.st_uid != 0:
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
                 continue
             fd = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
             try:

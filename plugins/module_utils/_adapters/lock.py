@@ -1,6 +1,6 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One run at a time: an flock(2) on a file that only root can reach. The flock is the lock, its text a courtesy."""
+"""One run at a time: an flock(2) on a file. The flock is the lock, its text a courtesy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDERS = ("/var/lib/bulkhead", "/var/lib/bulkhead/journal", "/run/bulkhead")
 
 
 def private_directory(path: str) -> str:
-    """Make ``path`` (0700, parents 0755) where it is missing; ``unsafe_path`` when others own it or may write to it."""
+    """Make ``path`` (0700, parents 0755) where missing; ``unsafe_path`` when others own it or may write to it."""
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -49,7 +49,7 @@ def sync_directory(path: str) -> None:
 
 
 class Lock:
-    """``with Lock("host"):`` holds one world. Waits at most ``timeout`` seconds, then ``locked`` names the holder.
+    """``with Lock("host"):`` holds one world. Waits for ``timeout`` seconds, then ``locked`` names the holder.
 
     ``shared``: beside others who only look, and nothing is written; where there is no file, nobody is at work.
     """

@@ -152,10 +152,12 @@ def _value(option: dict[str, Any], value: Any, where: str, problems: list[str], 
         if not isinstance(value, dict):
             problems.append("%s is not a dictionary" % where)
         return value
+    choices = option.get("choices")
+    if choices and value.__class__ is bool and kind == "str":  # YAML reads the words on and off so
+        value = next((each for each in choices if str(each) in (_TRUE if value else _FALSE)), value)
     good, value = _SCALARS[kind](value)
     if not good:
         problems.append("%s %.80r is not %s" % (where, value, _NAMES.get(kind, "a " + kind)))
-    choices = option.get("choices")
     if good and choices is not None and value not in choices:
         problems.append("%s %.80r is none of %s" % (where, value, ", ".join(map(str, choices))))
     return value

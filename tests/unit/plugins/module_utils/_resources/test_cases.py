@@ -28,6 +28,9 @@ import yaml
 
 from ansible_collections.bulkhead.storage.plugins.module_utils import _kinds
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.catalogue import Record
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_auth import Auth
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_keyring import Keyrings
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_pool import Pools
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.cgroup_io import IoMax
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.clock import Clock
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.content import Content
@@ -52,6 +55,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.mounts 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.nfs import NetworkMounts
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.node import DataDir, MountedRoot, Node
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.qgroup import BtrfsLimits, Quota, QuotaEnabled
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rados import Answer
+from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rbd_namespace import Namespaces
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rootfs import RootFs
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.selinux import FileContexts, Labels
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.snapshots import Snapshots
@@ -60,7 +65,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.systemd
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import reconcile
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import UNKNOWN, Secret
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import within
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import parent, within
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.render import target_text
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import Plan, World
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.world import compare as plan
@@ -71,6 +76,7 @@ KINDS = {"filesystem": "filesystems", "mount": "mounts", "tmpfs": "tmpfs", "tree
 KINDS.update(quota="quotas", pool="pools", volume="volumes")
 KINDS.update(snapshot="snapshots", io_limit="io_limits", job="jobs", iscsi_target="iscsi_targets")
 KINDS.update(ebs_volume="ebs_volumes", nfs_export="nfs_exports", nfs_mount="nfs_mounts", iscsi_session="iscsi_sessions")
+KINDS.update(ceph_pool="ceph_pools", ceph_user="ceph_users")
 Rows = Dict[str, Any]
 
 
@@ -465,6 +471,62 @@ class CaseIscsiSession(Seen, IscsiSession):
         """Likewise."""
 
 
+class CephCluster:
+    """Of three OSDs on two hosts, with rules for both, and no filesystem but ``files`` in the pool ``files-data``."""
+
+    def __init__(self) -> None:
+        rule = {"type": 1, "steps": [{"op": "take", "item_name": "default"}, {"op": "emit"}]}
+        self.rules = []
+        for number, (name, kind) in enumerate((("replicated_rule", "osd"), ("by_host", "host"))):
+            steps = [rule["steps"][0], {"op": "chooseleaf_firstn", "num": 0, "type": kind}, rule["steps"][1]]
+            self.rules.append({"rule_id": number, "rule_name": name, "type": 1, "steps": steps})
+        profiles = {"default": {"k": "2", "m": "2", "crush-failure-domain": "osd"}}
+        profiles["k2m1"] = {"k": "2", "m": "1", "crush-failure-domain": "osd"}
+        self.answers: Rows = {"osd dump": {"pools": [], "erasure_code_profiles": profiles}}
+        self.answers["osd crush rule dump"] = self.rules
+        self.answers["fs ls"] = [{"name": "files", "metadata_pool": "files-meta", "data_pools": ["files-data"]}]
+        ones, twos = ([{"id": number, "weight": 1} for number in osds] for osds in ((0, 1), (2,)))
+        hosts = [{"id": -2, "name": "one", "type_name": "host", "weight": 2, "items": ones}]
+        hosts.append({"id": -3, "name": "two", "type_name": "host", "weight": 1, "items": twos})
+        above = [{"id": host["id"], "weight": 1} for host in hosts]
+        root = {"id": -1, "name": "default", "type_name": "root", "weight": 3, "items": above}
+        self.answers["osd crush dump"] = {"buckets": [root, *hosts]}
+
+    def session(self, access: Any) -> CephCluster:
+        return self
+
+    def ask(self, *commands: Any) -> list[Answer]:
+        return [Answer(self.answers[command["prefix"]], "") for command in commands]
+
+
+class CaseCephPool(Seen, Pools):
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        plain = {"type": "replicated", "size": 3, "min_size": 2, "pg_num": 32, "autoscale": "on", "nodelete": False}
+        plain.update(crush_rule="replicated_rule", ec_profile=None, ec_overwrites=False, ready=True)
+        plain.update(dict.fromkeys(("quota_bytes", "quota_objects", "compression_mode", "compression_algorithm")))
+        plain.update(compression_required_ratio=None, _id=7, _settings={}, _tiers=False)
+        return {**plain, **row, "application": tuple(row.get("application", ()))}
+
+
+class CaseNamespaces(Seen, Namespaces):
+    pass
+
+
+class CaseAuth(Seen, Auth):
+    pass
+
+
+class CaseKeyrings(Seen, Keyrings):
+    """A directory is missing that is no row of ``node``."""
+
+    def scan(self, targets: Any = None) -> Any:
+        self.homeless = {path for _user, path in targets or () if parent(path) not in self.world["node"]}
+        return super().scan(targets)
+
+    def filled(self, target: Any, row: Rows) -> Rows | None:
+        return {"current": True, "mode": 0o600, "own": True, **row}
+
+
 def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     mounts = CaseNetwork() if network else CaseMounts()
     made: list[Any] = [CaseNode(), CaseData(), CaseMounted(), mounts, CaseFstab(), CaseRecord(), CaseFsInfo()]
@@ -476,6 +538,8 @@ def ports(rows: Rows, network: bool = False) -> dict[str, Any]:
     made += [CaseIscsiInitiator(), CaseIscsiRecord(), CaseIscsiSession()]
     made += [CaseContent(), CaseGroup(), CaseLogical(), CaseLvContent()]
     made += [CaseCopied(None)]
+    ceph: Any = CephCluster()
+    made += [CaseCephPool(ceph), CaseNamespaces(ceph), CaseAuth(ceph), CaseKeyrings(CaseAuth(ceph))]
     made += [CaseHealth(lambda argv: (1, b"", b"no case runs a program"))]
     made += [CaseSuperblock(lambda argv: (1, b"", b"no case runs a program"), None), CaseQuota(), CaseEnabled()]
     return {port.name: port.see(rows) for port in made}
