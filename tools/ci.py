@@ -167,6 +167,7 @@ def steps(shop: Workshop) -> list[Step]:
     """All steps, cheap ones first; `targets` are the words of the command line that run them."""
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
     cores, image, inside = "environments of the cores", "lab image", "tests/lab/inside"
+    server, cluster = inside + "/server", "tests/lab/ceph_cluster"
     return [
         Step(debian, shop.debian, "test unit integration benchmark soak lab-test"),
         Step(tools, shop.tools, "test lint unit integration benchmark soak format lab-test"),
@@ -183,10 +184,16 @@ def steps(shop: Workshop) -> list[Step]:
         Step(archive, shop.build, "test lint", (tools, tree), beside="texts"),
         Step("galaxy-importer", shop.importer, "test lint", (tools, archive), beside="texts"),
         Step(image, shop.lab_image, "test lab-test soak", (debian,), beside="guests"),
-        Step("lab, in guests", partial(shop.pytest, inside), "test lab-test", (tools, debian, image), beside="guests"),
+        Step(
+            "lab, in guests",
+            partial(shop.pytest, inside, server),
+            "test lab-test",
+            (tools, debian, image),
+            beside="guests",
+        ),
         Step(
             "lab, from outside",
-            partial(shop.pytest, "tests/lab", inside),
+            partial(shop.pytest, "tests/lab", inside, cluster),
             "test lab-test",
             (tools, debian, image),
             beside="guests",
@@ -205,7 +212,9 @@ def steps(shop: Workshop) -> list[Step]:
             (tools,),
             beside="texts",
         ),
+        Step("lab, in the server", partial(shop.pytest, server), "test lab-test", (tools,), beside="texts"),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
+        Step("cluster of Ceph", partial(shop.pytest, cluster), "test lab-test", (tools, debian)),
         Step(
             "integration tests", partial(shop.pytest, "tests/integration"), "test integration", (tools, debian, cores)
         ),

@@ -8,6 +8,7 @@ A guest that was up before the tests stays up after them; others are taken down.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shlex
@@ -17,6 +18,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, Sequence
 
+import environments
 import pytest
 import trees
 from ansible import release
@@ -26,6 +28,7 @@ TOP = "/opt/bulkhead"  # in the guest
 PLACE = TOP + "/" + str(trees.PLACE)
 PUSHED = ("plugins/", "tests/", "tools/", "meta/", "pytest.ini", "galaxy.yml")
 _guests: dict[str, Guest] = {}
+_mine = contextlib.ExitStack()
 
 
 def lab(*arguments: str, timeout: float = 1800.0, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -104,8 +107,9 @@ class Guest:
 
 
 def brought_up(name: str) -> Guest:
-    """A guest by name, once per test run."""
+    """A guest by name, once per test run. Another run that wants it waits until this one ends."""
     if name not in _guests:
+        _mine.enter_context(environments.locked("lab/tests-of-" + name))
         _guests[name] = Guest(name)
     return _guests[name]
 
@@ -120,3 +124,4 @@ def pytest_unconfigure() -> None:
     _guests.clear()
     if names and "BULKHEAD_LAB_GUEST" not in os.environ:
         lab("down", *names)
+    _mine.close()
