@@ -53,7 +53,7 @@ options:
     type: int
     default: 30
 extends_documentation_fragment:
-  - bulkhead.storage._attributes.info
+  - bulkhead.storage._attributes.away_info
 """
 
 EXAMPLES = r"""

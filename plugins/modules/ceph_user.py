@@ -85,7 +85,7 @@ options:
     type: int
     default: 30
 extends_documentation_fragment:
-  - bulkhead.storage._attributes
+  - bulkhead.storage._attributes.away
   - bulkhead.storage._common
 """
 
