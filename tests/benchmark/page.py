@@ -82,7 +82,8 @@ What stands between the figures and the goals that are not reached:
 
 def written(found: Found) -> str:
     parts = [_HEAD % {"date": found["date"], **found["machine"]}, _goals(found), _plays(found), _module(found)]
-    parts += [_loops(found), _guest(found), _thin(found), _jobs(found), _network(found), _floor(found), _mitogen(found)]
+    parts += [_loops(found), _guest(found), _thin(found), _jobs(found), _network(found), _elsewhere(found)]
+    parts += [_floor(found), _mitogen(found)]
     return "\n".join(part for part in parts if part).rstrip("\n") + "\n"
 
 
@@ -322,6 +323,35 @@ of the client; wall time is also what others did on the same host (load {:.1f}).
 """
     title = _title("NFS and iSCSI in a guest")
     return title + text.lstrip().format(told["kernel"], told["load"]) + "\n" + table(rows)
+
+
+def _elsewhere(found: Found) -> str:
+    told = found.get("elsewhere")
+    if not told:
+        return ""
+    rows = [["What", "N", "", "wall", "CPU", "less a ping"]]
+    words = {"ec2": ("volumes of EBS", "their loop"), "ceph": ("pools of Ceph", "loop over ceph")}
+    for kind, (what, loop) in words.items():
+        for name, part in (("first", "firsts"), ("no-op", "quiet")):
+            runs = told[kind][part]
+            for way, which in (("``layout``", "ours"), (loop, "theirs")):
+                if which in runs[0]:
+                    cells = [seconds(middle(runs, which, cost)) for cost in ("wall", "cpu")]
+                    own = seconds(above(runs, which, "ping")) if "ping" in runs[0] else ""
+                    rows.append(["%s, %s" % (what, way), str(told[kind]["count"]), name, *cells, own])
+            if "theirs" in runs[0]:
+                ratios = [times(ratio(runs, "theirs", "ours", c)) for c in ("wall", "cpu")]
+                own = times(above(runs, "theirs", "ping") / above(runs, "ours", "ping")) if "ping" in runs[0] else ""
+                rows.append(["*times layout*", "", name, *ratios, own])
+    calls = told["ec2"]["quiet"][0]
+    text = """
+Volumes on a double of EC2 on this host, which answers in milliseconds, beside ``amazon.aws.ec2_vol`` in a loop; pools of a
+cluster that runs on this host, beside a loop over ``ceph osd pool get``, which only asks for one figure of each
+(``tests/benchmark/elsewhere.py``). The no-op of ``layout`` is {} request to EC2, that of the loop {}. CPU is that of the
+controller with its modules. *Less a ping*: CPU above that of a play that pings (load {:.1f}).
+"""
+    count = [calls["calls " + which]["calls"] for which in ("ours", "theirs")]
+    return _title("EC2 and Ceph") + text.lstrip().format(*count, told["load"]) + "\n" + table(rows)
 
 
 def looped(told: Found, what: str) -> float:
