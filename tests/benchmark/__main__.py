@@ -38,7 +38,13 @@ def newest() -> Path:
 def kept() -> dict[str, Any]:
     """The newest figures, and those that other modules of this folder measured in guests of the lab."""
     found: dict[str, Any] = json.loads(newest().read_text(encoding="utf-8"))
-    for part, name in (("guest", "xfs-quota"), ("thin", "thin"), ("jobs", "jobs"), ("network", "network"), ("elsewhere",) * 2):
+    for part, name in (
+        ("guest", "xfs-quota"),
+        ("thin", "thin"),
+        ("jobs", "jobs"),
+        ("network", "network"),
+        ("elsewhere",) * 2,
+    ):
         inside = sorted((HERE / "results" / "lab").glob("*-%s.json" % name))
         found.update({part: json.loads(inside[-1].read_text(encoding="utf-8"))} if inside else {})
     return found

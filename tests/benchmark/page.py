@@ -345,10 +345,10 @@ def _elsewhere(found: Found) -> str:
                 rows.append(["*times layout*", "", name, *ratios, own])
     calls = told["ec2"]["quiet"][0]
     text = """
-Volumes on a double of EC2 on this host, which answers in milliseconds, beside ``amazon.aws.ec2_vol`` in a loop; pools of a
-cluster that runs on this host, beside a loop over ``ceph osd pool get``, which only asks for one figure of each
-(``tests/benchmark/elsewhere.py``). The no-op of ``layout`` is {} request to EC2, that of the loop {}. CPU is that of the
-controller with its modules. *Less a ping*: CPU above that of a play that pings (load {:.1f}).
+Volumes on a double of EC2 on this host, which answers in milliseconds, beside ``amazon.aws.ec2_vol`` in a loop; pools
+of a cluster that runs on this host, beside a loop over ``ceph osd pool get``, which asks for one figure of each
+(``tests/benchmark/elsewhere.py``). The no-op of ``layout`` is {} request to EC2, that of the loop {}. CPU is that of
+the controller with its modules. *Less a ping*: CPU above that of a play that pings (load {:.1f}).
 """
     count = [calls["calls " + which]["calls"] for which in ("ours", "theirs")]
     return _title("EC2 and Ceph") + text.lstrip().format(*count, told["load"]) + "\n" + table(rows)

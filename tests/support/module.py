@@ -22,8 +22,9 @@ import importlib, os, sys
 from ansible.module_utils import basic
 basic._ANSIBLE_ARGS = os.fdopen(int(sys.argv[2]), "rb").read()
 basic._ANSIBLE_PROFILE = "legacy"
-importlib.import_module("ansible_collections.bulkhead.storage.plugins.modules." + sys.argv[1]).main()
+importlib.import_module(sys.argv[1]).main()
 """
+_MODULES = "ansible_collections.bulkhead.storage.plugins.modules."
 
 
 class Done(NamedTuple):
@@ -43,12 +44,12 @@ def run(
     environment: dict[str, str] | None = None,
     timeout: float = 120.0,
 ) -> Done:
-    """Raises ValueError when the module printed anything but its result."""
+    """Raises ValueError when the module printed anything but its result. A name with dots is that of another file."""
     arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
     reading, writing = os.pipe()
     path = os.pathsep.join(entry for entry in sys.path if entry)
     with subprocess.Popen(
-        [python, "-c", _MAIN, name, str(reading)],
+        [python, "-c", _MAIN, name if "." in name else _MODULES + name, str(reading)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

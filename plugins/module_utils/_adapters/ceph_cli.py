@@ -16,6 +16,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 
 _CONNECTING = re.compile(r"\[errno (\d+)\] ([^\n]*)")
 _ERROR = re.compile(r"^Error (E[A-Z0-9]+): (.*)", re.MULTILINE | re.DOTALL)
+_ABREAST = 4
 Run = Callable[[List[str], bytes, float], Tuple[int, bytes, bytes]]
 
 
@@ -29,7 +30,10 @@ class Program:
             self.options += ["--keyring", access["keyring"]]
 
     def ask(self, to: str, commands: Sequence[Mapping[str, Any]], until: float) -> list[Said]:
-        return [self._one(to, command, until) for command in commands]
+        from concurrent.futures import ThreadPoolExecutor  # each is an interpreter's start, and a second's wait
+
+        with ThreadPoolExecutor(_ABREAST) as pool:
+            return list(pool.map(lambda command: self._one(to, command, until), commands))
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from typing import Any, Iterable, Tuple
+from typing import Any, Iterable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.ceph_auth import Auth, named
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.openat2 import Walk, is_link, refused
@@ -15,13 +15,12 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import FORWARD, REVERSIBLE
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.names import parent
 
-Target = Tuple[Any, str]  # <cluster>/client.<name>, and the path
 _LARGEST = 1 << 16  # bytes
 _SECTION = re.compile(r"\[([^\[\]]+)\]")
 
 
 class Keyrings:
-    """Port ``ceph_keyring``: (user, path) -> is it that user's ``current`` key, in an ``own`` file of that ``mode``?
+    """Port ``ceph_keyring``: path -> is it the ``current`` key ``of`` a user, in an ``own`` file of that ``mode``?
 
     A file in which anything else is kept is a ``conflict``: it is somebody else's.
     """
@@ -32,23 +31,24 @@ class Keyrings:
         self.auth = auth
         self.homeless: set[str] = set()
 
-    def scan(self, targets: Iterable[Target] | None = None) -> dict[Target, Any]:
+    def scan(self, targets: Iterable[Any] | None = None) -> dict[Any, Any]:
         if targets is None:
             raise StorageError("unsupported", "keyrings are looked up by user and path only")
         wanted = list(targets)
-        rows: dict[Target, Any] = {}
-        keys = self.auth.read([user for user, _path in wanted]) if wanted else {}
+        rows: dict[Any, Any] = {}
+        known = self.auth.read([target.access["of"] for target in wanted])
         with Walk() as walk:
-            for user, path in wanted:
+            for target in wanted:
                 try:
-                    row = self._row(walk, user, path, keys.get(user))
+                    row = self._row(walk, target, known.get(target.access["of"]))
                 except StorageError as error:
                     row = error
                 if row is not None:
-                    rows[user, path] = row
+                    rows[target] = row
         return rows
 
-    def _row(self, walk: Walk, user: Any, path: str, known: Any) -> Any:
+    def _row(self, walk: Walk, target: Any, known: Any) -> Any:
+        user, path = named(target.access["of"]), str(target)
         self.homeless.discard(path)
         try:
             about, data = _read(walk, path)
@@ -59,27 +59,26 @@ class Keyrings:
                 self.homeless.add(path)
             return None
         found = keys(data)
-        if found is None or set(found) - {named(user)}:
-            what = (
-                "something else" if found is None else "the key of %s" % ", ".join(sorted(set(found) - {named(user)}))
-            )
+        others = None if found is None else sorted(set(found) - {user})
+        if found is None or others:
+            what = "the key of %s" % ", ".join(others) if others else "something else"
             text = "%s holds %s, and would be replaced as a whole" % (path, what)
             raise StorageError("conflict", text, "name another file, or move it away")
-        current = known is not None and found.get(named(user)) == known["key"].reveal()
+        current = known is not None and found.get(user) == known["key"].reveal()
         return {"current": current, "mode": stat.S_IMODE(about.st_mode), "own": about.st_uid == os.geteuid()}
 
-    def merge(self, target: Target, before: Any, value: dict[str, Any]) -> dict[str, Any]:
-        return {**value, "_missing": parent(target[1])} if target[1] in self.homeless else value
+    def merge(self, target: Any, before: Any, value: dict[str, Any]) -> dict[str, Any]:
+        return {**value, "_missing": parent(target)} if target in self.homeless else value
 
-    def lowers(self, target: Target, before: Any, after: Any) -> bool:
+    def lowers(self, target: Any, before: Any, after: Any) -> bool:
         return after is None
 
-    def risk(self, target: Target, before: Any, after: Any) -> str:
+    def risk(self, target: Any, before: Any, after: Any) -> str:
         """Nobody gets back what was another key, or another's file."""
         lost = before is not None and (after is not None or not before["current"])
         return FORWARD if lost else REVERSIBLE
 
-    def put(self, target: Target, before: Any, after: Any) -> None:
+    def put(self, target: Any, before: Any, after: Any) -> None:
         from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import ceph_keyringchange
 
         ceph_keyringchange.put(self, target, before, after)

@@ -14,9 +14,9 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import state_of
 
 
-def put(port: Any, target: ceph_keyring.Target, before: Any, after: Any) -> None:
+def put(port: Any, target: Any, before: Any, after: Any) -> None:
     """Private from its birth, whole or not at all, and with nothing of the one before."""
-    user, path = target
+    user, path = target.access["of"], str(target)
     now = port.scan([target]).get(target)
     if isinstance(now, StorageError):
         raise now

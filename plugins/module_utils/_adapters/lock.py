@@ -92,7 +92,7 @@ class Lock:
             os.close(fd)
 
     def unready(self, paths: Iterable[str] = FOLDERS) -> list[StorageError]:
-        """Why no run could trust its folders, before it begins. What is not there yet will be made."""
+        """Why no run could trust its folders. What is not there yet will be made."""
         found = []
         for path in paths:
             try:

@@ -32,7 +32,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 Value = Dict[str, Any]
 _DECLARED = frozenset("type owner group uid gid mode acl default_acl size thick source copy _implied".split())
 CREATION = frozenset(("thick", "source", "copy", "_implied"))  # matter while it is made, never compared
-_BODIES = ("node", "data", "snapshot")  # ports that files and directories are made by
+_BODIES = ("node", "data", "snapshot", "ceph_keyring")  # ports that files and directories are made by
 _IDS = {"owner": ("u", "uid"), "group": ("g", "gid")}
 _SHARED = ("uid", "gid", "mode")  # by a memory filesystem's root and its mount
 RIGHTS = ("uid", "gid", "mode", "acl", "default_acl")

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from typing import Any, Mapping, NamedTuple, Sequence, Tuple
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.oserror import failure
@@ -29,6 +30,7 @@ Command = Mapping[str, Any]
 Said = Tuple[int, str, str]  # the number of an error or 0, what was asked for, what is said about it
 # That of the module, the system's, and that of RHEL's own tools.
 PYTHONS = (sys.executable, "/usr/bin/python3", "/usr/libexec/platform-python")
+_START = "import sys; exec(compile(sys.stdin.read(int(sys.argv[1])), 'rados_child', 'exec'))"
 _CODES = {errno.EINVAL: "invalid", errno.ERANGE: "limit_exceeded", errno.ETIMEDOUT: "timeout"}
 
 
@@ -143,7 +145,7 @@ class Connection:
         source = rados_child.__loader__.get_source(rados_child.__name__)  # type: ignore[union-attr]  # of a zip too
         self.access = access
         self.child = subprocess.Popen(  # pylint: disable=ansible-bad-function  # it is talked to while it runs
-            [python, "-I", "-c", source],
+            [python, "-I", "-c", _START, str(len(source))],
             bufsize=0,  # nothing that a thread could hold when this process ends
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -153,7 +155,11 @@ class Connection:
         )
         self.turn = threading.Lock()
         self.asked: dict[int, queue.SimpleQueue[dict[str, Any]]] = {0: queue.SimpleQueue()}
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._write(source.encode())
+        # When nobody knows us any more its input ends, and so does it; thus the thread knows nothing of us.
+        weakref.finalize(self, self.child.stdin.close)  # type: ignore[union-attr]
+        heard = os.dup(self.child.stdout.fileno())  # type: ignore[union-attr]
+        threading.Thread(target=_listen, args=(heard, self.asked), daemon=True).start()
 
     def begun(self, until: float) -> bool:
         """Connected. False: that Python lacks the bindings."""
@@ -163,7 +169,7 @@ class Connection:
         if "keyring" in self.access:
             options["keyring"] = self.access["keyring"]
         with self.turn:
-            self._write({**{name: self.access[name] for name in ("cluster", "conf", "user")}, "options": options})
+            self._tell({**{name: self.access[name] for name in ("cluster", "conf", "user")}, "options": options})
         answer = self._answer(0, until)
         if answer["errno"] == 0:
             return True
@@ -178,7 +184,7 @@ class Connection:
             with self.turn:
                 number = len(self.asked)
                 self.asked[number] = queue.SimpleQueue()
-                self._write({"id": number, "to": to, "command": {**command, "format": "json"}})
+                self._tell({"id": number, "to": to, "command": {**command, "format": "json"}})
             numbers.append(number)
         answers = [self._answer(number, until) for number in numbers]
         if any("missing" in answer for answer in answers):
@@ -193,13 +199,16 @@ class Connection:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(2)
 
-    def _write(self, said: dict[str, Any]) -> None:
-        rest = memoryview(json.dumps(said).encode() + b"\n")
+    def _tell(self, said: dict[str, Any]) -> None:
+        self._write(json.dumps(said).encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
         try:
             while rest:
                 rest = rest[os.write(self.child.stdin.fileno(), rest) :]  # type: ignore[union-attr]
         except BrokenPipeError:  # its end is what it answers
-            self._ended()
+            _end(self.asked)
 
     def _answer(self, number: int, until: float) -> dict[str, Any]:
         try:
@@ -207,21 +216,22 @@ class Connection:
         except queue.Empty:
             return {"errno": errno.ETIMEDOUT, "out": "", "text": ""}
 
-    def _listen(self) -> None:
-        rest = b""
-        while True:
-            data = os.read(self.child.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
-            if not data:
-                self._ended()
-                return
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                answer = json.loads(line)
-                self.asked[answer["id"]].put(answer)
 
-    def _ended(self) -> None:
-        for waiting in list(self.asked.values()):
-            waiting.put({"errno": errno.ECONNRESET, "out": "", "text": "the process that asks it has ended"})
+def _listen(heard: int, asked: dict[int, queue.SimpleQueue[dict[str, Any]]]) -> None:
+    rest, data = b"", os.read(heard, 1 << 16)
+    while data:
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            answer = json.loads(line)
+            asked[answer["id"]].put(answer)
+        data = os.read(heard, 1 << 16)
+    os.close(heard)
+    _end(asked)
+
+
+def _end(asked: dict[int, queue.SimpleQueue[dict[str, Any]]]) -> None:
+    for waiting in list(asked.values()):
+        waiting.put({"errno": errno.ECONNRESET, "out": "", "text": "the process that asks it has ended"})
 
 
 def unreached(access: Access, number: int, text: str) -> StorageError:

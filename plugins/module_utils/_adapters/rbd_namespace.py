@@ -52,10 +52,12 @@ class Namespaces:
     def put(self, target: Any, before: Any, after: Any) -> None:
         _cluster, pool, name = target.split("/")
         verb = "remove" if after is None else "create"
+        moved = StorageError("moved", "the namespace %s of the pool %s is gone" % (name, pool), "run it again")
+        if before is not None and after is not None:  # nothing of it can be changed
+            raise moved
         try:
             self.clusters.session(target.access).ask({"verb": verb, "pool": pool, "namespace": name}, to="rbd")
         except StorageError as error:
             if error.details.get("errno") == errno.ENOENT:
-                text = "the namespace %s of the pool %s is gone" % (name, pool)
-                raise StorageError("moved", text, "run it again") from error
+                raise moved from error
             raise

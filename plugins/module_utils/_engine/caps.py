@@ -26,9 +26,11 @@ def clauses(text: str) -> list[Clause] | None:
         if word in (",", ";"):
             found.append([])
             continue
+        if word == "=":
+            return None
         if following == "=" or (word in _NAMING and following not in (",", ";")):
             at += following == "="
-            if word == "=" or at == len(tokens) or tokens[at] in ("=", ",", ";"):
+            if at == len(tokens) or tokens[at] in ("=", ",", ";"):
                 return None
             word, at = "%s=%s" % (word, _bare(tokens[at])), at + 1
             while word[:5] == "gids=" and tokens[at : at + 1] == [","] and "".join(tokens[at + 1 : at + 2]).isdigit():

@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from typing import Any, Callable
 
+from ansible_collections.bulkhead.storage.plugins.module_utils._engine import afar, names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine import caps as words
-from ansible_collections.bulkhead.storage.plugins.module_utils._engine import names
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors import StorageError
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import Cell, Unit
 from ansible_collections.bulkhead.storage.plugins.module_utils._resources import ceph_access
@@ -52,7 +52,7 @@ def unit(p: dict[str, Any], look: Any) -> Unit:
     if p["keyring_path"] is not None:
         path = names.path(p["keyring_path"], "keyring_path")
         current = {"current": True, "mode": 0o600, "own": True} if value is not None else None
-        cells.append(Cell("ceph_keyring", (target, path), current))
+        cells.append(Cell("ceph_keyring", afar.Afar(path, {"of": target}), current))
         needs.append(("path", path))
     return Unit((KIND, str(target)), tuple(cells), tuple(needs), ((KIND, str(target)),))
 
@@ -105,7 +105,7 @@ def show(p: dict[str, Any], rows: Any) -> dict[str, Any]:
     target = ceph_access.target(p, entity(p))
     path = p["keyring_path"]
     row = rows["ceph_auth"].get(target)
-    file = rows["ceph_keyring"].get((target, names.path(path))) if path is not None else None
+    file = rows["ceph_keyring"].get(names.path(path)) if path is not None else None
     return {
         "cluster": p["cluster"],
         "name": entity(p),

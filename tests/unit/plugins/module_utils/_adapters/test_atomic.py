@@ -46,6 +46,15 @@ def test_a_new_file(arena):
     assert leftovers(arena) == []
 
 
+def test_a_fresh_one_has_nothing_of_the_one_before(arena):
+    path = write(arena + "/key")
+    os.chown(path, 1234, 4321)
+    subprocess.run(["setfacl", "-m", "u:77:rw", path], check=True)
+    atomic.replace(path, NEW, 0o600, fresh=True)
+    assert output("stat", "-c", "%a %u %g %s", path) == "600 0 0 2400\n"
+    assert output("getfacl", "-cs", path) == ""
+
+
 def test_owner_mode_acl_and_attributes_stay(arena):
     path = write(arena + "/file")
     os.chown(path, 1234, 4321)

@@ -84,3 +84,14 @@ def _fitting(option: dict[str, Any]) -> list[Any]:
     if kind == "list":
         return [[{"path": "a", "mode": "0750", "acl": ["u:1:r"]}]] if "options" in option else [["a", "b"], []]
     return {"bool": [True, False], "int": [1, 0], "dict": [{}]}.get(kind, ["/a/b", "5", "x"])
+
+
+@pytest.mark.parametrize("word", [True, False, "on", "off", "warn", "maybe", "yes", 1])
+def test_the_words_on_and_off_are_what_yaml_makes_of_them(word: Any) -> None:
+    spec = {"autoscale": {"type": "str", "choices": ["on", "off", "warn"]}}
+    theirs = ArgumentSpecValidator(spec).validate({"autoscale": word})
+    if theirs.error_messages:
+        with pytest.raises(StorageError):
+            options.check(spec, {}, {"autoscale": word}, set())
+    else:
+        assert options.check(spec, {}, {"autoscale": word}, set()) == theirs.validated_parameters

@@ -520,7 +520,7 @@ class CaseKeyrings(Seen, Keyrings):
     """A directory is missing that is no row of ``node``."""
 
     def scan(self, targets: Any = None) -> Any:
-        self.homeless = {path for _user, path in targets or () if parent(path) not in self.world["node"]}
+        self.homeless = {path for path in targets or () if parent(path) not in self.world["node"]}
         return super().scan(targets)
 
     def filled(self, target: Any, row: Rows) -> Rows | None:
