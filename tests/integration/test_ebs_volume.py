@@ -483,7 +483,7 @@ class TestFaults:
         run(cloud, {**PLAIN, "state": "absent"})
         cloud.settle()
         cloud.fault(action, "throttle", times=None)
-        result = self.failed(cloud, {**whole, "wait_timeout": 10}, ("limit_exceeded", "timeout"), 25)
+        result = self.failed(cloud, {**whole, "wait_timeout": 10}, ("limit_exceeded", "timeout"), 60)
         assert result["errors"][0]["details"].get("api_code") == "RequestLimitExceeded"
         cloud.no_faults()
         good(cloud, whole)
@@ -496,10 +496,10 @@ class TestFaults:
         ]
         cloud.stick(one, volume)
         kept = {"name": "shards", "attachments": [{"instance_id": two}], "wait_timeout": 4}
-        result = self.failed(cloud, kept, ("timeout",), 15)
+        result = self.failed(cloud, kept, ("timeout",), 60)
         assert "force_detach" in result["hint"] and cloud.attached(volume) == {one: "detaching", two: "attached"}
         assert "Force" not in cloud.calls("DetachVolume")[-1]["parameters"]
-        self.failed(cloud, kept, ("timeout",), 15)
+        self.failed(cloud, kept, ("timeout",), 60)
         forced = good(cloud, {**kept, "force_detach": True, "wait_timeout": 30})
         assert forced["actions"][0]["risk"] == "forward" and cloud.attached(volume) == {two: "attached"}
 
@@ -515,7 +515,7 @@ class TestFaults:
         results: list[Any] = []
 
         def one(number: int) -> None:
-            options = {**PLAIN, "region": ec2.REGION} if number else PLAIN  # another lock
+            options = {**PLAIN, "wait_timeout": 60, **({"region": ec2.REGION} if number else {})}  # another lock
             results.append(module.run("ebs_volume", options, environment=where(cloud)))
 
         threads = [threading.Thread(target=one, args=(n,)) for n in range(2)]
@@ -533,7 +533,7 @@ class TestFaults:
         cloud.settings(optimizing=1000000)
         good(cloud, PLAIN)
         good(cloud, {**PLAIN, "size": "11GiB"})
-        self.failed(cloud, {**PLAIN, "size": "12GiB", "wait_timeout": 4}, ("timeout",), 15)
+        self.failed(cloud, {**PLAIN, "size": "12GiB", "wait_timeout": 4}, ("timeout",), 60)
         cloud.settle()
         cloud.settings(optimizing=1)
         good(cloud, {**PLAIN, "size": "12GiB"})
@@ -541,7 +541,7 @@ class TestFaults:
     def test_a_modification_under_way_is_waited_for_and_not_asked_for_again(self, cloud: ec2.EC2) -> None:
         good(cloud, PLAIN)
         cloud.settings(modifying=30)
-        self.failed(cloud, {**PLAIN, "size": "11GiB", "wait_timeout": 3}, ("timeout",), 15)
+        self.failed(cloud, {**PLAIN, "size": "11GiB", "wait_timeout": 3}, ("timeout",), 60)
         cloud.clear()
         done = run(cloud, {**PLAIN, "size": "11GiB"})
         assert done.rc == 0 and cloud.count("ModifyVolume") == 0, done.result
@@ -551,28 +551,28 @@ class TestFaults:
         good(cloud, PLAIN)
         good(cloud, {**PLAIN, "size": "11GiB"})
         cloud.settle()
-        self.failed(cloud, {**PLAIN, "size": "12GiB"}, ("limit_exceeded",), 15)
+        self.failed(cloud, {**PLAIN, "size": "12GiB"}, ("limit_exceeded",), 60)
         cloud.pass_time(25 * 3600)
         good(cloud, {**PLAIN, "size": "12GiB"})
 
     def test_what_ec2_cannot_provide_is_told(self, cloud: ec2.EC2) -> None:
         cloud.settings(fail_creations=1)
-        self.failed(cloud, PLAIN, ("failed",), 15)
+        self.failed(cloud, PLAIN, ("failed",), 60)
         cloud.settings(fail_modifications=1)
         run(cloud, {**PLAIN, "state": "absent"})
         cloud.settle()
         good(cloud, PLAIN)
-        self.failed(cloud, {**PLAIN, "size": "11GiB"}, ("failed",), 15)
+        self.failed(cloud, {**PLAIN, "size": "11GiB"}, ("failed",), 60)
 
     def test_a_failure_halfway_is_walked_back(self, cloud: ec2.EC2) -> None:
         (one,) = cloud.instances()
         cloud.fault("AttachVolume", "unauthorized", times=None)
-        result = self.failed(cloud, {**PLAIN, "attachments": [{"instance_id": one}]}, ("denied",), 20)
+        result = self.failed(cloud, {**PLAIN, "attachments": [{"instance_id": one}]}, ("denied",), 60)
         assert result["summary"]["undone"] == 1 and self.ours(cloud) == []
         cloud.no_faults()
         kept = {**PLAIN, "attachments": [{"instance_id": one}]}
         cloud.fault("AttachVolume", "unauthorized", times=None)
-        self.failed(cloud, kept, ("denied",), 20, rollback=False)
+        self.failed(cloud, kept, ("denied",), 60, rollback=False)
         assert len(self.ours(cloud)) == 1
 
     def test_no_refusal_hangs_on_a_code_that_aws_does_not_document(self, cloud: ec2.EC2) -> None:

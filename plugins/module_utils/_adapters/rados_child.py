@@ -64,7 +64,8 @@ def main() -> None:
 
     def tell(number: int, answer: Answer) -> None:
         with turn:
-            print(json.dumps({**answer, "id": number}), flush=True)
+            sys.stdout.write(json.dumps({**answer, "id": number}) + "\n")
+            sys.stdout.flush()
 
     def begin() -> Answer:
         kept.append(connect(said))

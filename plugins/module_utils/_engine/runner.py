@@ -170,7 +170,7 @@ class Runner:
         return len(self.touched) > before
 
     def close(self) -> list[str]:
-        """Close the doors again, newest first: what lay behind them was refused. Returns what had to stay, in words."""
+        """Close the doors again, newest first. Returns what had to stay, in words."""
         left = [action for _count, _key, action in self._newest(self.done)]
         while left and left[0].risk == REVERSIBLE and self._undo(left[0]):
             del left[0]
@@ -213,7 +213,8 @@ class Runner:
             self._put(action, action.before, action.after)
         except StorageError as error:
             with self.guard:
-                self._left_behind(action)
+                if error.code != "moved":  # else it is another's
+                    self._left_behind(action)
                 self._fail(action.unit, error.at(unit.entry))
             return
         with self.guard:
@@ -226,7 +227,7 @@ class Runner:
         self._note(word, action, False)
 
     def _left_behind(self, action: Action) -> None:
-        """A put that failed may have had its effect, or half of one: only the world can tell.
+        """A put that failed may have had its effect, or half of one.
 
         Half of what cannot be walked back stops the walk: what it stands on must stay beneath it.
         """

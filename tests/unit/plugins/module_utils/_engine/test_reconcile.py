@@ -406,6 +406,20 @@ def test_a_journal_is_begun_for_each_run(ground: Ground) -> None:
     assert [row[0] for row in begun[0].told] == ["begin", "step", "end"] and len(begun) == 1
 
 
+def test_e7_what_another_made_is_not_taken_away(ground: Ground) -> None:
+    """A put that finds the world moved has done nothing, though what it was to make is there."""
+
+    def quicker(count: int, spot: Any) -> None:
+        if spot == ("a", 2):
+            ground.rows["a", 2] = {}
+            raise StorageError("moved", "another run made it")
+
+    ground.before_put = quicker
+    report = run(ground, unit("one", ("a", 1, {}), ("a", 2, {})))
+    assert set(ground.rows) == {("a", 2)}
+    assert (report.summary["applied"], report.summary["undone"], report.summary["failed"]) == (0, 1, 1)
+
+
 def test_e7_what_cannot_be_walked_back_stops_the_walk_even_half_done(ground: Ground) -> None:
     """A filesystem that was growing when its program died still needs the device beneath to be as long as it is."""
 
