@@ -341,11 +341,11 @@ def test_site_and_drift(host: None, tmp_path: Path) -> None:
 
 def test_the_site_has_its_servers(host: None, tmp_path: Path) -> None:
     """Each by the variables of its role, which is asked by the report too."""
-    groups = {"nfs_servers": {"hosts": {"localhost": None}}, "iscsi_servers": {"hosts": {"localhost": None}}}
+    groups = {name: {"hosts": {"localhost": None}} for name in ("nfs_servers", "iscsi_servers", "ceph_clients")}
     (tmp_path / "inventory.json").write_text(json.dumps({"all": {"children": groups}}))
     inventory = ("-i", str(tmp_path / "inventory.json"))
     given = {"storage_become": False, "ansible_connection": "local", "iscsi_server_install": False}
-    given.update(nfs_server_install=False, nfs_server_service=False)
+    given.update(nfs_server_install=False, nfs_server_service=False, ceph_client_install=False)
     before = hosts.picture()
     done = played(tmp_path, "bulkhead.storage.site", given, tmp_path / "none", *inventory)
     assert done.code == 0 and "changed=0" in done.output, done.output
@@ -355,6 +355,7 @@ def test_the_site_has_its_servers(host: None, tmp_path: Path) -> None:
     for wrong, text in (
         ({"nfs_server_exports": [{"path": "srv", "clients": [{"host": "10.0.0.1"}]}]}, "'srv' is not absolute"),
         ({"iscsi_server_targets": [{"target": "disks", "luns": []}]}, "'disks' is no name of iSCSI"),
+        ({"ceph_client_pools": [{"name": "images"}]}, "client.admin is never assumed"),
     ):
         done = played(tmp_path, "bulkhead.storage.site", {**given, **wrong}, tmp_path / "none", *inventory)
         assert done.code != 0 and text in done.output, done.output

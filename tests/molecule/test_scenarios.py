@@ -61,8 +61,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
                 lab.lab("down", *guests(scenario))
 
 
-# Plays of the site for which no scenario has a host; their roles are played by tests/lab.
-ELSEWHERE = {"Servers of NFS", "Servers of iSCSI"}
+# Plays of the site, and of its report, for which no scenario has a host; their roles are played by tests/lab.
+ELSEWHERE = {
+    "Servers of NFS",
+    "Servers of iSCSI",
+    "Nodes of shards",
+    "Clients of Ceph",
+    "Compare disks that several hosts have",
+}
 
 
 def test_each_scenario_has_its_own_guests() -> None:

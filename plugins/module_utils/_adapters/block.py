@@ -61,7 +61,7 @@ class Block:
         if locks and before["_protected"]:
             return StorageError("protected", "%s holds %s" % (target, before["_protected"]), "it must stay writable")
         if locks and users:
-            return StorageError("in_use", "%s is mounted at %s" % (target, ", ".join(users)), "unmount it first")
+            return _used(target, users)
         if after["read_ahead"] % 4096:
             return StorageError("invalid", "read_ahead %d is not a multiple of 4096" % after["read_ahead"])
         return None
@@ -73,6 +73,8 @@ class Block:
         now = _row(look, target)
         if state_of(now) != state_of(before):
             raise StorageError("moved", "the settings of %s changed since they were read" % target, "run it again")
+        if after["read_only"] and not now["read_only"] and now["_mounts"]:  # what was to be unmounted first was not
+            raise _used(target, now["_mounts"])
         dev = look.resolve(target)
         queue = "%s/dev/block/%s/queue/" % (look.sys, look.disk(dev))
         try:
@@ -114,6 +116,10 @@ def _row(look: Sysfs, target: str) -> dict[str, Any]:
         "_protected": look.protected(dev),
         "_stable": look.stable(target, dev),
     }
+
+
+def _used(target: str, mounts: list[str]) -> StorageError:
+    return StorageError("in_use", "%s is mounted at %s" % (target, ", ".join(mounts)), "unmount it first")
 
 
 def _given(target: str) -> StorageError:

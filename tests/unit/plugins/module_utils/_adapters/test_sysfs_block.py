@@ -251,6 +251,21 @@ def test_settings_are_read_and_written(arena: str) -> None:
         assert said("blockdev", "--getro", device) == "0"
 
 
+def test_what_is_still_mounted_stays_writable(arena: str) -> None:
+    """As when another action of the same plan was to unmount it, and failed."""
+    with loop_device(image(arena + "/i", 8 * MIB)) as device:
+        port = Block()
+        said("mkfs.ext4", "-q", device)
+        now = port.scan([device])[device]
+        with mounted(device, arena + "/m"), pytest.raises(StorageError, match="is mounted at .*/m") as caught:
+            port.put(device, now, {**now, "read_only": True})
+        assert caught.value.code == "in_use" and said("blockdev", "--getro", device) == "0"
+        port.put(device, now, {**now, "read_only": True})
+        with mounted(device, arena + "/m"):
+            sealed = {**now, "read_only": True}
+            port.put(device, sealed, {**sealed, "read_ahead": 64 << 10})  # what is read-only already may be in use
+
+
 def test_settings_of_what_is_no_device(arena: str) -> None:
     port, path = Block(), image(arena + "/i", MIB)
     rows = port.scan([arena + "/none", path])
