@@ -264,6 +264,7 @@ def test_what_is_still_mounted_stays_writable(arena: str) -> None:
         with mounted(device, arena + "/m"):
             sealed = {**now, "read_only": True}
             port.put(device, sealed, {**sealed, "read_ahead": 64 << 10})  # what is read-only already may be in use
+        said("blockdev", "--setrw", device)  # a loop device keeps it for whoever has it next
 
 
 def test_settings_of_what_is_no_device(arena: str) -> None:
