@@ -47,8 +47,8 @@ options:
         Not for O(type=erasure).
       - More copies than O(crush_rule) finds places for are C(limit_exceeded).
       - With another size the cluster would choose another O(min_size) too. It is set back to what it was.
-      - V(1) also takes O(confirm), and the cluster refuses it to an existing pool (C(denied)) unless
-        C(mon_allow_pool_size_one) is set. A lost disk is lost data then.
+      - V(1) also takes O(confirm), and the cluster refuses it (C(denied)) unless C(mon_allow_pool_size_one) is set. A
+        lost disk is lost data then.
     type: int
   min_size:
     description:

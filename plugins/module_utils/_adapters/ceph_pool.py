@@ -73,9 +73,7 @@ class Pools:
     def risk(self, target: Any, before: Any, after: Any) -> str:
         if after is None:
             return DESTROYS
-        if before is not None and any(before[name] != after.get(name, before[name]) for name in _FORWARD):
-            return FORWARD
-        return REVERSIBLE
+        return FORWARD if before is not None and forward(before, after) else REVERSIBLE
 
     def consent(self, target: Any, before: Any, after: Any) -> tuple[str, str]:
         return "confirm", named(target)
@@ -101,6 +99,11 @@ class Pools:
             told = {"objects": said.get("objects"), "stored_bytes": said.get("stored")}
             used[name] = row, {**told, "used_bytes": said.get("bytes_used"), "max_avail_bytes": said.get("max_avail")}
         return used
+
+
+def forward(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Data would have to move again, or could not."""
+    return any(before[name] != after.get(name, before[name]) for name in _FORWARD)
 
 
 def named(target: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import ceph_pool
 from ansible_collections.bulkhead.storage.plugins.module_utils._adapters.rados import Session
@@ -15,7 +15,7 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model imp
 
 _PAUSE = 0.2  # seconds between two looks at what is on its way
 _NAMING = 3  # seconds for the manager to say what is not
-_REMOVAL = 10  # seconds for a pool that is of no use to go
+_AGAIN = 10  # seconds for what did not become as it should be to go, or to be as it was
 # What the cluster is told when a pool is made, by the name that it has there; all else is set afterwards.
 _AT_FIRST = {"type": "pool_type", "ec_profile": "erasure_code_profile", "crush_rule": "rule", "size": "size"}
 _AT_FIRST.update(pg_num="pg_num", autoscale="autoscale_mode")
@@ -35,8 +35,14 @@ def put(session: Session, name: str, before: Any, after: Any) -> None:
     if now is None:
         _make(session, name, after)
         return
-    _change(session, name, now, after)
-    _settle(session, name, after)
+    try:
+        _change(session, name, now, after)
+        _settle(session, name, after)
+    except StorageError as error:
+        if not ceph_pool.forward(now, after):
+            again = session.more(_AGAIN)
+            _take_back(error, name, lambda: _change(again, name, ceph_pool.look(again).pools[name], state_of(now)))
+        raise
 
 
 def _as_planned(now: dict[str, Any], before: dict[str, Any]) -> bool:
@@ -49,6 +55,8 @@ def _as_planned(now: dict[str, Any], before: dict[str, Any]) -> bool:
 def _make(session: Session, name: str, after: dict[str, Any]) -> None:
     """All of it, or nothing: what did not become as it should be goes again."""
     said = {word: after[option] for option, word in _AT_FIRST.items() if option in after}
+    if after.get("size") == 1:  # the cluster asks whether that is allowed only when a size is set
+        del said["size"]
     (made,) = session.ask({"prefix": "osd pool create", "pool": name, **said})
     if "already exists" in made.text:
         raise _moved(name)
@@ -56,15 +64,22 @@ def _make(session: Session, name: str, after: dict[str, Any]) -> None:
         _change(session, name, ceph_pool.look(session).pools[name], after)
         _settle(session, name, after)
     except StorageError as error:
-        try:
-            _remove(session.more(_REMOVAL), name, after)
-        except StorageError as stays:
-            error.details["kept"] = "the pool %s stays: %s" % (name, stays.message)
+        _take_back(error, name, lambda: _remove(session.more(_AGAIN), name, after))
         raise
 
 
+def _take_back(error: StorageError, name: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except StorageError as stays:
+        error.details["kept"] = "what was done of the pool %s stays: %s" % (name, stays.message)
+
+
 def _change(session: Session, name: str, now: dict[str, Any], after: dict[str, Any]) -> None:
-    """Another size comes first: the cluster chooses ``min_size`` with it, which nobody asked for."""
+    """Another size comes first: the cluster chooses ``min_size`` with it, which nobody asked for.
+
+    What uses a pool no more goes before what is to use it, as there may be four at most.
+    """
     differs = {word for word, said in state_of(after).items() if now[word] != said}
     if now["autoscale"] == "on" == after.get("autoscale", "on"):
         differs.discard("pg_num")
@@ -76,25 +91,26 @@ def _change(session: Session, name: str, now: dict[str, Any], after: dict[str, A
     later = [_set(name, _LATER[word], after[word]) for word in _LATER if word in differs]
     quota = {"prefix": "osd pool set-quota", "pool": name}
     later += [{**quota, "field": _QUOTA[word], "val": str(after[word] or 0)} for word in _QUOTA if word in differs]
-    if "application" in differs:
-        later += _applications(name, set(now["application"]), set(after["application"]))
-    if later:
-        session.ask(*later)
+    users = set(now["application"]), set(after.get("application", now["application"]))
+    gone, new = _applications("disable", name, users[0] - users[1]), _applications("enable", name, users[1] - users[0])
+    for batch in (later + gone, new) if gone else (later + new,):
+        if batch:
+            session.ask(*batch)
 
 
-def _set(name: str, variable: str, value: Any) -> dict[str, str]:
+def _set(name: str, variable: str, value: Any) -> dict[str, Any]:
     if value is None:
         text = "0" if variable == "compression_required_ratio" else "unset"
     else:
         text = str(value).lower() if isinstance(value, bool) else str(value)
-    return {"prefix": "osd pool set", "pool": name, "var": variable, "val": text}
+    sure = {"yes_i_really_mean_it": True} if (variable, value) == ("size", 1) else {}  # confirm said so
+    return {"prefix": "osd pool set", "pool": name, "var": variable, "val": text, **sure}
 
 
-def _applications(name: str, before: set[str], after: set[str]) -> list[dict[str, Any]]:
+def _applications(verb: str, name: str, which: set[str]) -> list[dict[str, Any]]:
     """What it asks to be sure of, the declaration says."""
-    sure = {"pool": name, "yes_i_really_mean_it": True}
-    gone = [{"prefix": "osd pool application disable", "app": app, **sure} for app in sorted(before - after)]
-    return gone + [{"prefix": "osd pool application enable", "app": app, **sure} for app in sorted(after - before)]
+    said = {"prefix": "osd pool application " + verb, "pool": name, "yes_i_really_mean_it": True}
+    return [{**said, "app": app} for app in sorted(which)]
 
 
 def _settle(session: Session, name: str, after: dict[str, Any]) -> None:

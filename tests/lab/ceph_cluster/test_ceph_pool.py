@@ -160,8 +160,8 @@ def test_each_option_is_made_and_changed_and_only_that(cluster: ceph.Cluster, ho
     assert pools(cluster) == {}
 
 
-def test_a_new_pool_is_active(cluster: ceph.Cluster, call: calls.Call) -> None:
-    done = call("ceph_pool", name="images", pg_num=8, application=["rbd"])
+def test_a_new_pool_is_active(cluster: ceph.Cluster, quick: calls.Call) -> None:
+    done = quick("ceph_pool", name="images", pg_num=8, application=["rbd"])
     assert said(done) == "changed"
     assert states(cluster, "images") <= {"active+clean", "active"}, "at once"
     assert done.result["resource"]["ready"] is True
@@ -176,6 +176,13 @@ def test_erasure_coding(cluster: ceph.Cluster, call: calls.Call) -> None:
     now = pools(cluster)["archive"]
     assert (now["type"], now["erasure_code_profile"], now["min_size"]) == (3, "wide", 3)
     assert "ec_overwrites" in now["flags_names"]
+
+
+def test_what_erasure_coding_cannot_be(cluster: ceph.Cluster, quick: calls.Call) -> None:
+    profile = ("k=2", "m=1", "crush-failure-domain=osd")
+    cluster.ceph("osd", "erasure-code-profile", "set", "wide", *profile)
+    made = {"name": "archive", "ec_profile": "wide", "ec_overwrites": True, "pg_num": 1}
+    assert said(quick("ceph_pool", **made)) == "changed"
     before = settings(cluster)
     for options, code in (
         ({"ec_overwrites": False}, "conflict"),
@@ -189,7 +196,7 @@ def test_erasure_coding(cluster: ceph.Cluster, call: calls.Call) -> None:
         ({"name": "other", "ec_profile": "wide", "crush_rule": "replicated_rule"}, "invalid"),
     ):
         for check in (True, False):
-            assert said(call("ceph_pool", check=check, **{"name": "archive", **options})) == code, options
+            assert said(quick("ceph_pool", check=check, **{"name": "archive", **options})) == code, options
     assert settings(cluster) == before
 
 
@@ -217,6 +224,16 @@ def test_what_the_cluster_refuses_leaves_nothing(cluster: ceph.Cluster, call: ca
     assert pools(cluster) == {}
 
 
+def test_a_change_that_is_refused_in_part_is_taken_back(cluster: ceph.Cluster, call: calls.Call) -> None:
+    """A pool has four applications at most, and 16.2 tells only when a fifth is enabled."""
+    assert said(call("ceph_pool", name="images", pg_num=1, application=["a"], quota_objects="7")) == "changed"
+    before = settings(cluster)
+    done = call("ceph_pool", name="images", application=list("bcdef"), quota_objects="8", autoscale="warn")
+    assert said(done) == "invalid" and done.result["summary"]["applied"] == 0, done.result
+    assert settings(cluster)["images"][:-1] == before["images"][:-1], done.result["errors"]
+    assert set(pools(cluster)["images"]["application_metadata"]) == {"a"}
+
+
 def test_what_cannot_be_taken_back_is_told(cluster: ceph.Cluster, quick: calls.Call) -> None:
     """A cluster that lets nobody remove a pool keeps the useless one, and a pool that should go."""
     cluster.ceph("tell", "mon.a", "config", "set", "mon_allow_pool_delete", "false")
@@ -230,10 +247,23 @@ def test_what_cannot_be_taken_back_is_told(cluster: ceph.Cluster, quick: calls.C
         cluster.ceph("tell", "mon.a", "config", "set", "mon_allow_pool_delete", "true")
 
 
-def test_a_pool_that_says_so_is_not_removed(cluster: ceph.Cluster, call: calls.Call) -> None:
-    assert said(call("ceph_pool", name="images", pg_num=1, nodelete=True)) == "changed"
+def test_one_copy_takes_its_name_and_the_clusters_leave(cluster: ceph.Cluster, call: calls.Call) -> None:
+    one = {"name": "one", "size": 1, "pg_num": 1}
+    done = call("ceph_pool", **one)
+    assert said(done) == "would_destroy" and "confirm: one" in done.result["hint"]
+    assert said(call("ceph_pool", confirm="one", **one)) == "denied" and pools(cluster) == {}
+    cluster.ceph("tell", "mon.a", "config", "set", "mon_allow_pool_size_one", "true")
+    try:
+        agreed(cluster, call, confirm="one", **one)
+        assert (pools(cluster)["one"]["size"], pools(cluster)["one"]["min_size"]) == (1, 1)
+    finally:
+        cluster.ceph("tell", "mon.a", "config", "set", "mon_allow_pool_size_one", "false")
+
+
+def test_a_pool_that_says_so_is_not_removed(cluster: ceph.Cluster, quick: calls.Call) -> None:
+    assert said(quick("ceph_pool", name="images", pg_num=1, nodelete=True)) == "changed"
     for check in (True, False):
-        assert said(call("ceph_pool", check=check, name="images", state="absent", confirm="images")) == "protected"
+        assert said(quick("ceph_pool", check=check, name="images", state="absent", confirm="images")) == "protected"
     assert "nodelete" in pools(cluster)["images"]["flags_names"]
 
 
@@ -254,28 +284,28 @@ def test_namespaces(cluster: ceph.Cluster, call: calls.Call) -> None:
     assert said(call("ceph_pool", **wanted)) == "changed" and there() == ["blue", "own", "red"]
 
 
-def test_a_size_that_is_not_declared_stays(cluster: ceph.Cluster, call: calls.Call) -> None:
+def test_a_size_that_is_not_declared_stays(cluster: ceph.Cluster, quick: calls.Call) -> None:
     """ceph.automation sets it to 3, its default."""
     cluster.ceph("osd", "pool", "create", "images", "4")
     cluster.ceph("osd", "pool", "set", "images", "size", "4")
-    agreed(cluster, call, name="images", quota_bytes="1GiB", application=["rbd"], min_size=1, autoscale="warn")
+    agreed(cluster, quick, name="images", quota_bytes="1GiB", application=["rbd"], min_size=1, autoscale="warn")
     assert (pools(cluster)["images"]["size"], pools(cluster)["images"]["min_size"]) == (4, 1)
-    assert said(call("ceph_pool", name="images", size=4)) == "quiet", "it is so, though there are places for three"
+    assert said(quick("ceph_pool", name="images", size=4)) == "quiet", "it is so, though there are places for three"
 
 
 class TestPeers:
     """What is wrong with ceph.automation's ceph_pool, one by one."""
 
-    def test_absent_of_a_pool_that_is_not_there_is_quiet(self, cluster: ceph.Cluster, call: calls.Call) -> None:
+    def test_absent_of_a_pool_that_is_not_there_is_quiet(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
         for check in (True, False):
-            assert said(call("ceph_pool", check=check, name="none", state="absent")) == "quiet"
+            assert said(quick("ceph_pool", check=check, name="none", state="absent")) == "quiet"
 
-    def test_a_pool_that_is_not_there_can_be_foreseen(self, cluster: ceph.Cluster, call: calls.Call) -> None:
-        done = call("ceph_pool", check=True, diff=True, name="images", size=3)
+    def test_a_pool_that_is_not_there_can_be_foreseen(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
+        done = quick("ceph_pool", check=True, diff=True, name="images", size=3)
         assert said(done) == "changed" and "images" in done.result["diff"]["after"] and pools(cluster) == {}
 
-    def test_min_size_counts_at_creation(self, cluster: ceph.Cluster, call: calls.Call) -> None:
-        assert said(call("ceph_pool", name="images", pg_num=1, size=3, min_size=1)) == "changed"
+    def test_min_size_counts_at_creation(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
+        assert said(quick("ceph_pool", name="images", pg_num=1, size=3, min_size=1)) == "changed"
         assert pools(cluster)["images"]["min_size"] == 1
 
     def test_who_may_not_look_is_not_told_that_nothing_is_there(self, cluster: ceph.Cluster) -> None:
@@ -286,31 +316,31 @@ class TestPeers:
             assert said(done) == "denied" and "client.blind" in done.result["hint"], how
         assert list(pools(cluster)) == ["images"]
 
-    def test_a_rule_is_compared(self, cluster: ceph.Cluster, call: calls.Call) -> None:
+    def test_a_rule_is_compared(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
         cluster.ceph("osd", "crush", "rule", "create-replicated", "other", "default", "osd")
         cluster.ceph("osd", "pool", "create", "images", "1")
         cluster.settle()  # until then there would be something to wait for
-        assert said(call("ceph_pool", check=True, name="images", crush_rule="other")) == "changed"
-        assert said(call("ceph_pool", check=True, name="images", crush_rule="replicated_rule")) == "quiet"
+        assert said(quick("ceph_pool", check=True, name="images", crush_rule="other")) == "changed"
+        assert said(quick("ceph_pool", check=True, name="images", crush_rule="replicated_rule")) == "quiet"
 
-    def test_a_tenth_is_a_tenth(self, cluster: ceph.Cluster, call: calls.Call) -> None:
-        assert said(call("ceph_pool", name="images", pg_num=1, compression={"required_ratio": "0.10"})) == "changed"
-        assert said(call("ceph_pool", name="images", compression={"required_ratio": 0.1})) == "quiet"
+    def test_a_tenth_is_a_tenth(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
+        assert said(quick("ceph_pool", name="images", pg_num=1, compression={"required_ratio": "0.10"})) == "changed"
+        assert said(quick("ceph_pool", name="images", compression={"required_ratio": 0.1})) == "quiet"
 
-    def test_every_application_counts(self, cluster: ceph.Cluster, call: calls.Call) -> None:
-        assert said(call("ceph_pool", name="images", pg_num=1, application=["rbd", "own"])) == "changed"
-        assert said(call("ceph_pool", name="images", application=["own", "rbd"])) == "quiet"
-        assert said(call("ceph_pool", name="images", application=["own"])) == "changed"
+    def test_every_application_counts(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
+        assert said(quick("ceph_pool", name="images", pg_num=1, application=["rbd", "own"])) == "changed"
+        assert said(quick("ceph_pool", name="images", application=["own", "rbd"])) == "quiet"
+        assert said(quick("ceph_pool", name="images", application=["own"])) == "changed"
         assert list(pools(cluster)["images"]["application_metadata"]) == ["own"]
 
-    def test_removal_takes_its_name(self, cluster: ceph.Cluster, call: calls.Call) -> None:
+    def test_removal_takes_its_name(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
         cluster.ceph("osd", "pool", "create", "images", "1")
         for given in ({}, {"confirm": "image"}, {"confirm": "true"}):
-            assert said(call("ceph_pool", name="images", state="absent", **given)) == "would_destroy"
+            assert said(quick("ceph_pool", name="images", state="absent", **given)) == "would_destroy"
         assert list(pools(cluster)) == ["images"]
 
-    def test_nobody_is_administrator_by_default(self, cluster: ceph.Cluster, call: calls.Call) -> None:
-        done = call("ceph_pool", name="images", user=None)
+    def test_nobody_is_administrator_by_default(self, cluster: ceph.Cluster, quick: calls.Call) -> None:
+        done = quick("ceph_pool", name="images", user=None)
         assert said(done) == "invalid" and "client.admin is never assumed" in done.result["msg"]
 
 
