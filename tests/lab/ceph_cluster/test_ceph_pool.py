@@ -371,6 +371,8 @@ def test_fifty_pools_through_one_connection(cluster: ceph.Cluster) -> None:
             )
 
     def told() -> int:
+        """How long the log is, once what was before is in it."""
+        time.sleep(8)
         return (cluster.folder / "cluster.log").stat().st_size
 
     foreseen = call(check=True)
