@@ -31,6 +31,7 @@ Said = Tuple[int, str, str]  # the number of an error or 0, what was asked for, 
 # That of the module, the system's, and that of RHEL's own tools.
 PYTHONS = (sys.executable, "/usr/bin/python3", "/usr/libexec/platform-python")
 _START = "import sys; exec(compile(sys.stdin.read(int(sys.argv[1])), 'rados_child', 'exec'))"
+_ENDED = {"errno": errno.ECONNRESET, "out": "", "text": "the process that asks it has ended"}
 _CODES = {errno.EINVAL: "invalid", errno.ERANGE: "limit_exceeded", errno.ETIMEDOUT: "timeout"}
 
 
@@ -153,13 +154,12 @@ class Connection:
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": "/"},
             start_new_session=True,
         )
-        self.turn = threading.Lock()
-        self.asked: dict[int, queue.SimpleQueue[dict[str, Any]]] = {0: queue.SimpleQueue()}
+        self.heard = _Heard()
         self._write(source.encode())
         # When nobody knows us any more its input ends, and so does it; thus the thread knows nothing of us.
         weakref.finalize(self, self.child.stdin.close)  # type: ignore[union-attr]
-        heard = os.dup(self.child.stdout.fileno())  # type: ignore[union-attr]
-        threading.Thread(target=_listen, args=(heard, self.asked), daemon=True).start()
+        out = os.dup(self.child.stdout.fileno())  # type: ignore[union-attr]
+        threading.Thread(target=self.heard.listen, args=(out,), daemon=True).start()
 
     def begun(self, until: float) -> bool:
         """Connected. False: that Python lacks the bindings."""
@@ -168,9 +168,8 @@ class Connection:
         options.update({"log_file": "", "admin_socket": "", "log_to_stderr": "false"})
         if "keyring" in self.access:
             options["keyring"] = self.access["keyring"]
-        with self.turn:
-            self._tell({**{name: self.access[name] for name in ("cluster", "conf", "user")}, "options": options})
-        answer = self._answer(0, until)
+        said = {name: self.access[name] for name in ("cluster", "conf", "user")}
+        answer = self._answer(self._tell({**said, "options": options}), until)
         if answer["errno"] == 0:
             return True
         self.close()
@@ -179,13 +178,7 @@ class Connection:
         raise unreached(self.access, answer["errno"], answer["text"])
 
     def ask(self, to: str, commands: Sequence[Command], until: float) -> list[Said]:
-        numbers = []
-        for command in commands:
-            with self.turn:
-                number = len(self.asked)
-                self.asked[number] = queue.SimpleQueue()
-                self._tell({"id": number, "to": to, "command": {**command, "format": "json"}})
-            numbers.append(number)
+        numbers = [self._tell({"to": to, "command": {**command, "format": "json"}}) for command in commands]
         answers = [self._answer(number, until) for number in numbers]
         if any("missing" in answer for answer in answers):
             from ansible_collections.bulkhead.storage.plugins.module_utils._adapters import ceph_cli
@@ -199,39 +192,54 @@ class Connection:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(2)
 
-    def _tell(self, said: dict[str, Any]) -> None:
-        self._write(json.dumps(said).encode() + b"\n")
+    def _tell(self, said: dict[str, Any]) -> int:
+        """The number under which it is answered."""
+        with self.heard.turn:
+            number = self.heard.expect()
+            self._write(json.dumps({**said, "id": number}).encode() + b"\n")
+        return number
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
-        try:
+        with contextlib.suppress(BrokenPipeError):  # its end is heard
             while rest:
                 rest = rest[os.write(self.child.stdin.fileno(), rest) :]  # type: ignore[union-attr]
-        except BrokenPipeError:  # its end is what it answers
-            _end(self.asked)
 
     def _answer(self, number: int, until: float) -> dict[str, Any]:
         try:
-            return self.asked[number].get(timeout=max(0.0, until - time.monotonic()))
+            return self.heard.answers[number].get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
             return {"errno": errno.ETIMEDOUT, "out": "", "text": ""}
 
 
-def _listen(heard: int, asked: dict[int, queue.SimpleQueue[dict[str, Any]]]) -> None:
-    rest, data = b"", os.read(heard, 1 << 16)
-    while data:
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            answer = json.loads(line)
-            asked[answer["id"]].put(answer)
-        data = os.read(heard, 1 << 16)
-    os.close(heard)
-    _end(asked)
+class _Heard:
+    """Answers by their numbers. Who begins to wait when the process has ended already is told so too."""
 
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.answers: list[queue.SimpleQueue[dict[str, Any]]] = []
+        self.ended = False
 
-def _end(asked: dict[int, queue.SimpleQueue[dict[str, Any]]]) -> None:
-    for waiting in list(asked.values()):
-        waiting.put({"errno": errno.ECONNRESET, "out": "", "text": "the process that asks it has ended"})
+    def expect(self) -> int:
+        """To be called in turn."""
+        self.answers.append(queue.SimpleQueue())
+        if self.ended:
+            self.answers[-1].put(_ENDED)
+        return len(self.answers) - 1
+
+    def listen(self, out: int) -> None:
+        rest, data = b"", os.read(out, 1 << 16)
+        while data:
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                answer = json.loads(line)
+                self.answers[answer["id"]].put(answer)
+            data = os.read(out, 1 << 16)
+        os.close(out)
+        with self.turn:
+            self.ended = True
+            for waiting in self.answers:
+                waiting.put(_ENDED)
 
 
 def unreached(access: Access, number: int, text: str) -> StorageError:

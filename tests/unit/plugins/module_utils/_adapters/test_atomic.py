@@ -50,7 +50,7 @@ def test_a_fresh_one_has_nothing_of_the_one_before(arena):
     path = write(arena + "/key")
     os.chown(path, 1234, 4321)
     subprocess.run(["setfacl", "-m", "u:77:rw", path], check=True)
-    atomic.replace(path, NEW, 0o600, fresh=True)
+    atomic.replace(path, NEW, 0o600, keep_from=None)
     assert output("stat", "-c", "%a %u %g %s", path) == "600 0 0 2400\n"
     assert output("getfacl", "-cs", path) == ""
 

@@ -61,7 +61,7 @@ def access(tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def python(tmp_path: Path) -> str:
     (tmp_path / "rados.py").write_text(BINDINGS)
-    return made(tmp_path / "python", "import sys; sys.path.insert(0, '%s'); " % tmp_path)
+    return made(tmp_path / "python", "import sys; sys.path.insert(0, '%s'); sys.modules['rbd'] = None; " % tmp_path)
 
 
 @pytest.fixture
@@ -222,6 +222,32 @@ def test_no_python_that_has_them(bare: str, access: dict[str, Any]) -> None:
     found = Clusters((bare,))
     connection = found.connection(access, time.monotonic() + 5)
     assert type(connection).__name__ == "Program"
+
+
+def test_without_the_bindings_of_rbd_its_program_is_asked(clusters: Clusters, access: dict[str, Any]) -> None:
+    """It is not installed, or has no cluster to ask."""
+    with pytest.raises(StorageError) as caught:
+        clusters.session(access).ask({"verb": "list", "pool": "a"}, to="rbd")
+    assert caught.value.code in ("missing_tool", "unreachable", "denied", "failed"), str(caught.value)
+
+
+def test_who_asks_after_the_end_is_told_at_once(clusters: Clusters, access: dict[str, Any]) -> None:
+    """The end is heard between two questions: the pipe may still take the second one."""
+    clusters.session(access).ask({"prefix": "x"})
+    (connection,) = clusters.known.values()
+    connection.child.kill()
+    connection.child.wait()
+    until = time.monotonic() + 5
+    while not connection.heard.ended and time.monotonic() < until:
+        time.sleep(0.01)
+    reading, writing = os.pipe()
+    os.dup2(writing, connection.child.stdin.fileno())
+    start = time.monotonic()
+    with pytest.raises(StorageError, match="has ended"):
+        clusters.session(access).ask({"prefix": "x"})
+    assert time.monotonic() - start < 1
+    os.close(reading)
+    os.close(writing)
 
 
 class TestFiles:
