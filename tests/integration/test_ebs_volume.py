@@ -511,7 +511,7 @@ class TestFaults:
 
     def test_two_runs_that_make_it_at_once_leave_one(self, cloud: ec2.EC2) -> None:
         """Elsewhere, so that no lock of a host holds them off each other."""
-        cloud.fault("CreateVolume", "slow", seconds=3, times=2)
+        cloud.fault("CreateVolume", "together", seconds=60, times=2)
         results: list[Any] = []
 
         def one(number: int) -> None:

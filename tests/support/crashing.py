@@ -637,9 +637,10 @@ def traced(scene: Scene) -> dict[str, Any]:
         arguments = {**options, "_ansible_remote_tmp": "/tmp"}
         pipe.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
     log = os.path.join(os.path.dirname(_upper()), "strace")
-    argv = ["strace", "-f", "-X", "raw", "-y", "-o", log, sys.executable, "-B", "-c", module._MAIN, scene.module]
+    run = [sys.executable, "-B", "-c", module._MAIN, module._MODULES + scene.module, str(reading)]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "LC_ALL": "C.UTF-8"}
-    subprocess.run([*argv, str(reading)], pass_fds=[reading], env=env, check=True, stdout=subprocess.DEVNULL)
+    argv = ["strace", "-f", "-X", "raw", "-y", "-o", log, *run]
+    subprocess.run(argv, pass_fds=[reading], env=env, check=True, stdout=subprocess.DEVNULL)
     os.close(reading)
     with open(log, encoding="utf-8", errors="replace") as stream:
         lines = [line.split(None, 1) for line in stream]

@@ -35,6 +35,7 @@ Not modelled, so that no test proves anything about it:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -70,8 +71,9 @@ class Fault:
 
     ``kind``: ``error`` (``code``, ``status``, ``message``), ``lost`` (takes effect, then the connection is closed
     without an answer), ``dropped`` (the connection is closed before anything takes effect), ``slow`` (takes effect,
-    is answered ``seconds`` later). ``skip``: so many calls go well first. ``matching``: only calls with these
-    parameters, by the names of the query (``VolumeId.1``).
+    is answered ``seconds`` later), ``together`` (takes effect when all ``times`` of them have come, or after
+    ``seconds``). ``skip``: so many calls go well first. ``matching``: only calls with these parameters, by the names of
+    the query (``VolumeId.1``).
     """
 
     action: str
@@ -85,8 +87,9 @@ class Fault:
     matching: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in ("error", "lost", "dropped", "slow"):
+        if self.kind not in ("error", "lost", "dropped", "slow", "together"):
             raise ValueError("no such kind of fault: %s" % self.kind)
+        self.met = threading.Barrier(self.times or 1)
 
     def strikes(self, action: str, parameters: dict[str, str]) -> bool:
         if self.times == 0 or self.action not in ("*", action) or self.matching.items() - parameters.items():
@@ -126,12 +129,18 @@ class Double:
         service, region = (scope[3], scope[2]) if len(scope) == 5 else ("", "")
         call: dict[str, Any] = {"action": action, "parameters": parameters, "service": service, "region": region}
         call["time"] = time.time()
+        hit = SETUP not in environ.get("HTTP_USER_AGENT", "")
+        with self.one_at_a_time:
+            together = self.struck(action, parameters, [f for f in self.faults if f.kind == "together" and hit])
+        if together:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.met.wait(together.seconds)
         with self.one_at_a_time:
             slow = fault = None
-            if SETUP not in environ.get("HTTP_USER_AGENT", ""):
+            if hit:
                 self.calls.append(call)
                 slow = self.struck(action, parameters, [f for f in self.faults if f.kind == "slow"])
-                fault = self.struck(action, parameters, [f for f in self.faults if f.kind != "slow"])
+                fault = self.struck(action, parameters, [f for f in self.faults if f.kind not in ("slow", "together")])
             kind = fault.kind if fault else ""
             status, headers, content = "", [], b""
             if fault and kind == "error":
