@@ -255,7 +255,8 @@ options:
           - Whether O(block_devices[].scheduler), O(block_devices[].read_ahead) and O(block_devices[].read_only)
             are set again whenever the disk appears, by a rule of udev in C(/etc/udev/rules.d/90-bulkhead-*.rules)
             for the serial number of the disk.
-          - Where udev knows no serial number of the disk, C(unsupported).
+          - Where udev knows no serial number of the disk, C(unsupported). While it has not
+            told yet, C(not_found).
           - With V(false) a rule that was written before is removed.
         type: bool
         default: true

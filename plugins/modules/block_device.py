@@ -103,7 +103,7 @@ options:
     description:
       - Whether O(scheduler), O(read_ahead) and O(read_only) are set again whenever the disk appears, by a rule of udev
         in C(/etc/udev/rules.d/90-bulkhead-*.rules) for the serial number of the disk.
-      - Where udev knows no serial number of the disk, C(unsupported).
+      - Where udev knows no serial number of the disk, C(unsupported). While it has not told yet, C(not_found).
       - With V(false) a rule that was written before is removed.
     type: bool
     default: true

@@ -70,8 +70,7 @@ options:
     description:
       - Operations a second. Required to make a volume of type V(io2) (100 to 256000, at most 1000 for each GiB) or
         V(io1) (100 to 64000, at most 50 for each GiB). Of V(gp3) 3000 to 80000, at most 500 for each GiB, and 3000
-        for a
-        new one. Other types take none.
+        for a new one. Other types take none.
     type: int
   throughput:
     description:
@@ -91,8 +90,7 @@ options:
   kms_key_id:
     description:
       - The id, the ARN or the alias of the KMS key. A new volume has the account's default key. Another key than that
-        of
-        a volume that is there is a C(conflict). An alias is not compared.
+        of a volume that is there is a C(conflict). An alias is not compared.
     type: str
   snapshot_id:
     description:

@@ -14,7 +14,8 @@ from ansible_collections.bulkhead.storage.plugins.module_utils._engine.errors im
 from ansible_collections.bulkhead.storage.plugins.module_utils._engine.model import REVERSIBLE, state_of
 
 RULES, DATABASE = "/etc/udev/rules.d", "/run/udev/data"
-_SAFE = re.compile(r"[A-Za-z0-9_.:+=-]+", re.ASCII)  # no pattern, no quote: it is compared as it is
+# No pattern, no quote: it is compared as it is. Older versions of udev leave the blanks in the model of an NVMe disk.
+_SAFE = re.compile(r"[A-Za-z0-9_.:+=-]+( +[A-Za-z0-9_.:+=-]+)*", re.ASCII)
 _HEAD = "# Of bulkhead.storage, which replaces this file as a whole: %s\n"
 _MATCH = 'ACTION=="add|change", SUBSYSTEM=="block", ENV{DEVTYPE}=="disk", ENV{ID_SERIAL}=="%s"'
 
@@ -65,13 +66,15 @@ class UdevRule:
     def serial(self, target: str) -> str:
         """The ID_SERIAL that udev knows a disk by; "" for none."""
         try:
-            rdev = os.stat(target).st_rdev
-            path = "%s/b%d:%d" % (self.database, os.major(rdev), os.minor(rdev))
-            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            with open(self._entry(target), encoding="utf-8", errors="surrogateescape") as stream:
                 found = re.search(r"^E:ID_SERIAL=(.*)$", stream.read(), re.MULTILINE)
         except FileNotFoundError:
             return ""
         return found.group(1) if found else ""
+
+    def _entry(self, target: str) -> str:
+        rdev = os.stat(target).st_rdev
+        return "%s/b%d:%d" % (self.database, os.major(rdev), os.minor(rdev))
 
     def same(self, target: str, now: Any, declared: Any) -> bool:
         return bool(state_of(now) == declared)
@@ -88,6 +91,9 @@ class UdevRule:
     def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
         if after is None or _SAFE.fullmatch(self.serial(target)):
             return None
+        if os.path.exists(os.path.dirname(self.database) + "/control") and not os.path.exists(self._entry(target)):
+            text = "udev has not told yet by what %s is known" % target  # its links come first
+            return StorageError("not_found", text, "run it again, or set persist: false", option="persist")
         text = "udev knows no serial number of %s by which its settings could be kept" % target
         return StorageError("unsupported", text, "set persist: false", option="persist")
 

@@ -433,6 +433,7 @@ def test_killed_at_each_changing_call(disk, going):
 def test_settings_now_and_whenever_the_disk_appears(disk, programs):
     queue = "/sys/class/block/%s/queue/" % os.path.basename(os.path.realpath(disk))
     rule = "/etc/udev/rules.d/90-bulkhead-%s.rules" % os.path.basename(disk)
+    names = "/etc/udev/rules.d/61-names.rules"
     with open(queue + "read_ahead_kb", encoding="ascii") as stream:
         was = int(stream.read())
     lists = {"block_devices": [{"device": disk, "scheduler": "none", "read_ahead": "1MiB"}]}
@@ -453,6 +454,18 @@ def test_settings_now_and_whenever_the_disk_appears(disk, programs):
         with open(rule, "a", encoding="ascii") as stream:
             stream.write("# by hand\n")
         assert [a["port"] for a in converge(**lists)["actions"]] == ["udev_rule"]
+        with open(names, "w", encoding="ascii") as stream:  # as udev 245 names an NVMe disk
+            stream.write('SUBSYSTEM=="block", ENV{ID_SERIAL}=="?*", ENV{ID_SERIAL}="With Blanks_$env{ID_SERIAL}"\n')
+        sh(["udevadm", "control", "--reload"])
+        sh(["udevadm", "trigger", "--action=change", "--settle", os.path.realpath(disk)])
+        assert "With Blanks_" in sh(["udevadm", "info", "--query=property", "--property=ID_SERIAL", disk])
+        assert [a["port"] for a in converge(**lists)["actions"]] == ["udev_rule"]
+        sh(["udevadm", "control", "--reload"])
+        with open(queue + "read_ahead_kb", "w", encoding="ascii") as stream:
+            stream.write("256")
+        sh(["udevadm", "trigger", "--action=add", "--settle", os.path.realpath(disk)])
+        assert sh(["cat", queue + "read_ahead_kb"]).strip() == "1024"
+        quiet(lists)
         wrong = {"block_devices": [{"device": disk, "scheduler": "no-such"}]}
         assert codes(converge(**wrong)) == ["unsupported"]
         other = {"block_devices": [{"device": disk, "read_only": True, "persist": False}]}
@@ -464,5 +477,9 @@ def test_settings_now_and_whenever_the_disk_appears(disk, programs):
         assert codes(converge(**gone)) == [] and not os.path.exists(rule)
         quiet(gone)
     finally:
+        if os.path.exists(names):
+            os.unlink(names)
+            sh(["udevadm", "control", "--reload"])
+            sh(["udevadm", "trigger", "--action=change", "--settle", os.path.realpath(disk)])
         with open(queue + "read_ahead_kb", "w", encoding="ascii") as stream:
             stream.write(str(was))

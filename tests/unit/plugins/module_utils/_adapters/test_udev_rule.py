@@ -58,12 +58,35 @@ def test_a_rule_comes_and_goes(tmp_path: Path, arena: str) -> None:
         assert os.listdir(str(path.parent)) == []
 
 
-@pytest.mark.parametrize("serial", ["", "a*b", 'x", RUN+="/bin/sh', "a b"])
+@pytest.mark.parametrize("serial", ["", "a*b", 'x", RUN+="/bin/sh', "a\tb", " a", "a "])
 def test_a_serial_number_that_is_none(tmp_path: Path, arena: str, serial: str) -> None:
     with loop_device(image(arena + "/i", 8 * MIB)) as device:
         port = world(tmp_path, device, serial)
         error: Any = port.refuse(device, None, KEPT, set())
         assert error.code == "unsupported" and port.refuse(device, KEPT, None, set()) is None
+
+
+def test_blanks_in_a_serial_number_are_its_own(tmp_path: Path, arena: str) -> None:
+    with loop_device(image(arena + "/i", 8 * MIB)) as device:
+        port = world(tmp_path, device, "Amazon Elastic Block Store_vol0123")
+        assert port.refuse(device, None, KEPT, set()) is None
+        port.put(device, None, KEPT)
+        assert 'ENV{ID_SERIAL}=="Amazon Elastic Block Store_vol0123", ' in Path(port.file(device)).read_text()
+        assert port.scan([device])[device]["intact"] is True
+
+
+def test_a_disk_that_udev_has_only_named_yet(tmp_path: Path, arena: str) -> None:
+    """Its links are there before what is known of it; without udev nothing will ever be known."""
+    with loop_device(image(arena + "/i", 8 * MIB)) as device:
+        port = UdevRule(str(tmp_path / "rules"), str(tmp_path / "data"))
+        for running, expected in ((False, "unsupported"), (True, "not_found")):
+            if running:
+                (tmp_path / "control").touch()
+            error: Any = port.refuse(device, None, KEPT, set())
+            assert error.code == expected and error.details["option"] == "persist"
+        assert world(tmp_path, device, "0QEMU_data1").refuse(device, None, KEPT, set()) is None
+        late: Any = world(tmp_path, device, "").refuse(device, None, KEPT, set())
+        assert late.code == "unsupported", "it is known that there is none"
 
 
 def test_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
