@@ -287,6 +287,7 @@ def test_namespaces(cluster: ceph.Cluster, call: calls.Call) -> None:
 def test_a_size_that_is_not_declared_stays(cluster: ceph.Cluster, quick: calls.Call) -> None:
     """ceph.automation sets it to 3, its default."""
     cluster.ceph("osd", "pool", "create", "images", "4")
+    cluster.settle()  # else it becomes active meanwhile
     cluster.ceph("osd", "pool", "set", "images", "size", "4")
     agreed(cluster, quick, name="images", quota_bytes="1GiB", application=["rbd"], min_size=1, autoscale="warn")
     assert (pools(cluster)["images"]["size"], pools(cluster)["images"]["min_size"]) == (4, 1)
@@ -466,8 +467,8 @@ def test_pools_and_what_is_in_them(cluster: ceph.Cluster, call: calls.Call) -> N
     while True:
         done = call("ceph_pool_info")
         one, two = done.result["pools"]
-        if one["objects"] == 1 or time.monotonic() > until:
-            break
+        if (one["objects"], one["stored_bytes"]) == (1, size) or time.monotonic() > until:
+            break  # each OSD tells by itself
         time.sleep(0.5)
     assert (one["name"], one["objects"], one["stored_bytes"], one["quota_objects"]) == ("one", 1, size, 7)
     assert (two["name"], two["objects"], two["stored_bytes"]) == ("two", 0, 0) and two["max_avail_bytes"] > 1 << 20
