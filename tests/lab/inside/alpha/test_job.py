@@ -258,11 +258,11 @@ def test_a_job_that_fails_says_how() -> None:
     said = {
         "exit 7": (7, "exit-code"),
         "sh -c 'kill -9 $$'; exit $?": (137, "exit-code"),
-        "trap 'exit 9' TERM; sleep 60 & wait": (9, "timeout"),
-        "trap '' TERM; sleep 60": (137, "timeout"),
+        "trap 'exit 9' TERM; sleep 120 & wait": (9, "timeout"),
+        "trap '' TERM; sleep 120": (137, "timeout"),
         "exec /nowhere": (127, "exit-code"),
     }
-    short = {"timeout": 15}  # only where it is to be over; a busy guest takes seconds until the trap is set
+    short = {"timeout": 40}  # only where it is to be over; a very busy guest takes longer than 15 until the trap is set
     jobs = [
         job("fails-%d" % n, script, **(short if said[script][1] == "timeout" else {})) for n, script in enumerate(said)
     ]
