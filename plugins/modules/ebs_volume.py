@@ -329,7 +329,9 @@ resource:
       returned: always
       sample: /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0
     modification:
-      description: Of M(bulkhead.storage.ebs_volume_info), the last modification. Null here.
+      description:
+        - The last modification, where this run asked for one or waited for it, otherwise null. It takes a request of
+          its own. M(bulkhead.storage.ebs_volume_info) always tells.
       type: dict
       returned: always
       sample: {state: optimizing, progress: 37, started: "2026-01-02 03:04:05+00:00"}

@@ -174,6 +174,10 @@ def test_the_life_of_a_volume_that_three_instances_have(cloud: ec2.EC2) -> None:
     grown = good(cloud, {**SHARED, "attachments": members[:2], "size": "20GiB"}, outside)
     assert verbs(grown) == [("change", "ec2_volume")] and grown["actions"][0]["risk"] == "forward"
     assert cloud.volumes()[volume]["Size"] == 20 and cloud.attached(volume).keys() == {one, two}
+    (info,) = outside(cloud, {"volume_id": volume}, name="ebs_volume_info").result["volumes"]
+    heard = grown["resource"]["modification"]
+    assert heard["state"] in ("optimizing", "completed") and heard["started"] == info["modification"]["started"]
+    assert made["resource"]["modification"] is None
     cloud.settle()
     faster = good(cloud, {**SHARED, "attachments": members[:2], "size": "20GiB", "iops": 2000}, outside)
     assert verbs(faster) == [("change", "ec2_volume")] and cloud.volumes()[volume]["Iops"] == 2000

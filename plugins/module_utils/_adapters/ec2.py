@@ -179,6 +179,7 @@ class Volumes:
         self.links: dict[str, Any] = {}
         self.declared: dict[str, Any] = {}
         self.made: dict[str, str] = {}  # ids of what this run made: seen by them where the name is not found yet
+        self.modified: dict[str, Any] = {}  # what this run has heard of modifications, by the id
         self.tried: set[str] = set()  # what this run was to make, whatever became of it
         self.rows: dict[str, Any] = {}
         self.unread: set[str] = set()  # volumes that were looked at, but not yet for their attachments
@@ -209,6 +210,7 @@ class Volumes:
                     found[target] = _several(target, rows)
                 elif rows:
                     found[target] = rows[0]
+                    rows[0]["_modification"] = self.modified.get(rows[0]["_id"])
                 self.rows[target] = rows[0] if len(rows) == 1 else None
                 self.unread.add(target)
         return found

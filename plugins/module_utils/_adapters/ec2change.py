@@ -158,7 +158,11 @@ class Change:
         return self.modification(volume)["state"] in ("modifying", "optimizing")
 
     def modification(self, volume: str) -> dict[str, Any]:
-        return modifications(self.link, [volume]).get(volume, {"state": "none", "target": {}})
+        last = modifications(self.link, [volume]).get(volume)
+        if last is None:
+            return {"state": "none", "target": {}}
+        self.port.modified[volume] = told(last)
+        return last
 
     def tag(self, row: dict[str, Any], tags: dict[str, str]) -> None:
         """New ones first: it has its name all the time."""
@@ -279,6 +283,10 @@ def modifications(link: Any, volumes: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def told(modification: dict[str, Any]) -> dict[str, Any]:
+    return {name: modification[name] for name in ("state", "progress", "started")}
+
+
 def listed(link: Any, p: dict[str, Any]) -> list[Any]:
     """All volumes that match what is given, by id."""
     filters = [{"Name": "status", "Values": ["creating", "available", "in-use", "error"]}]
@@ -293,5 +301,5 @@ def listed(link: Any, p: dict[str, Any]) -> list[Any]:
     last = modifications(link, [row["_id"] for row in rows])
     for row in rows:
         known = last.get(row["_id"])
-        row["_modification"] = known and {k: known[k] for k in ("state", "progress", "started")}
+        row["_modification"] = known and told(known)
     return sorted(rows, key=lambda row: str(row["_id"]))
