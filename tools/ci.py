@@ -167,7 +167,7 @@ def steps(shop: Workshop) -> list[Step]:
     """All steps, cheap ones first; `targets` are the words of the command line that run them."""
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
     cores, image, inside = "environments of the cores", "lab image", "tests/lab/inside"
-    server, cluster = inside + "/server", "tests/lab/ceph_cluster"
+    server, selinux, cluster = inside + "/server", inside + "/selinux", "tests/lab/ceph_cluster"
     return [
         Step(debian, shop.debian, "test unit integration benchmark soak lab-test"),
         Step(tools, shop.tools, "test lint unit integration benchmark soak format lab-test"),
@@ -186,7 +186,7 @@ def steps(shop: Workshop) -> list[Step]:
         Step(image, shop.lab_image, "test lab-test soak", (debian,), beside="guests"),
         Step(
             "lab, in guests",
-            partial(shop.pytest, inside, server),
+            partial(shop.pytest, inside, server, selinux),
             "test lab-test",
             (tools, debian, image),
             beside="guests",
@@ -213,6 +213,7 @@ def steps(shop: Workshop) -> list[Step]:
             beside="texts",
         ),
         Step("lab, in the server", partial(shop.pytest, server), "test lab-test", (tools,), beside="texts"),
+        Step("lab, under SELinux", partial(shop.pytest, selinux), "test lab-test", (tools,), beside="texts"),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
         Step("cluster of Ceph", partial(shop.pytest, cluster), "test lab-test", (tools, debian)),
         Step(
