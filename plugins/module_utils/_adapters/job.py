@@ -1,9 +1,9 @@
 # Copyright (c) 2026 bulkhead.storage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The port of jobs: services of systemd that run once. Looked at without a program: by what they leave in their folder.
+"""The port of jobs: services of systemd that run once. Looked at without a program, by what they leave.
 
 A job's folder is /var/lib/bulkhead/jobs/<id>: ``root`` (empty folders to mount things at), ``started`` when it is about
-to run, ``result`` beside what it said once it has ended. A service writes that down, whoever waits for it.
+to run, ``result`` beside what it said once it has ended, which a service writes down.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RUN = "/run/bulkhead-jobs"
 UNITS, INVOKED = "/run/systemd/system", "/run/systemd/units/invocation:"
 # One for each way to end: how it ended is told to a unit that only one other can have set off.
 ENDS = {"Success": "bulkhead-job-success@%s.service", "Failure": "bulkhead-job-failure@%s.service"}
-MOMENT = 10.0  # seconds until how a job ended is written down, once its service is gone
+MOMENT = 10.0  # seconds until its end is written down, once a service is gone
 RANKS = {"part": 0, "prepared": 1, "running": 2, "done": 3, "lost": 3}
 _RESULT = re.compile(r"([a-z-]+) ([a-z]+) ([A-Z0-9+]+)\n", re.ASCII)
 
@@ -34,16 +34,17 @@ Run = Callable[..., "tuple[int, bytes, bytes]"]
 class Job:
     """Port ``job``: id -> ``{state}``: part, prepared, running, done, or lost, where the host went down with it.
 
-    A job that is to run, and has run, is as it should be: it runs once.
+    A job that is to run, and has run, is as it should be.
     """
 
     name, behind, slow = "job", False, True
 
     def __init__(self, run: Run, home: str = HOME) -> None:
         self.run, self.home = run, home
-        self.asked: list[StorageError | None] = []  # once for all jobs: what speaks against any
+        self.asked: list[StorageError | None] = []  # what speaks against any job, once
         self.ending: dict[str, float] = {}  # since when nothing of it runs
-        self.leaving: list[str] = []  # what is planned to be removed
+        self.want_entries: set[str] = set()  # to be removed, however ended
+        self.leaving: list[str] = []  # of those, not yet told to end
         self.devices: dict[str, str] = {}  # that the declared ones name in ``io``
 
     def scan(self, targets: Iterable[str] | None) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class Job:
         return {"state": "part"} if os.path.lexists(home) else None
 
     def _patient(self, target: str) -> None:
-        if any(os.path.lexists(INVOKED + end % target) for end in ENDS.values()):
+        if target in self.want_entries or any(os.path.lexists(INVOKED + end % target) for end in ENDS.values()):
             self.ending.pop(target, None)
         elif time.monotonic() - self.ending.setdefault(target, time.monotonic()) > MOMENT:
             text = "job %s has ended, and how was not written down" % target

@@ -25,7 +25,7 @@ SYSTEMD = 257  # PrivatePIDs=
 FOLDERS = ("proc", "sys", "dev", "tmp", "work", "run", "volumes")  # of every job, whatever its root is made of
 PLAIN = re.compile(r"[A-Za-z0-9_.+@-]+", re.ASCII)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-START, STOP = 120.0, 120.0  # seconds; systemd kills what does not end within 10
+START, STOP = 120.0, 120.0  # seconds; what has not ended in 10 is killed
 # What no job has: a network (unless it is told so), processes of others, devices, privileges, the kernel's own knobs.
 # PrivateUsers: who is root in a job is nobody outside, and may not change the project that a file is charged to.
 CONFINED = """\
@@ -146,7 +146,7 @@ def _start(port: Any, target: str) -> None:
         return
     until = time.monotonic() + MOMENT
     while time.monotonic() < until:
-        if (port.row(target) or {}).get("state") == "done":  # what could not be executed has ended too
+        if (port.row(target) or {}).get("state") == "done":  # what is no program has ended too
             return
         time.sleep(0.05)
     text = err.decode("utf-8", "replace").strip().partition("\n")[0]
@@ -162,7 +162,7 @@ def _limited(target: str) -> bool:
 
 
 def _remove(port: Any, target: str) -> None:
-    if target in port.leaving:  # each may take seconds to end: all of them are told to before the first is waited for
+    if target in port.leaving:  # each may take seconds: all are told before one is waited for
         rows = port.scan(port.leaving)
         going = [unit(key) for key, row in rows.items() if isinstance(row, dict) and row["state"] == "running"]
         port.leaving.clear()
@@ -171,7 +171,7 @@ def _remove(port: Any, target: str) -> None:
     file = os.path.join(UNITS, unit(target))
     if (port.row(target) or {"state": ""})["state"] in ("running", "prepared"):
         status, _out, err = port.run(["systemctl", "stop", unit(target)], timeout=STOP)
-        ends = [end % target for end in ENDS.values()]  # nobody will ask any more how it ended
+        ends = [end % target for end in ENDS.values()]  # nobody asks any more
         port.run(["systemctl", "stop", *ends], timeout=STOP)
         if status and port.row(target)["state"] == "running":
             text = err.decode("utf-8", "replace").strip().partition("\n")[0]

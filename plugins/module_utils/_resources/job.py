@@ -72,7 +72,7 @@ def facts(p: dict[str, Any], look: Any) -> list[tuple[str, Any]]:
 
 def unit(p: dict[str, Any], look: Any) -> Unit:
     key = names.identifier(p["id"], "id")
-    record, over = _record(key, look), ended(p, look)
+    record, over = _record(key, look), p["state"] != "absent" and ended(p, look)
     spot = ("record", ("job", key))
     output = names.join(pool_place.JOBS, key, "output")
     cells: list[Cell]
@@ -172,7 +172,7 @@ def beside(entries: list[Entry], look: Any) -> list[Entry]:
 def _takes(p: dict[str, Any], look: Any) -> dict[str, Any]:
     """How a job has each of the volumes that it names; None where it has ended, or goes, and has none any more.
 
-    What is wrong with a name, or cannot be looked at, is told where the job itself is declared.
+    What is wrong with a name, or cannot be looked at, is told where the job is declared.
     """
     unseen = isinstance(look.look("job", [p["id"]]).get(p["id"]), StorageError)
     over = p["state"] == "absent" or unseen or ended(p, look)

@@ -435,6 +435,29 @@ def test_what_another_run_has_half_made_is_not_cleaned_up() -> None:
     assert cleanup()[0] == 0 and volumes_left() == [("data", [])]
 
 
+def test_a_job_whose_end_nobody_has_written_down_can_be_removed() -> None:
+    """What writes it was ended as well, as by a removal that was killed. A slow host looks at it again and again."""
+    declared = job("unsaid", "sleep 600", state="started")
+    good(converge([], jobs=[declared]))
+    with open(BASE + "/jobs/unsaid/collect", "w", encoding="ascii") as stream:
+        stream.write("exit 0\n")
+    sh(["systemctl", "stop", "bulkhead-job-unsaid.service"])
+    until = time.monotonic() + 60
+    while sh(["systemctl", "list-units", "--plain", "--no-legend", "bulkhead-job-*unsaid.service"]):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+    def late() -> Any:
+        ports = _kinds.ports(["jobs"])
+        ports["job"].ending["unsaid"] = -1000.0
+        return ports
+
+    (error,) = converge([], ports=late(), jobs=[declared])["refused"]
+    assert "how was not written down" in error["message"]
+    good(converge([], ports=late(), jobs=[{"id": "unsaid", "state": "absent"}]))
+    assert "unsaid" not in homes() and left()["folders"] == []
+
+
 def test_jobs_that_are_removed_end_at_the_same_time() -> None:
     """A job that does not handle SIGTERM takes ten seconds; many of them take no longer."""
     good(converge([], jobs=[job(key, "sleep 1000", state="started") for key in ("one", "two", "three")]))
