@@ -168,6 +168,8 @@ def steps(shop: Workshop) -> list[Step]:
     debian, tools, tree, archive = "debian packages", "environment of the tools", "copied tree", "collection build"
     cores, image, inside = "environments of the cores", "lab image", "tests/lab/inside"
     server, selinux, cluster = inside + "/server", inside + "/selinux", "tests/lab/ceph_cluster"
+    # of the server's guest alone: what several guests take is the longest chain
+    served = ("tests/lab/test_iscsi_server.py", "tests/lab/test_nfs_server.py")
     return [
         Step(debian, shop.debian, "test unit integration benchmark soak lab-test"),
         Step(tools, shop.tools, "test lint unit integration benchmark soak format lab-test"),
@@ -193,7 +195,7 @@ def steps(shop: Workshop) -> list[Step]:
         ),
         Step(
             "lab, from outside",
-            partial(shop.pytest, "tests/lab", inside, cluster),
+            partial(shop.pytest, "tests/lab", inside, cluster, *served),
             "test lab-test",
             (tools, debian, image),
             beside="guests",
@@ -213,6 +215,10 @@ def steps(shop: Workshop) -> list[Step]:
             beside="texts",
         ),
         Step("lab, in the server", partial(shop.pytest, server), "test lab-test", (tools,), beside="texts"),
+        *(
+            Step("lab, " + Path(file).stem[5:], partial(shop.pytest, file), "test lab-test", (tools,), beside="texts")
+            for file in served
+        ),
         Step("lab, under SELinux", partial(shop.pytest, selinux), "test lab-test", (tools,), beside="texts"),
         Step("unit tests", partial(shop.pytest, "tests/unit"), "test unit", (tools, debian)),
         Step("cluster of Ceph", partial(shop.pytest, cluster), "test lab-test", (tools, debian)),
