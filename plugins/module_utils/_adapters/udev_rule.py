@@ -72,6 +72,12 @@ class UdevRule:
             return ""
         return found.group(1) if found else ""
 
+    def _known(self, target: str) -> bool:
+        try:
+            return os.path.exists(self._entry(target))
+        except FileNotFoundError:  # not even the disk is there
+            return False
+
     def _entry(self, target: str) -> str:
         rdev = os.stat(target).st_rdev
         return "%s/b%d:%d" % (self.database, os.major(rdev), os.minor(rdev))
@@ -91,7 +97,7 @@ class UdevRule:
     def refuse(self, target: str, before: Any, after: Any, gone: set[Any]) -> StorageError | None:
         if after is None or _SAFE.fullmatch(self.serial(target)):
             return None
-        if os.path.exists(os.path.dirname(self.database) + "/control") and not os.path.exists(self._entry(target)):
+        if os.path.exists(os.path.dirname(self.database) + "/control") and not self._known(target):
             text = "udev has not told yet by what %s is known" % target  # its links come first
             return StorageError("not_found", text, "run it again, or set persist: false", option="persist")
         text = "udev knows no serial number of %s by which its settings could be kept" % target

@@ -84,6 +84,8 @@ def test_a_disk_that_udev_has_only_named_yet(tmp_path: Path, arena: str) -> None
                 (tmp_path / "control").touch()
             error: Any = port.refuse(device, None, KEPT, set())
             assert error.code == expected and error.details["option"] == "persist"
+            error = port.refuse("/dev/disk/by-id/not-there-yet", None, KEPT, set())
+            assert error.code == expected
         assert world(tmp_path, device, "0QEMU_data1").refuse(device, None, KEPT, set()) is None
         late: Any = world(tmp_path, device, "").refuse(device, None, KEPT, set())
         assert late.code == "unsupported", "it is known that there is none"
